@@ -1,0 +1,23 @@
+"""CNN base: three convolution layers of 8, 32 and 16 filters on CIFAR-10 (report section 1.2, figures 3 to 6).
+
+Claims: training accuracy 0.69, validation accuracy 0.616, test accuracy 0.58 after 25 epochs.
+Repeat: mlflow run . -e cnn-base
+"""
+
+from experiments.published import report
+from tp1.cli import main
+from tp1.cnn import CNNBase
+from tp1.config import TrainConfig
+from tp1.experiment import Experiment, Published
+
+experiment = Experiment(
+    name="cnn-base",
+    section="1.2",
+    summary="Three convolution layers of 8, 32 and 16 filters, nothing else.",
+    model=CNNBase,
+    config=TrainConfig(dataset="cifar10", epochs=25, learning_rate=1e-3),
+    published=Published(train_accuracy=0.69, val_accuracy=0.616, test_report=report("cnn-base")),
+)
+
+if __name__ == "__main__":
+    main(experiment)

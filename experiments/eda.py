@@ -1,0 +1,39 @@
+"""A first look at a data set: sample images, class distribution, channel statistics (report 1.1, figures 1, 2, 10).
+
+Repeat: mlflow run . -e eda
+"""
+
+from pathlib import Path
+
+from tp1.cli import config_options, tracked_command
+from tp1.config import TrainConfig
+from tp1.data import load_data
+from tp1.eda import explore
+from tp1.tracking import log_note, log_parameters, name_run
+
+DEFAULTS = TrainConfig(dataset="cifar10")
+
+
+def look(
+    command: str,
+    dataset: str = DEFAULTS.dataset,
+    data_dir: Path | None = None,
+    image_size: int | None = None,
+    seed: int = DEFAULTS.seed,
+) -> list[str]:
+    """Log figures 1 and 2 and the channel statistics of a data set."""
+    name_run(f"eda-{dataset}")
+    log_parameters({"dataset": dataset, "seed": str(seed)})
+    log_note(f"**eda** of {dataset}: sample images, class distribution, channel statistics.\n\n    {command}\n")
+    return explore(load_data(dataset, data_dir, image_size), seed).splitlines()
+
+
+command = tracked_command(
+    "eda",
+    "Sample images, class distribution and channel statistics of a data set. Section 1.1 of the report.",
+    config_options(DEFAULTS, ("dataset", "data_dir", "image_size", "seed")),
+    look,
+)
+
+if __name__ == "__main__":
+    command()

@@ -1,0 +1,164 @@
+"""Decoded images, kept once as a memory-mapped uint8 array and keyed by the content of their files."""
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from filelock import FileLock
+from numpy.typing import NDArray
+from platformdirs import user_cache_path
+
+from tp1.errors import TP1Error
+from tp1.progress import progress
+from tp1.sources import Listing, Source
+
+
+@dataclass(frozen=True)
+class Images:
+    """A decoded data set: N images in the order of their names.
+
+    ``pixels`` is a read-only memory map, uint8 RGB (N, H, W, 3); ``digest`` (16 hex digits) is the
+    SHA-256 of the files that the images were decoded from, their names included.
+    """
+
+    name: str
+    origin: str
+    listing: Listing
+    pixels: NDArray[np.uint8]
+    digest: str
+
+
+class MixedSizesError(TP1Error):
+    """The images differ in size, and the source was not told to resize them."""
+
+
+def cache_dir() -> Path:
+    """Where caches lie: ``$TP1_CACHE_DIR``, else the user cache directory."""
+    return Path(os.environ.get("TP1_CACHE_DIR") or user_cache_path("tp1"))
+
+
+def load_images(source: Source, folder: Path) -> Images:
+    """The source's images, decoded on first use and kept in ``folder``.
+
+    Safe when several processes ask at once (one decodes, the others wait); an entry that is
+    truncated or altered is decoded again; changed files have another key.
+
+    Raises:
+        MixedSizesError: The images differ in size.
+        TP1Error: The images cannot be read, or the cache cannot be written.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        digest = _content_digest(source.files(), folder)
+        resized = f"-{source.resize}px" if source.resize else ""
+        entry = folder / f"{source.name}-{digest}{resized}"
+        with FileLock(folder / f".{entry.name}.lock"):
+            images = _read(source, entry, digest)
+            if images is None:
+                _build(source, entry)
+                images = _read(source, entry, digest)
+    except OSError as error:
+        raise TP1Error(
+            f"cannot keep decoded images in {folder} ({error}): free some space there, or name another "
+            "folder with the environment variable TP1_CACHE_DIR."
+        ) from error
+    if images is None:
+        raise TP1Error(f"the cache at {entry} changes while it is read: check that disk.")
+    return images
+
+
+def _content_digest(files: Mapping[str, Path], folder: Path) -> str:
+    """SHA-256 over names and bytes; kept under the files' sizes and times so that it is computed once."""
+    stats = hashlib.sha256()
+    for name, path in files.items():
+        try:
+            stat = path.stat()
+        except OSError as error:
+            raise TP1Error(f"cannot read {path}: {error.strerror}.") from error
+        # The change time cannot be set by hand: an edit that restores size and mtime still shows.
+        stats.update(f"{path}\0{name}\0{stat.st_size}\0{stat.st_mtime_ns}\0{stat.st_ctime_ns}\n".encode())
+    known = folder / "digests" / stats.hexdigest()[:32]
+    if known.is_file() and len(digest := known.read_text()) == 16:
+        return digest
+    content = hashlib.sha256()
+    for name, path in progress(files.items(), "Hashing files", unit="file"):
+        try:
+            data = path.read_bytes()
+        except OSError as error:
+            raise TP1Error(f"cannot read {path}: {error.strerror}.") from error
+        content.update(f"{name}\0{len(data)}\0".encode())
+        content.update(data)
+    digest = content.hexdigest()[:16]
+    known.parent.mkdir(exist_ok=True)
+    known.write_text(digest)
+    return digest
+
+
+def _read(source: Source, entry: Path, digest: str) -> Images | None:
+    """The entry's images, or None if it is not there or not whole."""
+    try:
+        meta = json.loads((entry / "meta.json").read_text())
+        with (entry / "pixels.bin").open("rb") as file:
+            if hashlib.file_digest(file, "sha256").hexdigest() != meta["pixels_sha256"]:
+                return None
+        pixels = np.memmap(entry / "pixels.bin", np.uint8, "r", shape=tuple(meta["shape"]))
+        is_test = None if meta["is_test"] is None else np.array(meta["is_test"], bool)
+        listing = Listing(tuple(meta["classes"]), meta["names"], np.array(meta["labels"], np.int64), is_test)
+    except (FileNotFoundError, NotADirectoryError, ValueError, KeyError, TypeError):
+        return None
+    return Images(source.name, source.origin, listing, pixels, digest)
+
+
+def _build(source: Source, entry: Path) -> None:
+    """Decode into a folder beside the entry, and rename it when it is whole. The caller holds the lock."""
+    partial = entry.with_name(f".{entry.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir()
+    try:
+        listing = source.list()
+        shape: tuple[int, ...] | None = None
+        digest = hashlib.sha256()
+        # Written from front to back, not into a map: a full disk is then an error, not a bus error.
+        with (partial / "pixels.bin").open("wb") as file:
+            images = source.decode(listing)
+            for name, image in zip(listing.names, progress(images, "Decoding", len(listing.names)), strict=True):
+                if shape is None:
+                    shape = image.shape
+                    _check_space(len(listing.names) * image.nbytes, entry.parent)
+                if image.shape != shape:
+                    raise MixedSizesError(
+                        f"images in {source.origin} differ in size: {listing.names[0]} has {shape[1]}x{shape[0]} "
+                        f"pixels, {name} has {image.shape[1]}x{image.shape[0]}. Give image_size=PIXELS to bring "
+                        "all to one size."
+                    )
+                data = image.tobytes()
+                digest.update(data)
+                file.write(data)
+        meta = {
+            "shape": [len(listing.names), *(shape or ())],
+            "pixels_sha256": digest.hexdigest(),
+            "classes": listing.classes,
+            "names": listing.names,
+            "labels": listing.labels.tolist(),
+            "is_test": None if listing.is_test is None else listing.is_test.tolist(),
+        }
+        (partial / "meta.json").write_text(json.dumps(meta))
+        shutil.rmtree(entry, ignore_errors=True)
+        partial.rename(entry)
+    except BaseException:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
+
+
+def _check_space(needed: int, folder: Path) -> None:
+    free = shutil.disk_usage(folder).free
+    if free < needed:
+        raise TP1Error(
+            f"no disk space for decoded images: {needed / 1e6:.0f} MB needed, {free / 1e6:.0f} MB free in {folder}. "
+            "Free some, or name another folder with the environment variable TP1_CACHE_DIR."
+        )

@@ -1,0 +1,172 @@
+"""From the command line to a tracked run: one click command per experiment."""
+
+import logging
+import os
+import shlex
+import sys
+import types
+import typing
+from collections.abc import Callable, Collection
+from contextlib import suppress
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Any
+
+import click
+from mlflow.exceptions import MlflowException
+
+from tp1.config import TrainConfig
+from tp1.errors import TP1Error
+from tp1.experiment import Experiment
+from tp1.run import run, run_tags
+from tp1.store import how_to_open, prepare_store
+from tp1.tracking import tracked_run
+
+
+class BadArguments(click.ClickException):
+    """Arguments that cannot be understood; one line, without click's reminder of the usage."""
+
+    exit_code = 2
+
+
+class Command(click.Command):
+    """A command that takes every option also as ``key=value``, and spelled with ``_`` or ``-``.
+
+    Bad arguments are handed to ``on_bad_arguments`` before they are reported.
+    """
+
+    def __init__(self, *args: Any, on_bad_arguments: Callable[[str], None] | None = None, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.on_bad_arguments = on_bad_arguments
+        self.params.append(
+            click.Option(["--verbose"], is_flag=True, expose_value=False, help="Show the whole traceback of an error.")
+        )
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        ctx.meta["verbose"] = "--verbose" in args
+        if not ctx.meta["verbose"]:  # MLflow tells of every table that it makes, and of its metrics thread
+            logging.getLogger("mlflow").setLevel(logging.WARNING)
+            os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+        return super().parse_args(ctx, [_as_option(argument) for argument in args])
+
+    def make_context(self, *args: Any, **kwargs: Any) -> click.Context:
+        try:
+            return super().make_context(*args, **kwargs)
+        except click.UsageError as error:
+            if self.on_bad_arguments is not None:
+                try:
+                    self.on_bad_arguments(error.format_message())
+                except TP1Error as second:  # the tracking server is away as well
+                    raise click.ClickException(str(second)) from error
+            raise BadArguments(error.format_message()) from error
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except (click.ClickException, click.exceptions.Exit):
+            raise
+        except KeyboardInterrupt:
+            click.echo("Interrupted.", err=True)
+            ctx.exit(130)
+        except Exception as error:
+            if ctx.meta["verbose"]:
+                raise
+            raise click.ClickException(one_line(error)) from error
+
+
+def _as_option(argument: str) -> str:
+    name, equals, value = argument.partition("=")
+    bare = name.lstrip("-")
+    if argument.startswith("--") or (equals and bare == name and name.replace("_", "").replace("-", "").isalpha()):
+        return f"--{bare.replace('_', '-')}{equals}{value}"
+    return argument
+
+
+def one_line(error: BaseException) -> str:
+    """What users see of an error: the message, with its type where it is not one of ours."""
+    first = (str(error).splitlines() or [""])[0]
+    if isinstance(error, TP1Error):
+        return first
+    kind = "MLflow" if isinstance(error, MlflowException) else type(error).__name__
+    return f"{kind}: {first} (the whole story: --verbose, or error.txt of the run)"
+
+
+def tracked_command(
+    name: str, help_text: str, params: list[click.Parameter], body: Callable[..., list[str]]
+) -> Command:
+    """A command that does its work under an MLflow run, which also records why it failed.
+
+    Args:
+        name: The entry point; tag ``tp1.experiment`` of the run.
+        params: The options. One that is not given reaches ``body`` as None.
+        body: Called with the command that repeats it and the options; returns the lines to print.
+    """
+
+    def callback(**given: Any) -> None:
+        changed = {key: value for key, value in given.items() if value is not None}
+        command = shlex.join(["mlflow", "run", ".", "-e", name, *_as_parameters(changed)])
+        uri = prepare_store()
+        click.echo(f"Tracking in {uri}")
+        with tracked_run(name, run_tags(name)) as tracked:
+            lines = body(command, **changed)
+        for line in lines:
+            click.echo(line)
+        click.echo(f"See {how_to_open(uri, f'#/experiments/{tracked.experiment_id}/runs/{tracked.run_id}')}")
+
+    def on_bad_arguments(message: str) -> None:
+        prepare_store()
+        with suppress(BadArguments), tracked_run(name, run_tags(name)):
+            raise BadArguments(message)
+
+    return Command(name, callback=callback, params=params, help=help_text, on_bad_arguments=on_bad_arguments)
+
+
+def experiment_command(experiment: Experiment) -> Command:
+    """The command that runs an experiment, with an option for every field of its configuration."""
+
+    def body(command: str, **changed: Any) -> list[str]:
+        result = run(experiment, replace(experiment.config, **changed), command)
+        published = experiment.published.metrics().get("test/accuracy")
+        beside = f" (published: {published:g})" if published is not None and "dataset" not in changed else ""
+        return [
+            f"Test accuracy {result.evaluation.accuracy:.4f}{beside}; best epoch {result.best.number}, "
+            f"validation accuracy {result.best.val_accuracy:.4f}; {result.seconds:.0f} s",
+            f"Model {result.model_uri}",
+        ]
+
+    section = f" Section {experiment.section} of the report." if experiment.section else ""
+    return tracked_command(experiment.name, f"{experiment.summary}{section}", config_options(experiment.config), body)
+
+
+def main(experiment: Experiment) -> None:
+    """Run an experiment from ``python -m experiments.NAME``."""
+    experiment_command(experiment)(prog_name=f"python -m {sys.modules['__main__'].__spec__.name}")  # type: ignore[union-attr]
+
+
+def config_options(config: TrainConfig, names: Collection[str] | None = None) -> list[click.Parameter]:
+    """An option for each field of the configuration, or for those named, with its default from ``config``."""
+    options: list[click.Parameter] = []
+    hints = typing.get_type_hints(TrainConfig)
+    for item in fields(TrainConfig):
+        if names is not None and item.name not in names:
+            continue
+        default = getattr(config, item.name)
+        shown = "" if default is None else f"  [default: {default}]"
+        options.append(
+            click.Option(
+                [f"--{item.name.replace('_', '-')}"],
+                type=_click_type(hints[item.name]),
+                help=item.metadata["help"] + shown,
+            )
+        )
+    return options
+
+
+def _click_type(hint: Any) -> Any:
+    if isinstance(hint, types.UnionType):
+        hint = next(kind for kind in typing.get_args(hint) if kind is not type(None))
+    return click.Path(path_type=Path) if hint is Path else hint
+
+
+def _as_parameters(values: dict[str, Any]) -> list[str]:
+    return [part for name, value in values.items() for part in ("-P", f"{name}={value}")]

@@ -1,0 +1,58 @@
+"""Commands that look after runs; they are no entry points of the MLflow project."""
+
+from pathlib import Path
+
+import click
+
+from tp1.cli import Command
+from tp1.reference import export_run, import_runs
+from tp1.store import how_to_open, prepare_store
+
+REFERENCE = Path("reference")
+
+
+def _store(quiet: bool) -> None:
+    uri = prepare_store()
+    click.echo(uri if quiet else f"Tracking in {uri}, to be seen at {how_to_open(uri)}")
+
+
+def _export(run_ids: tuple[str, ...], to: Path) -> None:
+    prepare_store()
+    for run_id in run_ids:
+        target = export_run(run_id, to)
+        size = sum(path.stat().st_size for path in target.iterdir())
+        click.echo(f"{target}  {size / 1000:,.0f} kB")
+
+
+def _import(folder: Path) -> None:
+    click.echo(f"Tracking in {prepare_store()}")
+    new = 0
+    for path, run_id in import_runs(folder):
+        new += run_id is not None
+        click.echo(f"{path}  {'is there already' if run_id is None else f'run {run_id}'}")
+    click.echo(f"{new} new reference runs.")
+
+
+store_command = Command(
+    "store",
+    callback=_store,
+    help="Make sure that the tracking store is there, and say where.",
+    params=[click.Option(["--quiet"], is_flag=True, help="Print its URI alone.")],
+)
+
+export_command = Command(
+    "export",
+    callback=_export,
+    help="Write finished runs as small folders of JSON and parquet, without their models.",
+    params=[
+        click.Argument(["run_ids"], nargs=-1, required=True, metavar="RUN_ID..."),
+        click.Option(["--to"], type=click.Path(path_type=Path), default=REFERENCE, show_default=True, help="Folder."),
+    ],
+)
+
+import_command = Command(
+    "import",
+    callback=_import,
+    help="Load exported runs into the tracking store, marked as reference, each once.",
+    params=[click.Argument(["folder"], type=click.Path(path_type=Path), default=REFERENCE)],
+)

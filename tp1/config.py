@@ -1,0 +1,63 @@
+"""The configuration of one training run: one frozen value, checked when it is made."""
+
+import math
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tp1.errors import TP1Error
+
+AUGMENTATIONS = ("none", "flip-crop")
+DEVICES = ("auto", "cpu", "cuda", "mps")
+PRECISIONS = ("auto", "fp32", "bf16")
+
+
+def _param(default: Any, help_text: str) -> Any:
+    """A field with the help text that the command line shows."""
+    return field(default=default, metadata={"help": help_text})
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TrainConfig:
+    """Every hyperparameter of a run; an experiment is a name for one such value.
+
+    Raises:
+        TP1Error: A value is out of its range; the message names it and the range.
+    """
+
+    dataset: str = _param("cifar10", "cifar10, digits, or an image folder (a name in the data directory, or a path).")
+    data_dir: Path | None = _param(None, "Where the data sets are. Default: $TP1_DATA_DIR, else the user cache.")
+    image_size: int | None = _param(None, "Pixels per side that the network sees. Default: the data set's own.")
+    epochs: int = _param(25, "Passes over the training images.")
+    batch_size: int = _param(64, "Images per optimiser step.")
+    learning_rate: float = _param(1e-3, "Adam's learning rate.")
+    dropout: float = _param(0.0, "Dropout probability, 0 <= p < 1 (what it applies to: see the model).")
+    weight_decay: float = _param(0.0, "L2 penalty, as torch.optim.Adam adds it to the gradient.")
+    augment: str = _param("none", f"Training augmentation: {' or '.join(AUGMENTATIONS)}.")
+    seed: int = _param(0, "Fixes initialisation, order, dropout and augmentation; never the split.")
+    device: str = _param("auto", f"One of {', '.join(DEVICES)}, or one of several as cuda:1.")
+    precision: str = _param("auto", "fp32, bf16, or auto: bf16 where the hardware has it.")
+
+    def __post_init__(self) -> None:
+        _check("epochs", self.epochs, self.epochs >= 1, "a whole number, 1 or more")
+        _check("batch_size", self.batch_size, self.batch_size >= 1, "a whole number, 1 or more")
+        _check("learning_rate", self.learning_rate, self.learning_rate > 0, "a number above 0")
+        _check("dropout", self.dropout, 0 <= self.dropout < 1, "a number from 0 up to, but not, 1")
+        _check("weight_decay", self.weight_decay, self.weight_decay >= 0, "a number, 0 or more")
+        _check("seed", self.seed, 0 <= self.seed < 2**63, "a whole number, 0 or more")
+        if self.image_size is not None:
+            _check("image_size", self.image_size, 8 <= self.image_size <= 1024, "8 to 1024 pixels")
+        _check_choice("augment", self.augment, AUGMENTATIONS)
+        _check_choice("device", self.device.split(":")[0], DEVICES)
+        _check_choice("precision", self.precision, PRECISIONS)
+
+
+def _check(name: str, value: float, ok: bool, expected: str) -> None:
+    # inf passes most comparisons, and NaN fails them with a message about range: name both.
+    if not (ok and math.isfinite(value)):
+        raise TP1Error(f"{name}={value} is out of range: it must be {expected}.")
+
+
+def _check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
+    if value not in choices:
+        raise TP1Error(f"{name}={value} is not known: choose {' or '.join(choices)}.")

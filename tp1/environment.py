@@ -1,0 +1,29 @@
+"""What a run ran on: packages, machine, and the state of the code."""
+
+import importlib.metadata
+import platform
+import subprocess
+from pathlib import Path
+
+
+def git_state(folder: Path) -> dict[str, str]:
+    """Tags ``tp1.git_commit`` and ``tp1.git_dirty`` (``true``, ``false``) of a checkout; ``unknown`` outside one."""
+    commit = _git(folder, "rev-parse", "HEAD")
+    changes = _git(folder, "status", "--porcelain", "--untracked-files=no")
+    dirty = "unknown" if changes is None else str(bool(changes)).lower()
+    return {"tp1.git_commit": commit or "unknown", "tp1.git_dirty": dirty}
+
+
+def describe_environment(device: str) -> str:
+    """Python, platform, processor and every installed package as ``name==version`` lines."""
+    packages = {f"{dist.metadata['Name']}=={dist.version}" for dist in importlib.metadata.distributions()}
+    head = [f"# Python {platform.python_version()}", f"# {platform.platform()}", f"# {device}"]
+    return "\n".join([*head, *sorted(packages, key=str.lower)]) + "\n"
+
+
+def _git(folder: Path, *arguments: str) -> str | None:
+    try:
+        result = subprocess.run(["git", "-C", str(folder), *arguments], capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return result.stdout.strip()

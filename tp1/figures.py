@@ -1,0 +1,110 @@
+"""Figures: arrays in, a matplotlib Figure out. Nothing here touches pyplot's global state."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+TRAIN, VALIDATION = "#8a8f98", "#0f62ac"
+
+
+def curves(history: Mapping[str, Sequence[float]], title: str, best_epoch: int | None = None) -> Figure:
+    """Loss and accuracy by epoch, training beside validation (the report's figures 3, 7 and 8).
+
+    Args:
+        history: ``train/loss``, ``val/loss``, ``train/accuracy`` and ``val/accuracy``, one value per epoch.
+        best_epoch: Marked by a line; 1-based.
+    """
+    figure = Figure(figsize=(10, 4), layout="constrained")
+    for axes, quantity, unit in zip(
+        figure.subplots(1, 2), ("loss", "accuracy"), ("cross entropy, nats", "share correct"), strict=True
+    ):
+        for part, colour, name in (("train", TRAIN, "training"), ("val", VALIDATION, "validation")):
+            values = history[f"{part}/{quantity}"]
+            axes.plot(range(1, len(values) + 1), values, color=colour, marker="o", markersize=3, label=name)
+        if best_epoch is not None:
+            axes.axvline(
+                best_epoch, color="#c4c8ce", linestyle="--", linewidth=1, zorder=0, label=f"best epoch ({best_epoch})"
+            )
+        axes.set(xlabel="epoch", ylabel=unit, title=quantity.capitalize())
+        axes.xaxis.get_major_locator().set_params(integer=True)
+        _clean(axes)
+        axes.legend(frameon=False)
+    figure.suptitle(title)
+    return figure
+
+
+def confusion_matrix(matrix: NDArray[np.int64], classes: Sequence[str], title: str) -> Figure:
+    """Counts by true class (rows) and predicted class (columns), shaded by the row's share.
+
+    Args:
+        matrix: (classes, classes) counts.
+    """
+    side = max(5.0, 0.62 * len(classes) + 2.2)
+    figure = Figure(figsize=(side + 0.8, side), layout="constrained")
+    axes = figure.subplots()
+    share = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
+    image = axes.imshow(share, cmap="Blues", vmin=0, vmax=1)
+    ticks = range(len(classes))
+    axes.set_xticks(ticks, list(classes), rotation=45, ha="right", rotation_mode="anchor")
+    axes.set_yticks(ticks, list(classes))
+    if len(classes) <= 20:  # beyond that the numbers would overlap
+        for row in ticks:
+            for column in ticks:
+                colour = "white" if share[row, column] > 0.5 else "#3b4048" if matrix[row, column] else "#c4c8ce"
+                axes.text(column, row, str(matrix[row, column]), ha="center", va="center", color=colour, fontsize=8)
+    axes.set(xlabel="predicted", ylabel="true", title=title)
+    axes.spines[:].set_visible(False)
+    axes.tick_params(length=0)
+    figure.colorbar(image, ax=axes, shrink=0.8, label="share of the true class")
+    return figure
+
+
+def sample_images(images: NDArray[np.uint8], classes: Sequence[str], title: str) -> Figure:
+    """A row of images for each class (the report's figures 1 and 10).
+
+    Args:
+        images: uint8 (classes, columns, H, W, 3).
+    """
+    rows, columns = images.shape[:2]
+    figure = Figure(figsize=(0.9 * columns + 1.8, 0.9 * rows + 0.5), layout="constrained")
+    grid = figure.subplots(rows, columns, squeeze=False)
+    for row in range(rows):
+        for column in range(columns):
+            axes = grid[row][column]
+            axes.imshow(images[row, column])
+            axes.set_xticks([])
+            axes.set_yticks([])
+            axes.spines[:].set_visible(False)
+        grid[row][0].set_ylabel(classes[row], rotation=0, ha="right", va="center")
+    figure.suptitle(title)
+    return figure
+
+
+def class_distribution(counts: Mapping[str, Sequence[int]], classes: Sequence[str], title: str) -> Figure:
+    """Images per class in each part of the split (the report's figure 2).
+
+    Args:
+        counts: By part, such as ``train``: one count per class.
+    """
+    figure = Figure(figsize=(4.2 * len(counts), max(2.4, 0.3 * len(classes) + 1)), layout="constrained")
+    for axes, (part, values) in zip(
+        np.atleast_1d(figure.subplots(1, len(counts), sharey=True)), counts.items(), strict=True
+    ):
+        bars = axes.barh(range(len(classes)), values, color=VALIDATION)
+        axes.bar_label(bars, fmt="{:,.0f}", padding=3, fontsize=8)
+        axes.set_yticks(range(len(classes)), list(classes))
+        axes.set(xlabel="images", title=f"{part} ({sum(values):,})")
+        axes.margins(x=0.18)
+        _clean(axes)
+        axes.grid(visible=False, axis="y")
+    axes.invert_yaxis()
+    figure.suptitle(title)
+    return figure
+
+
+def _clean(axes) -> None:  # type: ignore[no-untyped-def]
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(color="#e6e8eb", linewidth=0.8)
+    axes.set_axisbelow(True)

@@ -1,0 +1,26 @@
+"""Progress bars on a terminal, nothing elsewhere."""
+
+from collections.abc import Iterable
+from typing import Any, TypeVar
+
+from tqdm import tqdm
+
+T = TypeVar("T")
+
+
+def progress(items: Iterable[T], title: str, total: int | None = None, unit: str = "img") -> Iterable[T]:
+    """``items``, with a bar that shows rate and remaining time while they are taken.
+
+    The bar goes to standard error, and only where that is a terminal.
+    """
+    return tqdm(items, title, total, unit=unit, leave=False, disable=None)
+
+
+def progress_bar(total: int, title: str, unit: str = "img") -> "tqdm[Any]":
+    """A bar to advance by hand; like :func:`progress`, only on a terminal."""
+    return tqdm(total=total, desc=title, unit=unit, leave=False, disable=None)
+
+
+def say(text: str) -> None:
+    """Print a line above whatever bar is showing."""
+    tqdm.write(text)

@@ -1,0 +1,104 @@
+"""Finished runs as small folders of JSON and parquet, which outlive the machine that made them.
+
+A folder ``reference/<dataset>/<run name>/`` holds ``run.json`` (parameters, tags, data sets), ``metrics.json``
+(histories) and the run's reports, predictions and configuration.
+"""
+
+import json
+import re
+import shutil
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+
+from tp1.errors import TP1Error
+from tp1.runs import RECORD_FILES, REFERENCE_TAG, RunRecord, find_copy, read_run
+from tp1.tracking import log_record
+
+FORMAT = 1
+RECORD = "run.json"
+METRICS = "metrics.json"
+
+
+def export_run(run_id: str, folder: Path) -> Path:
+    """Write a finished run below ``folder``, in place of an older record of the same name; return where.
+
+    The user's home directory is written as ``~``: records are made to be published.
+
+    Raises:
+        TP1Error: The run cannot be read whole, or the folder cannot be written.
+    """
+    record = read_run(run_id)
+    target = folder / _safe(record.tags["tp1.dataset"]) / _safe(record.name)
+    partial = target.with_name(f".{target.name}.partial")
+    facts = {key: value for key, value in asdict(record).items() if key not in ("files", "metrics")}
+    try:
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir(parents=True)
+        text = json.dumps({"format": FORMAT, **facts}, indent=1, sort_keys=True) + "\n"
+        (partial / RECORD).write_text(_without_home(text))
+        (partial / METRICS).write_text(_dump_metrics(record.metrics))
+        for name, content in record.files.items():
+            is_text = name.endswith((".json", ".txt", ".csv"))
+            (partial / name).write_bytes(_without_home(content.decode()).encode() if is_text else content)
+        shutil.rmtree(target, ignore_errors=True)
+        partial.rename(target)
+    except OSError as error:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise TP1Error(f"cannot write the record to {target}: {error.strerror}.") from error
+    return target
+
+
+def import_runs(folder: Path) -> Iterator[tuple[Path, str | None]]:
+    """Load every record below ``folder`` into the tracking store, each once.
+
+    Yields:
+        The record's folder, and the id of the new run (None: the store has the run already).
+
+    Raises:
+        TP1Error: There are no records, or one cannot be read.
+    """
+    found = sorted(folder.rglob(RECORD))
+    if not found:
+        raise TP1Error(f"no records ({RECORD}) below {folder}: check the folder.")
+    for path in found:
+        record = read_record(path.parent)
+        if find_copy(record.run_id) is not None:
+            yield path.parent, None
+        else:
+            yield path.parent, log_record(record, {REFERENCE_TAG: record.run_id})
+
+
+def read_record(folder: Path) -> RunRecord:
+    """The record in one folder.
+
+    Raises:
+        TP1Error: It is not whole, or of another format.
+    """
+    try:
+        facts = json.loads((folder / RECORD).read_text())
+        if facts.pop("format") != FORMAT:
+            raise TP1Error(f"record {folder} has another format than {FORMAT}: update this program.")
+        metrics = {
+            key: [(step, time, value) for step, time, value in series]
+            for key, series in json.loads((folder / METRICS).read_text()).items()
+        }
+        return RunRecord(**facts, metrics=metrics, files={name: (folder / name).read_bytes() for name in RECORD_FILES})
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise TP1Error(f"cannot read the record {folder}: {error}. Restore it from version control.") from error
+
+
+def _dump_metrics(metrics: dict[str, list[tuple[int, int, float]]]) -> str:
+    """JSON with one metric a line."""
+    lines = (
+        f"{json.dumps(key)}: {json.dumps(series, separators=(',', ':'))}" for key, series in sorted(metrics.items())
+    )
+    return "{\n" + ",\n".join(lines) + "\n}\n"
+
+
+def _without_home(text: str) -> str:
+    return text.replace(str(Path.home()), "~")
+
+
+def _safe(name: str) -> str:
+    return re.sub(r"[^\w.-]", "_", name).lstrip(".") or "_"

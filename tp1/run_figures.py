@@ -1,0 +1,41 @@
+"""The two figures that every trained run has, from live results or from a record of them."""
+
+import io
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from tp1.figures import confusion_matrix, curves
+from tp1.runs import RunRecord
+
+
+def run_title(experiment: str, dataset: str, seed: str | int) -> str:
+    """``cnnv3 on cifar10, seed 0``."""
+    return f"{experiment} on {dataset}, seed {seed}"
+
+
+def run_figures(
+    title: str,
+    history: Mapping[str, Sequence[float]],
+    best_epoch: int,
+    matrix: NDArray[np.int64],
+    classes: Sequence[str],
+) -> dict[str, Figure]:
+    """``curves.png`` and ``confusion_matrix.png`` of a run."""
+    return {
+        "curves.png": curves(history, title, best_epoch),
+        "confusion_matrix.png": confusion_matrix(matrix, classes, f"{title}: test images"),
+    }
+
+
+def record_figures(record: RunRecord) -> dict[str, Figure]:
+    """The same figures, drawn from a record."""
+    table = pd.read_csv(io.BytesIO(record.files["confusion_matrix.csv"]), index_col="true")
+    names = ("train/loss", "train/accuracy", "val/loss", "val/accuracy")
+    history = {name: [value for _, _, value in record.metrics[name]] for name in names}
+    title = run_title(record.tags["tp1.experiment"], record.tags["tp1.dataset"], record.tags["tp1.seed"])
+    best_epoch = int(record.metrics["best/epoch"][-1][2])
+    return run_figures(title, history, best_epoch, table.to_numpy(), list(table.columns))

@@ -1,0 +1,241 @@
+"""Where images come from, before they are decoded: one class per kind of source."""
+
+import os
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, UnidentifiedImageError
+
+from tp1.errors import TP1Error
+
+if TYPE_CHECKING:
+    from torchvision.datasets import CIFAR10
+
+SUFFIXES = (".jpg", ".jpeg", ".png")
+CIFAR10_URL = "https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz"
+
+
+@dataclass(frozen=True)
+class Listing:
+    """What a source holds: N images in the order of their names.
+
+    ``names`` are distinct and sorted, ``labels`` (N,) number ``classes``, and ``is_test`` (N,) marks
+    the test images that the source itself brings (None: it brings none).
+    """
+
+    classes: tuple[str, ...]
+    names: list[str]
+    labels: NDArray[np.int64]
+    is_test: NDArray[np.bool_] | None
+
+
+class Source(Protocol):
+    """Images that can be listed and decoded."""
+
+    @property
+    def name(self) -> str:
+        """The data set's name, such as ``cifar10``."""
+
+    @property
+    def origin(self) -> str:
+        """A path or URL that says where the images come from."""
+
+    @property
+    def resize(self) -> int | None:
+        """Pixels per side that decoding brings every image to; None: it leaves them as they are."""
+
+    def files(self) -> Mapping[str, Path]:
+        """The files that the images are made of, by a name that does not depend on where they lie."""
+
+    def list(self) -> Listing:
+        """The images' names and labels."""
+
+    def decode(self, listing: Listing) -> Iterator[NDArray[np.uint8]]:
+        """Each image of ``listing``, in order, as uint8 RGB (H, W, 3)."""
+
+
+class ImageFolder:
+    """``train/<class>/`` and ``test/<class>/``, or ``<class>/`` alone, holding jpg and png images.
+
+    Args:
+        name: The data set's name.
+        root: The folder.
+        resize: Bring every image to ``resize`` pixels per side; None leaves them as they are.
+
+    Raises:
+        TP1Error: The folder is missing, holds no images, a class folder is empty, or the classes of
+            ``train/`` and ``test/`` differ.
+    """
+
+    def __init__(self, name: str, root: Path, resize: int | None = None) -> None:
+        self.name = name
+        self.root = root
+        self.resize = resize
+
+    @property
+    def origin(self) -> str:
+        return str(self.root)
+
+    def files(self) -> Mapping[str, Path]:
+        return {name: self.root / name for name in self.list().names}
+
+    def list(self) -> Listing:
+        if not self.root.is_dir():
+            raise TP1Error(f"no image folder at {self.root}: check dataset= and data_dir=.")
+        parted = (self.root / "train").is_dir() and (self.root / "test").is_dir()
+        parts = ("test", "train") if parted else ("",)
+        classes = {part: _folders(self.root / part) for part in parts}
+        if parted and classes["train"] != classes["test"]:
+            odd = sorted(set(classes["train"]) ^ set(classes["test"]))
+            raise TP1Error(f"train/ and test/ in {self.root} have different classes: only one of them has {odd}.")
+        names: list[str] = []
+        labels: list[int] = []
+        for part in parts:
+            for label, class_name in enumerate(classes[part]):
+                folder = self.root / part / class_name
+                found = sorted(entry for entry in os.listdir(folder) if entry.lower().endswith(SUFFIXES))
+                if not found:
+                    raise TP1Error(f"class folder {folder} has no images ({', '.join(SUFFIXES)}): fill or remove it.")
+                names += [f"{part}/{class_name}/{entry}".lstrip("/") for entry in found]
+                labels += [label] * len(found)
+        return _sorted_listing(classes[parts[0]], names, labels, parted=parted)
+
+    def decode(self, listing: Listing) -> Iterator[NDArray[np.uint8]]:
+        # Pillow decodes without the interpreter lock. Submitting in slices bounds what waits in memory.
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            for start in range(0, len(listing.names), 1024):
+                yield from pool.map(self._read, listing.names[start : start + 1024])
+
+    def _read(self, name: str) -> NDArray[np.uint8]:
+        path = self.root / name
+        try:
+            with Image.open(path) as image:
+                rgb = image.convert("RGB")
+        except (OSError, UnidentifiedImageError, ValueError, Image.DecompressionBombError) as error:
+            raise TP1Error(f"cannot read image {path}: {error}. Mend or remove the file.") from error
+        if self.resize is not None:
+            rgb = rgb.resize((self.resize, self.resize), Image.Resampling.BICUBIC)
+        return np.asarray(rgb)
+
+
+class Cifar10:
+    """CIFAR-10 (Krizhevsky 2009) as torchvision downloads and verifies it: 60,000 images of 32x32 pixels.
+
+    Raises:
+        TP1Error: It is not in ``root`` and cannot be downloaded.
+    """
+
+    name = "cifar10"
+    origin = CIFAR10_URL
+    resize = None
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def files(self) -> Mapping[str, Path]:
+        folder = self.root / "cifar-10-batches-py"
+        batches = [*(f"data_batch_{number}" for number in range(1, 6)), "test_batch", "batches.meta"]
+        if not all((folder / batch).is_file() for batch in batches):
+            self._load("train")  # downloads
+        return {batch: folder / batch for batch in batches}
+
+    def list(self) -> Listing:
+        names: list[str] = []
+        labels: list[int] = []
+        for part in ("test", "train"):
+            data = self._load(part)
+            names += [f"{part}/{data.classes[label]}/{row:05d}" for row, label in enumerate(data.targets)]
+            labels += data.targets
+        return _sorted_listing(tuple(data.classes), names, labels, parted=True)
+
+    def decode(self, listing: Listing) -> Iterator[NDArray[np.uint8]]:
+        arrays = {part: self._load(part).data for part in ("test", "train")}
+        for name in listing.names:
+            part, _, row = name.split("/")
+            yield arrays[part][int(row)]
+
+    def _load(self, part: str) -> "CIFAR10":
+        from torchvision.datasets import CIFAR10
+
+        try:
+            self.root.mkdir(parents=True, exist_ok=True)
+            return CIFAR10(str(self.root), train=part == "train", download=True)
+        except (OSError, RuntimeError) as error:
+            raise TP1Error(
+                f"CIFAR-10 is not in {self.root} and could not be downloaded from {CIFAR10_URL} ({error}). "
+                "Put it there, name its folder with data_dir=, or use dataset=digits."
+            ) from error
+
+
+class Digits:
+    """scikit-learn's bundled 1,797 handwritten digits (8x8 grey, 0 to 16) as 32x32 RGB: no download.
+
+    Source: E. Alpaydin and C. Kaynak, Optical Recognition of Handwritten Digits, UCI (1998), its test part.
+    """
+
+    name = "digits"
+    origin = "sklearn.datasets.load_digits"
+    resize = None
+
+    def files(self) -> Mapping[str, Path]:
+        import sklearn.datasets
+
+        name = "digits.csv.gz"
+        return {name: Path(sklearn.datasets.__file__).parent / "data" / name}
+
+    def list(self) -> Listing:
+        from sklearn.datasets import load_digits
+
+        labels = load_digits().target.astype(np.int64)
+        names = [f"{row:04d}" for row in range(len(labels))]
+        return Listing(tuple("0123456789"), names, labels, None)
+
+    def decode(self, listing: Listing) -> Iterator[NDArray[np.uint8]]:
+        from sklearn.datasets import load_digits
+
+        for grey in load_digits().images:
+            small = Image.fromarray(np.round(grey * (255 / 16)).astype(np.uint8))
+            yield np.asarray(small.resize((32, 32), Image.Resampling.BICUBIC).convert("RGB"))
+
+
+def find_source(dataset: str, data_dir: Path) -> Source:
+    """The source that ``dataset`` names.
+
+    Args:
+        dataset: ``cifar10``, ``digits``, a folder below ``data_dir``, or a path to a folder.
+        data_dir: Where data sets are, and where CIFAR-10 is downloaded to.
+
+    Raises:
+        TP1Error: There is no such data set.
+    """
+    if dataset == "digits":
+        return Digits()
+    if dataset == "cifar10" and not (data_dir / "cifar10" / "train").is_dir():
+        return Cifar10(data_dir)
+    path = Path(dataset).expanduser()
+    root = path if path.is_absolute() or len(path.parts) > 1 else data_dir / dataset
+    if not root.is_dir():
+        raise TP1Error(
+            f"no data set {dataset!r}: it is not cifar10 or digits, and there is no folder {root}. "
+            "Check dataset= and data_dir=."
+        )
+    return ImageFolder(root.name, root)
+
+
+def _sorted_listing(classes: tuple[str, ...], names: list[str], labels: list[int], *, parted: bool) -> Listing:
+    order = np.argsort(np.array(names), kind="stable")
+    names = [names[row] for row in order]
+    is_test = np.array([name.startswith("test/") for name in names]) if parted else None
+    return Listing(classes, names, np.array(labels, np.int64)[order], is_test)
+
+
+def _folders(root: Path) -> tuple[str, ...]:
+    folders = tuple(sorted(entry.name for entry in root.iterdir() if entry.is_dir() and entry.name[0] != "."))
+    if len(folders) < 2:
+        raise TP1Error(f"{root} has {len(folders)} class folders: it needs one folder of images per class, 2 or more.")
+    return folders

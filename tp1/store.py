@@ -1,0 +1,63 @@
+"""The tracking store: where it is, that it is there, and that several processes can share it."""
+
+import sqlite3
+from pathlib import Path
+
+import mlflow
+import requests
+from filelock import FileLock
+from mlflow import MlflowClient
+from sqlalchemy.engine import make_url
+
+from tp1.errors import TP1Error
+
+CONNECT_SECONDS = 5  # for the connection, and again for the answer: an absent server is said within 10 s
+
+
+def prepare_store() -> str:
+    """Make sure that the tracking store can be used, and return its URI.
+
+    The URI is MLflow's own choice: ``MLFLOW_TRACKING_URI``, else SQLite in ``mlflow.db`` in the working directory.
+    SQLite is created under a lock, since MLflow's own creation fails when several processes start at
+    once, and put in WAL mode, where readers and a writer do not block each other.
+
+    Raises:
+        TP1Error: The server does not answer, or the database cannot be opened.
+    """
+    uri = mlflow.get_tracking_uri()
+    if uri.startswith("sqlite"):
+        _prepare_sqlite(uri)
+    elif uri.startswith(("http://", "https://")):
+        _check_server(uri)
+    return uri
+
+
+def how_to_open(uri: str, path: str = "") -> str:
+    """What to open in a browser to see ``path`` of the tracking UI, with the command to start it if needed."""
+    if uri.startswith(("http://", "https://")):
+        return f"{uri.rstrip('/')}/{path}"
+    return f"http://127.0.0.1:5000/{path} after: mlflow ui --backend-store-uri {uri}"
+
+
+def _prepare_sqlite(uri: str) -> None:
+    path = Path(make_url(uri).database or "").resolve()
+    try:
+        with FileLock(path.with_name(f".{path.name}.lock")):
+            MlflowClient(uri).search_experiments(max_results=1)  # creates the tables
+            with sqlite3.connect(path) as connection:
+                connection.execute("PRAGMA journal_mode=WAL")
+            connection.close()
+    except (OSError, sqlite3.Error, mlflow.MlflowException) as error:
+        raise TP1Error(f"cannot open the tracking database {path}: {str(error).splitlines()[0]}") from error
+
+
+def _check_server(uri: str) -> None:
+    try:
+        answer = requests.get(f"{uri.rstrip('/')}/health", timeout=CONNECT_SECONDS)
+    except requests.RequestException as error:
+        raise TP1Error(
+            f"the tracking server at {uri} does not answer ({type(error).__name__}): start it, or set "
+            "MLFLOW_TRACKING_URI to another (unset: SQLite in this folder)."
+        ) from error
+    if answer.status_code >= 500:
+        raise TP1Error(f"the tracking server at {uri} answers {answer.status_code} {answer.reason}: look at its log.")
