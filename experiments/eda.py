@@ -22,10 +22,11 @@ def look(
     seed: int = DEFAULTS.seed,
 ) -> list[str]:
     """Log figures 1 and 2 and the channel statistics of a data set."""
-    name_run(f"eda-{dataset}")
     log_parameters({"dataset": dataset, "seed": str(seed)})
-    log_note(f"**eda** of {dataset}: sample images, class distribution, channel statistics.\n\n    {command}\n")
-    return explore(load_data(dataset, data_dir, image_size), seed).splitlines()
+    data = load_data(dataset, data_dir, image_size)
+    name_run(f"eda-{data.name}")
+    log_note(f"**eda** of {data.name}: sample images, class distribution, channel statistics.\n\n    {command}\n")
+    return explore(data, seed).splitlines()
 
 
 command = tracked_command(

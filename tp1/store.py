@@ -8,6 +8,7 @@ import requests
 from filelock import FileLock
 from mlflow import MlflowClient
 from sqlalchemy.engine import make_url
+from sqlalchemy.exc import SQLAlchemyError
 
 from tp1.errors import TP1Error
 
@@ -47,7 +48,7 @@ def _prepare_sqlite(uri: str) -> None:
             with sqlite3.connect(path) as connection:
                 connection.execute("PRAGMA journal_mode=WAL")
             connection.close()
-    except (OSError, sqlite3.Error, mlflow.MlflowException) as error:
+    except (OSError, sqlite3.Error, SQLAlchemyError, mlflow.MlflowException) as error:
         raise TP1Error(f"cannot open the tracking database {path}: {str(error).splitlines()[0]}") from error
 
 

@@ -3,6 +3,7 @@
 import json
 import os
 import traceback
+import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -35,7 +36,6 @@ from tp1.run_figures import record_figures, run_figures, run_title
 from tp1.runs import RunRecord
 from tp1.training import Epoch, TrainingState
 
-SYSTEM_METRICS_SECONDS = 10
 FIGURE_DPI = 150
 CONTEXTS = {"train": "training", "val": "validation", "test": "testing"}
 
@@ -47,7 +47,6 @@ def tracked_run(name: str, tags: Mapping[str, str]) -> Iterator[RunInfo]:
     It ends FINISHED; KILLED where the user interrupts it; and FAILED, with ``error.txt``, on any other
     error, which is raised again.
     """
-    mlflow.set_system_metrics_sampling_interval(SYSTEM_METRICS_SECONDS)
     # Inside an entry point MLFLOW_RUN_ID names the run, and start_run() takes it up.
     run = mlflow.start_run(log_system_metrics=True)
     status = "FAILED"
@@ -275,7 +274,9 @@ def _dataset_source(origin: str) -> DatasetSource:
     if origin.startswith("https://"):
         return HTTPDatasetSource(origin)
     if Path(origin).is_dir():
-        folder: DatasetSource = resolve_dataset_source(origin)
+        with warnings.catch_warnings():  # MLflow registers the class of local folders twice, and says so each time
+            warnings.simplefilter("ignore", UserWarning)
+            folder: DatasetSource = resolve_dataset_source(origin)
         return folder
     return CodeDatasetSource({"origin": origin})
 

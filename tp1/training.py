@@ -49,7 +49,7 @@ class TrainingState:
 def start(classifier: Classifier, config: TrainConfig, device: torch.device) -> TrainingState:
     """The state before the first step, with Adam as in the report (sections 1.3 and 1.5)."""
     # Channels last is the layout that images arrive in and that bf16 convolutions are fastest in.
-    classifier.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    classifier.to(device).to(memory_format=torch.channels_last)
     optimizer = torch.optim.Adam(
         classifier.net.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay, fused=True
     )
@@ -101,7 +101,7 @@ def train(
             on_epoch(epoch)
     state.classifier.load_state_dict(state.best_weights)
     # The plain layout from here on: what is evaluated is then bit for bit what is exported.
-    state.classifier.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
+    state.classifier.to(memory_format=torch.contiguous_format)
 
 
 def _train_epoch(

@@ -1,0 +1,93 @@
+"""The files in experiments/ and those that must agree with them."""
+
+import ast
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+import yaml
+
+from experiments.__main__ import modules, render_mlproject
+from experiments.published import report
+from tests.conftest import PROJECT
+from tp1.experiment import Experiment
+
+EXPERIMENTS = [module.experiment for module in modules() if hasattr(module, "experiment")]
+
+
+def test_mlproject_is_what_the_modules_say():
+    assert (PROJECT / "MLproject").read_text() == render_mlproject(), "run `make mlproject`"
+
+
+def test_every_entry_point_runs_a_module_that_is_there():
+    project = yaml.safe_load((PROJECT / "MLproject").read_text())
+    assert project["conda_env"] == "conda.yaml"
+    for name, entry in project["entry_points"].items():
+        module = entry["command"].removeprefix("python -m ")
+        assert (PROJECT / (module.replace(".", "/") + ".py")).is_file()
+        assert module.rpartition(".")[2] == name.replace("-", "_")
+
+
+def test_nothing_silently_wins_over_conda_yaml():
+    assert not (PROJECT / "python_env.yaml").exists()
+
+
+def test_conda_yaml_has_the_requirements_of_pyproject():
+    wanted = tomllib.loads((PROJECT / "pyproject.toml").read_text())["project"]["dependencies"]
+    conda = yaml.safe_load((PROJECT / "conda.yaml").read_text())
+    assert conda["channels"] == ["conda-forge"]
+    assert conda["dependencies"][-1]["pip"] == wanted
+
+
+def test_the_makefile_has_a_target_for_every_entry_point():
+    text = (PROJECT / "Makefile").read_text()
+    listed = re.search(r"^EXPERIMENTS := (.*)$", text, re.MULTILINE)
+    assert listed is not None
+    assert listed[1].split() == sorted(yaml.safe_load((PROJECT / "MLproject").read_text())["entry_points"])
+
+
+@pytest.mark.parametrize("experiment", EXPERIMENTS, ids=lambda experiment: experiment.name)
+def test_an_experiment_is_a_short_file_that_says_what_it_claims(experiment: Experiment):
+    path = PROJECT / "experiments" / f"{experiment.name.replace('-', '_')}.py"
+    text = path.read_text()
+    assert len(text.splitlines()) < 30
+    docstring = ast.get_docstring(ast.parse(text)) or ""
+    assert f"mlflow run . -e {experiment.name}" in docstring
+    claims = {number for value in experiment.published.metrics().values() for number in (f"{value:g}", f"{value:.2f}")}
+    stated = set(re.findall(r"\b0\.\d+|\b1\.\d{4}", docstring.split("Claims:")[1]))
+    assert stated <= claims, "the docstring claims a figure that is not published"
+
+
+@pytest.mark.parametrize("name", ["cnn-base", "cnnv3"])
+def test_published_reports_are_whole(name):
+    table = report(name)
+    assert len(table["per_class"]) == 10
+    assert sum(row["support"] for row in table["per_class"].values()) == table["support"] == 10_000
+    mean = sum(row["f1"] for row in table["per_class"].values()) / 10
+    assert mean == pytest.approx(table["macro_avg"]["f1"], abs=0.01)
+
+
+def test_the_library_imports_nothing_from_experiments():
+    for path in (PROJECT / "tp1").glob("*.py"):
+        assert not re.search(r"^\s*(from|import) experiments", path.read_text(), re.MULTILINE), path
+
+
+def test_training_knows_neither_mlflow_nor_click():
+    code = (
+        "import sys, tp1.training; print([name for name in ('mlflow', 'click', 'matplotlib') if name in sys.modules])"
+    )
+    result = subprocess.run([sys.executable, "-c", code], cwd=PROJECT, capture_output=True, text=True, check=True)
+    assert result.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize(("module", "others"), [("mlflow", {"cli", "model_files", "runs", "store", "tracking"})])
+def test_mlflow_is_known_to_few_modules(module, others):
+    users = {
+        path.stem
+        for path in Path(PROJECT / "tp1").glob("*.py")
+        if re.search(rf"^\s*(from|import) {module}", path.read_text(), re.MULTILINE)
+    }
+    assert users == others

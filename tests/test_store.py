@@ -1,0 +1,96 @@
+import sqlite3
+import subprocess
+import sys
+import time
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from threading import Thread
+
+import mlflow
+import pytest
+
+from tests.conftest import PROJECT
+from tp1.errors import TP1Error
+from tp1.store import how_to_open, prepare_store
+
+
+def test_the_default_is_sqlite_in_the_working_directory_in_wal_mode(tmp_path, monkeypatch):
+    monkeypatch.delenv("MLFLOW_TRACKING_URI")
+    monkeypatch.chdir(tmp_path)
+    assert prepare_store() == f"sqlite:///{tmp_path / 'mlflow.db'}"
+    with sqlite3.connect(tmp_path / "mlflow.db") as connection:
+        assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+
+
+def test_six_processes_that_start_on_an_empty_store_all_finish(tmp_path):
+    environment = {
+        "PATH": "/usr/bin:/bin",
+        "PYTHONPATH": str(PROJECT),
+        "MLFLOW_TRACKING_URI": f"sqlite:///{tmp_path}/mlflow.db",
+    }
+    code = (
+        "import mlflow; from tp1.store import prepare_store; from tp1.tracking import tracked_run\n"
+        "prepare_store()\n"
+        "with tracked_run('x', {'tp1.experiment': 'x'}):\n"
+        "    for step in range(5): mlflow.log_metrics({'a': step}, step=step)\n"
+    )
+    processes = [
+        subprocess.Popen([sys.executable, "-c", code], cwd=tmp_path, env=environment, stderr=subprocess.PIPE, text=True)
+        for _ in range(6)
+    ]
+    errors = [process.communicate(timeout=120)[1] for process in processes]
+    assert [process.returncode for process in processes] == [0] * 6, errors
+    mlflow.set_tracking_uri(f"sqlite:///{tmp_path}/mlflow.db")
+    try:
+        runs = mlflow.search_runs(["0"], output_format="list")
+        assert [run.info.status for run in runs] == ["FINISHED"] * 6
+        assert all(run.data.metrics["a"] == 4 for run in runs)
+    finally:
+        mlflow.set_tracking_uri(None)
+
+
+@pytest.mark.parametrize("uri", ["http://127.0.0.1:9", "http://no-such-host.invalid:5000"])
+def test_a_server_that_does_not_answer_is_said_within_10_seconds(monkeypatch, uri):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+    start = time.perf_counter()
+    with pytest.raises(TP1Error, match=rf"the tracking server at {uri} does not answer"):
+        prepare_store()
+    assert time.perf_counter() - start < 10
+
+
+class Silent(BaseHTTPRequestHandler):
+    def do_GET(self):
+        time.sleep(8)
+
+
+class Broken(BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_error(503)
+
+    def log_message(self, *args):
+        pass
+
+
+@pytest.mark.parametrize(("handler", "message"), [(Silent, "does not answer"), (Broken, "answers 503")])
+def test_a_server_that_hangs_or_fails_is_said_within_10_seconds(monkeypatch, handler, message):
+    server = HTTPServer(("127.0.0.1", 0), handler)
+    Thread(target=server.serve_forever, daemon=True).start()
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{server.server_port}")
+    start = time.perf_counter()
+    try:
+        with pytest.raises(TP1Error, match=message):
+            prepare_store()
+        assert time.perf_counter() - start < 10
+    finally:
+        server.shutdown()
+
+
+def test_a_file_that_is_no_database_is_named(tmp_path, monkeypatch):
+    (tmp_path / "mlflow.db").write_text("this is no database, but it is long enough to be mistaken for one" * 40)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
+    with pytest.raises(TP1Error, match=r"cannot open the tracking database .*/mlflow.db"):
+        prepare_store()
+
+
+def test_where_to_look_is_said_for_both_kinds_of_store():
+    assert how_to_open("http://host:5000/", "#/x") == "http://host:5000/#/x"
+    assert "mlflow ui --backend-store-uri sqlite:///a.db" in how_to_open("sqlite:///a.db")

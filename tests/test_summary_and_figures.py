@@ -1,0 +1,40 @@
+import io
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tp1.cnn import CNNBase
+from tp1.figures import class_distribution, confusion_matrix, curves, sample_images
+from tp1.summary import model_summary
+
+CLASSES = ("a", "b", "c")
+
+
+def test_the_summary_lists_layers_shapes_and_parameters():
+    text = model_summary(CNNBase(10), 32)
+    assert "features.0  Conv2d     N x 8 x 32 x 32" in text
+    assert "CNNBase: 9,754 parameters, 9,754 trainable" in text
+
+
+@pytest.mark.parametrize(
+    "figure",
+    [
+        curves({f"{part}/{name}": [0.5, 0.6] for part in ("train", "val") for name in ("loss", "accuracy")}, "t", 2),
+        confusion_matrix(np.array([[5, 1, 0], [0, 6, 0], [2, 0, 4]]), CLASSES, "t"),
+        confusion_matrix(np.eye(40, dtype=int), [str(n) for n in range(40)], "many classes"),
+        sample_images(np.zeros((3, 4, 8, 8, 3), np.uint8), CLASSES, "t"),
+        class_distribution({"train": [5, 6, 7], "test": [1, 2, 3]}, CLASSES, "t"),
+    ],
+)
+def test_a_figure_is_drawn(figure):
+    file = io.BytesIO()
+    figure.savefig(file, format="png")
+    assert len(np.unique(np.asarray(Image.open(file)).reshape(-1, 4), axis=0)) > 10
+
+
+def test_the_confusion_matrix_shows_every_count():
+    figure = confusion_matrix(np.array([[5, 1], [0, 62]]), ("cat", "dog"), "t")
+    texts = [text.get_text() for text in figure.axes[0].texts]
+    assert texts == ["5", "1", "0", "62"]
+    assert [label.get_text() for label in figure.axes[0].get_yticklabels()] == ["cat", "dog"]
