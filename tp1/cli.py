@@ -126,8 +126,8 @@ def experiment_command(experiment: Experiment) -> Command:
 
     def body(command: str, **changed: Any) -> list[str]:
         result = run(experiment, replace(experiment.config, **changed), command)
-        published = experiment.published.metrics().get("test/accuracy")
-        beside = f" (published: {published:g})" if published is not None and "dataset" not in changed else ""
+        published, own = experiment.published.metrics().get("test/accuracy"), experiment.config.dataset
+        beside = f" (published: {published:g})" if published is not None and changed.get("dataset", own) == own else ""
         return [
             f"Test accuracy {result.evaluation.accuracy:.4f}{beside}; best epoch {result.best.number}, "
             f"validation accuracy {result.best.val_accuracy:.4f}; {result.seconds:.0f} s",

@@ -5,41 +5,35 @@ from collections.abc import Mapping
 from tp1.config import TrainConfig
 from tp1.experiment import Experiment
 
+COMPARED = ("val/accuracy", "val/loss", "test/accuracy", "test/precision_macro", "test/recall_macro", "test/f1_macro")
+
 
 def describe_run(
     experiment: Experiment,
     config: TrainConfig,
+    dataset: str,
     command: str,
     measured: Mapping[str, float] | None = None,
     best_epoch: int | None = None,
 ) -> str:
-    """The run's description in Markdown: what it is, how to repeat it, and published beside measured."""
+    """What the run is, published beside measured, and how to repeat it, in Markdown.
+
+    Args:
+        dataset: The data set's name.
+        measured: Metrics by name, once the run is finished.
+        best_epoch: 1-based, once the run is finished.
+    """
     section = f" Section {experiment.section} of the report." if experiment.section else ""
-    lines = [
-        f"**{experiment.name}**, {experiment.model_name} on {config.dataset}, seed {config.seed}. "
-        f"{experiment.summary}{section}",
-        "",
-    ]
-    lines += ["Repeat it:", "", f"    {command}", ""]
+    title = f"**{experiment.name}**: {experiment.model_name} on {dataset}, seed {config.seed}.{section}"
     if measured is None or best_epoch is None:
-        return "\n".join([*lines, f"Running: {config.epochs} epochs."])
-    # Published figures are of the report's own data set: beside another they would mean nothing.
-    published = experiment.published.metrics() if config.dataset == experiment.config.dataset else {}
-    lines += ["| | published | measured |", "|---|---|---|"]
-    for name in (
-        "val/accuracy",
-        "val/loss",
-        "test/accuracy",
-        "test/precision_macro",
-        "test/recall_macro",
-        "test/f1_macro",
-    ):
-        before = f"{published[name]:.4g}" if name in published else "–"
-        lines.append(f"| {name} | {before} | {measured[name]:.4f} |")
-    return "\n".join(
-        [
-            *lines,
-            "",
-            f"n = 1. Best validation epoch: {best_epoch} of {config.epochs}; its weights are the logged model.",
-        ]
-    )
+        result = [f"Running: {config.epochs} epochs."]
+    else:
+        # Published figures are of the report's own data set: beside another they would mean nothing.
+        published = experiment.published.metrics() if dataset == experiment.config.dataset else {}
+        # The UI folds long descriptions: what people look for first comes first.
+        result = ["| | published | measured |", "|---|---|---|"]
+        for name in COMPARED:
+            before = f"{published[name]:.4g}" if name in published else "–"
+            result.append(f"| {name} | {before} | {measured[name]:.4f} |")
+        result += ["", f"n = 1; weights of the best validation epoch, {best_epoch} of {config.epochs}."]
+    return "\n".join([title, "", *result, "", experiment.summary, "", "Repeat it:", "", f"    {command}", ""])

@@ -1,5 +1,6 @@
 """The only module that writes runs to MLflow."""
 
+import hashlib
 import json
 import os
 import traceback
@@ -37,6 +38,7 @@ from tp1.runs import RunRecord
 from tp1.training import Epoch, TrainingState
 
 FIGURE_DPI = 150
+EXPERIMENT_KIND = "mlflow.experimentKind"
 CONTEXTS = {"train": "training", "val": "validation", "test": "testing"}
 
 
@@ -49,6 +51,7 @@ def tracked_run(name: str, tags: Mapping[str, str]) -> Iterator[RunInfo]:
     """
     # Inside an entry point MLFLOW_RUN_ID names the run, and start_run() takes it up.
     run = mlflow.start_run(log_system_metrics=True)
+    _mark_experiment(run.info.experiment_id)
     status = "FAILED"
     try:
         name_run(name)
@@ -63,6 +66,13 @@ def tracked_run(name: str, tags: Mapping[str, str]) -> Iterator[RunInfo]:
         raise
     finally:
         mlflow.end_run(status)
+
+
+def _mark_experiment(experiment_id: str) -> None:
+    """Tell the UI that the MLflow experiment holds trained models; it would take it for one of prompts and traces."""
+    client = MlflowClient()
+    if EXPERIMENT_KIND not in client.get_experiment(experiment_id).tags:
+        client.set_experiment_tag(experiment_id, EXPERIMENT_KIND, "custom_model_development")
 
 
 def name_run(name: str) -> None:
@@ -100,7 +110,7 @@ def log_start(
         {
             "tp1.model": experiment.model_name,
             "tp1.seed": str(config.seed),
-            "mlflow.note.content": describe_run(experiment, config, command),
+            "mlflow.note.content": describe_run(experiment, config, data.name, command),
         }
     )
     mlflow.log_dict(
@@ -164,8 +174,9 @@ def log_result(
     model = log_classifier(state.classifier, data.val.images[:2], data.name)
     datasets = _datasets(data)
     chosen = {"best/epoch": best.number, "best/val_accuracy": best.val_accuracy, "best/val_loss": best.val_loss}
-    mlflow.log_metrics(chosen, step=best.number, model_id=model.model_id, dataset=datasets["val"])
-    mlflow.log_metrics(evaluation.metrics(), step=best.number, model_id=model.model_id, dataset=datasets["test"])
+    # Without a step: the UI then draws them as bars, side by side for the runs that are compared.
+    mlflow.log_metrics(chosen, model_id=model.model_id, dataset=datasets["val"])
+    mlflow.log_metrics(evaluation.metrics(), model_id=model.model_id, dataset=datasets["test"])
     history = {
         "train/loss": [epoch.train_loss for epoch in state.history],
         "train/accuracy": [epoch.train_accuracy for epoch in state.history],
@@ -177,7 +188,7 @@ def log_result(
     for name, figure in run_figures(title, history, best.number, evaluation.confusion(), evaluation.classes).items():
         log_figure(figure, name)
     measured = {"val/accuracy": best.val_accuracy, "val/loss": best.val_loss} | evaluation.metrics()
-    mlflow.set_tag("mlflow.note.content", describe_run(experiment, config, command, measured, best.number))
+    mlflow.set_tag("mlflow.note.content", describe_run(experiment, config, data.name, command, measured, best.number))
     uri: str = model.model_uri
     return uri
 
@@ -282,8 +293,9 @@ def _dataset_source(origin: str) -> DatasetSource:
 
 
 def _part_digest(data: ImageData, title: str) -> str:
-    # MLflow keeps 36 characters: the files' digest and the split's say together which images these are.
-    return f"{data.digest}-{data.split_digest}-{title}"[:36]
+    # The files' digest and the split's say together which images these are; as short as MLflow's own digests,
+    # since the UI shows it behind every name.
+    return hashlib.sha256(f"{data.digest}/{data.split_digest}/{title}".encode()).hexdigest()[:8]
 
 
 def _error_text(error: BaseException) -> str:
