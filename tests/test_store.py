@@ -92,5 +92,5 @@ def test_a_file_that_is_no_database_is_named(tmp_path, monkeypatch):
 
 
 def test_where_to_look_is_said_for_both_kinds_of_store():
-    assert how_to_open("http://host:5000/", "#/x") == "http://host:5000/#/x"
+    assert how_to_open("http://host:5000/", "runs/1").startswith("http://host:5000/#/runs/1?")
     assert "mlflow ui --backend-store-uri sqlite:///a.db" in how_to_open("sqlite:///a.db")

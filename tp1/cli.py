@@ -111,7 +111,7 @@ def tracked_command(
             lines = body(command, **changed)
         for line in lines:
             click.echo(line)
-        click.echo(f"See {how_to_open(uri, f'#/experiments/{tracked.experiment_id}/runs/{tracked.run_id}')}")
+        click.echo(f"See   {how_to_open(uri, f'experiments/{tracked.experiment_id}/runs/{tracked.run_id}')}")
 
     def on_bad_arguments(message: str) -> None:
         prepare_store()

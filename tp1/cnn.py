@@ -9,6 +9,7 @@ first leaves ReLU a quarter of the work.
 import torch
 from torch import nn
 
+from tp1.dropout import Dropout
 from tp1.errors import TP1Error
 
 
@@ -28,7 +29,7 @@ class CNNBase(nn.Module):
         for filters_in, filters in ((3, 8), (8, 32), (32, 16)):
             layers += [nn.Conv2d(filters_in, filters, 3, padding=1), nn.MaxPool2d(2), nn.ReLU(inplace=True)]
         self.features = nn.Sequential(*layers)
-        self.head = nn.Sequential(nn.Flatten(), nn.Dropout(dropout), nn.Linear(16 * side * side, classes))
+        self.head = nn.Sequential(nn.Flatten(), Dropout(dropout), nn.Linear(16 * side * side, classes))
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """(N, 3, S, S) normalised float32 -> logits (N, classes)."""
@@ -52,10 +53,10 @@ class CNNV2(nn.Module):
         )
         self.head = nn.Sequential(
             nn.Flatten(),
-            nn.Dropout(dropout),
+            Dropout(dropout),
             nn.Linear(128 * side * side, 256),
             nn.ReLU(inplace=True),
-            nn.Dropout(dropout),
+            Dropout(dropout),
             nn.Linear(256, classes),
         )
 
@@ -84,7 +85,7 @@ class CNNV3(nn.Module):
         first = min(self.FIRST_DROPOUT, dropout)
         layers = _block(3, 32)
         for step, (filters_in, filters) in enumerate(((32, 64), (64, 128), (128, 256), (256, 512))):
-            layers += [*_block(filters_in, filters), nn.Dropout(first + (dropout - first) * step / 3)]
+            layers += [*_block(filters_in, filters), Dropout(first + (dropout - first) * step / 3)]
         self.features = nn.Sequential(*layers)
         self.head = nn.Sequential(nn.Flatten(), nn.Linear(512 * side * side, classes))
 

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from tp1.config import TrainConfig
 from tp1.experiment import Experiment
 
-COMPARED = ("val/accuracy", "val/loss", "test/accuracy", "test/precision_macro", "test/recall_macro", "test/f1_macro")
+COMPARED = ("test/accuracy", "val/accuracy", "val/loss", "test/precision_macro", "test/recall_macro", "test/f1_macro")
 
 
 def describe_run(

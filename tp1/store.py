@@ -33,11 +33,13 @@ def prepare_store() -> str:
     return uri
 
 
-def how_to_open(uri: str, path: str = "") -> str:
-    """What to open in a browser to see ``path`` of the tracking UI, with the command to start it if needed."""
+def how_to_open(uri: str, page: str = "experiments") -> str:
+    """Where to look at ``page`` of the tracking UI in a browser, and how to start the UI if it needs that."""
+    # Without the last part the UI opens in its view for prompts and traces, which has no place for trained models.
+    path = f"#/{page}?workflowType=machine_learning"
     if uri.startswith(("http://", "https://")):
         return f"{uri.rstrip('/')}/{path}"
-    return f"http://127.0.0.1:5000/{path} after: mlflow ui --backend-store-uri {uri}"
+    return f"http://127.0.0.1:5000/{path} (start it with: mlflow ui --backend-store-uri {uri})"
 
 
 def _prepare_sqlite(uri: str) -> None:
