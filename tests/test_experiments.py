@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from mlflow.utils.environment import _PythonEnv
 
 from experiments.__main__ import modules, render_mlproject
 from experiments.published import report
@@ -40,6 +41,13 @@ def test_conda_yaml_has_the_requirements_of_pyproject():
     conda = yaml.safe_load((PROJECT / "conda.yaml").read_text())
     assert conda["channels"] == ["conda-forge"]
     assert conda["dependencies"][-1]["pip"] == wanted
+
+
+def test_mlflow_finds_python_and_the_requirements_in_conda_yaml_without_conda():
+    """What `--env-manager uv` and `virtualenv` install."""
+    environment = _PythonEnv.from_conda_yaml(PROJECT / "conda.yaml")
+    assert environment.python.startswith("3.11")
+    assert "mlflow>=3.17,<3.19" in environment.dependencies
 
 
 def test_the_makefile_has_a_target_for_every_entry_point():

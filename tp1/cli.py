@@ -106,12 +106,12 @@ def tracked_command(
         changed = {key: value for key, value in given.items() if value is not None}
         command = shlex.join(["mlflow", "run", ".", "-e", name, *_as_parameters(changed)])
         uri = prepare_store()
-        click.echo(f"Tracking in {uri}")
         with tracked_run(name, run_tags(name)) as tracked:
+            page = how_to_open(uri, f"experiments/{tracked.experiment_id}/runs/{tracked.run_id}")
+            click.echo(f"Tracking in {uri}\nSee {page}")
             lines = body(command, **changed)
-        for line in lines:
+        for line in [*lines, f"See {page}"]:
             click.echo(line)
-        click.echo(f"See   {how_to_open(uri, f'experiments/{tracked.experiment_id}/runs/{tracked.run_id}')}")
 
     def on_bad_arguments(message: str) -> None:
         prepare_store()

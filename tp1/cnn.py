@@ -74,7 +74,7 @@ class CNNV3(nn.Module):
     0.5. Chosen here: filters double from 32; a block is convolution, batch norm, max pooling and ReLU; dropout
     follows the second to the fifth block, from :data:`FIRST_DROPOUT` to ``dropout`` in equal steps (0.2, 0.3,
     0.4, 0.5); a smaller ``dropout`` holds everywhere, so that table 2's single rates fit in; one dense layer.
-    Dropout after the first block too cost 0.02 of validation accuracy (docs/LOG.md, 2026-11-24).
+    Dropout after the first block too cost 0.014 of validation accuracy (docs/LOG.md, 2026-11-24).
     """
 
     FIRST_DROPOUT = 0.2
