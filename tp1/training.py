@@ -90,7 +90,7 @@ def train(
                 train_loss=loss,
                 train_accuracy=accuracy,
                 val_loss=F.cross_entropy(val_logits, val_labels).item(),
-                val_accuracy=(val_logits.argmax(1) == val_labels).float().mean().item(),
+                val_accuracy=(val_logits.argmax(1) == val_labels).sum().item() / len(val_labels),
                 images_per_second=len(labels) / seconds,
             )
             state.history.append(epoch)
