@@ -1,7 +1,7 @@
 # `make` lists the targets. Everything runs in .venv, which is made on first use.
 PYTHON ?= python3
 BIN := .venv/bin
-EXPERIMENTS := cnn-base cnnv2 cnnv3 eda
+EXPERIMENTS := alexnet-pretrained alexnet-scratch cnn-base cnnv2 cnnv3 eda fusion mobilenetv2-pretrained mobilenetv2-scratch
 # Parameters for an experiment: make cnnv3 P="epochs=5 seed=1"
 P ?=
 export PATH := $(CURDIR)/$(BIN):$(PATH)

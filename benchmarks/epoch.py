@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 
 from experiments.cnnv3 import experiment
-from tp1.classifier import Classifier
+from tp1.classifier import Classifier, Preparation
 from tp1.data import Part
 from tp1.devices import choose_device, choose_precision, describe
 from tp1.training import start, train
@@ -31,7 +31,7 @@ def random_part(count: int) -> Part:
 def new_state(config, device):
     torch.manual_seed(0)
     net = experiment.model(10, 32, config.dropout)
-    classifier = Classifier(net, tuple("0123456789"), 32, (0.5,) * 3, (0.25,) * 3)
+    classifier = Classifier(net, tuple("0123456789"), Preparation(32, (0.5,) * 3, (0.25,) * 3))
     return start(classifier, config, device)
 
 
@@ -69,7 +69,7 @@ def main() -> None:
     part, val = random_part(arguments.images), random_part(arguments.images // 9)  # as 45,000 to 5,000
     mine, other = new_state(config, device), new_state(config, device)
     with torch.no_grad():
-        ready = mine.classifier.prepare(torch.from_numpy(part.images).to(device))
+        ready = mine.classifier.preparation(torch.from_numpy(part.images).to(device))
     labels = torch.from_numpy(part.labels).to(device)
 
     print(f"{describe(device)}, {precision}, {arguments.images} images, batch {config.batch_size}")

@@ -10,7 +10,7 @@ import click
 
 import experiments
 from tp1.cli import experiment_command
-from tp1.commands import export_command, import_command, store_command
+from tp1.commands import cache_command, export_command, import_command, store_command
 from tp1.experiment import Experiment
 from tp1.mlproject import render
 
@@ -53,7 +53,7 @@ def main() -> None:
 
 for _module in modules():
     main.add_command(command_of(_module))
-for _command in (export_command, import_command, store_command, mlproject_command):
+for _command in (cache_command, export_command, import_command, store_command, mlproject_command):
     main.add_command(_command)
 
 if __name__ == "__main__":

@@ -64,6 +64,24 @@ def tiny_cifar10(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return root
 
 
+EUROSAT_CLASSES = (
+    *("AnnualCrop", "Forest", "HerbaceousVegetation", "Highway", "Industrial"),
+    *("Pasture", "PermanentCrop", "Residential", "River", "SeaLake"),
+)
+
+
+@pytest.fixture
+def tiny_eurosat(tmp_path: Path) -> Path:
+    """EuroSAT as torchvision lays it out, with 10 images of 64x64 pixels in each class."""
+    root = tmp_path / "data"
+    for label, name in enumerate(EUROSAT_CLASSES):
+        folder = root / "eurosat" / "2750" / name
+        folder.mkdir(parents=True)
+        for number, image in enumerate(coloured_images(label, 10, 64, seed=3), start=1):
+            Image.fromarray(image).save(folder / f"{name}_{number}.jpg")
+    return root
+
+
 @pytest.fixture(autouse=True)
 def own_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """No test reads or writes the user's caches, data or runs."""

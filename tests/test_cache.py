@@ -100,7 +100,7 @@ def test_a_full_disk_is_one_clear_line_and_leaves_nothing(source, tmp_path):
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, hard))  # the images need 184,320 bytes
     try:
-        with pytest.raises(TP1Error, match=r"cannot keep decoded images in .*TP1_CACHE_DIR"):
+        with pytest.raises(TP1Error, match=r"cannot write to the cache in .*TP1_CACHE_DIR"):
             load_images(source, tmp_path / "cache")
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
@@ -116,7 +116,7 @@ def test_too_little_space_is_said_before_it_is_used(source, tmp_path, monkeypatc
 
 def test_a_folder_that_cannot_be_written_is_named(source, tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(TP1Error, match="cannot keep decoded images"):
+    with pytest.raises(TP1Error, match="cannot write to the cache"):
         load_images(source, tmp_path / "file")
 
 

@@ -1,9 +1,8 @@
 import numpy as np
 import pytest
 import torch
-from torch import nn
 
-from tp1.classifier import Classifier
+from tp1.classifier import Classifier, Preparation
 from tp1.cnn import CNNBase
 
 MEAN, STD = (0.4, 0.5, 0.6), (0.2, 0.25, 0.3)
@@ -16,23 +15,23 @@ def images(count: int, side: int = 32) -> torch.Tensor:
 def test_preparation_is_the_textbook_normalisation():
     batch = images(5)
     expected = ((batch / 255 - torch.tensor(MEAN)) / torch.tensor(STD)).permute(0, 3, 1, 2)
-    prepared = Classifier(nn.Identity(), ("a", "b"), 32, MEAN, STD).prepare(batch)
+    prepared = Preparation(32, MEAN, STD)(batch)
     assert torch.allclose(prepared, expected, atol=1e-5)
 
 
 def test_images_of_another_size_are_resized_inside():
-    classifier = Classifier(CNNBase(4, 48), tuple("abcd"), 48, MEAN, STD).eval()
-    assert classifier.prepare(images(2)).shape == (2, 3, 48, 48)
+    classifier = Classifier(CNNBase(4, 48), tuple("abcd"), Preparation(48, MEAN, STD)).eval()
+    assert classifier.preparation(images(2)).shape == (2, 3, 48, 48)
     plain = torch.full((1, 32, 32, 3), 128, dtype=torch.uint8)
-    assert classifier.prepare(plain)[0, 0].unique().numel() <= 2  # resizing a plain colour leaves it plain
+    assert classifier.preparation(plain)[0, 0].unique().numel() <= 2  # resizing a plain colour leaves it plain
 
 
 def test_probabilities_add_up_to_one():
-    probabilities = Classifier(CNNBase(4), tuple("abcd"), 32, MEAN, STD).eval()(images(6))
+    probabilities = Classifier(CNNBase(4), tuple("abcd"), Preparation(32, MEAN, STD)).eval()(images(6))
     assert probabilities.dtype == torch.float32
     assert probabilities.sum(dim=1).tolist() == pytest.approx([1] * 6, abs=1e-6)
 
 
 def test_a_constant_channel_does_not_divide_by_zero():
-    prepared = Classifier(nn.Identity(), ("a", "b"), 32, (0.5,) * 3, (0.0,) * 3).prepare(images(2))
+    prepared = Preparation(32, (0.5,) * 3, (0.0,) * 3)(images(2))
     assert prepared.isfinite().all()

@@ -65,7 +65,7 @@ def test_bad_data_is_one_line_and_a_failed_run(store, tmp_path, fault, monkeypat
     else:
         (tmp_path / "blocked").write_text("")
         monkeypatch.setenv("TP1_CACHE_DIR", str(tmp_path / "blocked"))
-        message = "cannot keep decoded images"
+        message = "cannot write to the cache"
     result = invoke("cnn-base", f"dataset={root}", *QUICK)
     assert result.exit_code != 0
     assert message in result.stderr

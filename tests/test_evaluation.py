@@ -4,7 +4,7 @@ import torch
 from sklearn.metrics import accuracy_score, f1_score, log_loss
 
 from tests.conftest import coloured_images
-from tp1.classifier import Classifier
+from tp1.classifier import Classifier, Preparation
 from tp1.cnn import CNNBase
 from tp1.data import Part
 from tp1.errors import TP1Error
@@ -16,7 +16,7 @@ CLASSES = ("a", "b", "c")
 @pytest.fixture
 def classifier():
     torch.manual_seed(3)
-    return Classifier(CNNBase(3), CLASSES, 32, (0.5,) * 3, (0.25,) * 3)
+    return Classifier(CNNBase(3), CLASSES, Preparation(32, (0.5,) * 3, (0.25,) * 3))
 
 
 @pytest.fixture

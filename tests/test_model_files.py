@@ -9,7 +9,7 @@ from mlflow.models import Model
 from safetensors import safe_open
 
 from tests.conftest import coloured_images
-from tp1.classifier import Classifier
+from tp1.classifier import Classifier, Preparation
 from tp1.cnn import CNNV3
 from tp1.model_files import log_classifier
 
@@ -21,14 +21,14 @@ def classifier():
     torch.manual_seed(0)
     net = CNNV3(3, 32, 0.5)
     net(torch.randn(16, 3, 32, 32))  # batch-norm statistics that are not the initial ones
-    return Classifier(net, CLASSES, 32, (0.4, 0.5, 0.6), (0.2, 0.2, 0.2))
+    return Classifier(net, CLASSES, Preparation(32, (0.4, 0.5, 0.6), (0.2, 0.2, 0.2)))
 
 
 @pytest.fixture
 def model(store, classifier, monkeypatch):
     monkeypatch.setenv("MLFLOW_ALLOW_PICKLE_DESERIALIZATION", "false")
     with mlflow.start_run():
-        return log_classifier(classifier, coloured_images(0, 2, 32, seed=0), "shapes")
+        return log_classifier(classifier, coloured_images(0, 2, 32, seed=0), "shapes", 32)
 
 
 @pytest.mark.parametrize("count", [1, 2, 7])
@@ -82,4 +82,4 @@ def test_no_file_of_the_model_is_a_pickle(model):
 
 def test_an_example_of_one_image_is_refused(classifier):
     with pytest.raises(ValueError, match="two images"):
-        log_classifier(classifier, coloured_images(0, 1, 32, seed=0), "shapes")
+        log_classifier(classifier, coloured_images(0, 1, 32, seed=0), "shapes", 32)

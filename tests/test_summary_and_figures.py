@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tp1.classifier import Classifier, Preparation
 from tp1.cnn import CNNBase
 from tp1.figures import class_distribution, confusion_matrix, curves, sample_images
 from tp1.summary import model_summary
@@ -12,9 +13,11 @@ CLASSES = ("a", "b", "c")
 
 
 def test_the_summary_lists_layers_shapes_and_parameters():
-    text = model_summary(CNNBase(10), 32)
-    assert "features.0  Conv2d     N x 8 x 32 x 32" in text
-    assert "CNNBase: 9,754 parameters, 9,754 trainable" in text
+    model = Classifier(CNNBase(10), tuple("0123456789"), Preparation(32, (0.5,) * 3, (0.25,) * 3))
+    text = model_summary(model, (32, 32, 3))
+    assert "net.features.0  Conv2d       N x 8 x 32 x 32          224" in text
+    assert "9,754 parameters, 9,754 of them trained, 0 frozen" in text
+    assert model.training
 
 
 @pytest.mark.parametrize(
@@ -22,7 +25,7 @@ def test_the_summary_lists_layers_shapes_and_parameters():
     [
         curves({f"{part}/{name}": [0.5, 0.6] for part in ("train", "val") for name in ("loss", "accuracy")}, "t", 2),
         confusion_matrix(np.array([[5, 1, 0], [0, 6, 0], [2, 0, 4]]), CLASSES, "t"),
-        confusion_matrix(np.eye(40, dtype=int), [str(n) for n in range(40)], "many classes"),
+        confusion_matrix(np.eye(25, dtype=int), [str(n) for n in range(25)], "many classes"),
         sample_images(np.zeros((3, 4, 8, 8, 3), np.uint8), CLASSES, "t"),
         class_distribution({"train": [5, 6, 7], "test": [1, 2, 3]}, CLASSES, "t"),
     ],

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from tests.conftest import coloured_images
-from tp1.classifier import Classifier
+from tp1.classifier import Classifier, Preparation
 from tp1.cnn import CNNV2
 from tp1.config import TrainConfig
 from tp1.data import Part
@@ -25,7 +25,7 @@ def trained(config: TrainConfig = CONFIG, precision: str = "fp32", **changes) ->
     config = dataclasses.replace(config, **changes)
     torch.manual_seed(config.seed)
     net = CNNV2(3, 32, config.dropout)
-    classifier = Classifier(net, tuple("abc"), 32, (0.5,) * 3, (0.25,) * 3)
+    classifier = Classifier(net, tuple("abc"), Preparation(32, (0.5,) * 3, (0.25,) * 3))
     state = start(classifier, config, torch.device("cpu"))
     train(state, part(40, seed=1), part(10, seed=2), config, precision, lambda epoch: None)
     return state

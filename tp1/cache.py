@@ -42,6 +42,41 @@ def cache_dir() -> Path:
     return Path(os.environ.get("TP1_CACHE_DIR") or user_cache_path("tp1"))
 
 
+@dataclass(frozen=True)
+class Entry:
+    """One entry of the cache: decoded images, or the features of a frozen network."""
+
+    path: Path
+    size: int
+
+    @property
+    def name(self) -> str:
+        """The folder's name, which says what it holds."""
+        return self.path.name
+
+
+def entries(folder: Path) -> list[Entry]:
+    """The entries in ``folder``, by name, with their sizes in bytes."""
+    found = sorted(path for path in folder.glob("*") if (path / "meta.json").is_file())
+    return [Entry(path, sum(file.stat().st_size for file in path.iterdir())) for path in found]
+
+
+def clear(folder: Path) -> int:
+    """Remove what this platform has put into ``folder``, also what was left half-built; return the bytes freed.
+
+    What has another name is left alone: the folder may be the user's own.
+    """
+    freed = 0
+    for path in folder.glob("*"):
+        entry = path.name == "digests" or (path / "meta.json").is_file()
+        if path.is_dir() and (entry or (path.name.startswith(".") and path.name.endswith(".partial"))):
+            freed += sum(file.stat().st_size for file in path.iterdir())
+            shutil.rmtree(path)
+    for lock in folder.glob(".*.lock"):
+        lock.unlink(missing_ok=True)
+    return freed
+
+
 def load_images(source: Source, folder: Path) -> Images:
     """The source's images, decoded on first use and kept in ``folder``.
 
@@ -63,10 +98,7 @@ def load_images(source: Source, folder: Path) -> Images:
                 _build(source, entry)
                 images = _read(source, entry, digest)
     except OSError as error:
-        raise TP1Error(
-            f"cannot keep decoded images in {folder} ({error}): free some space there, or name another "
-            "folder with the environment variable TP1_CACHE_DIR."
-        ) from error
+        raise unwritable(folder, error) from error
     if images is None:
         raise TP1Error(f"the cache at {entry} changes while it is read: check that disk.")
     return images
@@ -129,7 +161,7 @@ def _build(source: Source, entry: Path) -> None:
             for name, image in zip(listing.names, progress(images, "Decoding", len(listing.names)), strict=True):
                 if shape is None:
                     shape = image.shape
-                    _check_space(len(listing.names) * image.nbytes, entry.parent)
+                    check_space(len(listing.names) * image.nbytes, entry.parent, "decoded images")
                 if image.shape != shape:
                     raise MixedSizesError(
                         f"images in {source.origin} differ in size: {listing.names[0]} has {shape[1]}x{shape[0]} "
@@ -155,10 +187,19 @@ def _build(source: Source, entry: Path) -> None:
         raise
 
 
-def _check_space(needed: int, folder: Path) -> None:
+def unwritable(folder: Path, error: OSError) -> TP1Error:
+    """The error to raise when the cache folder cannot be written."""
+    return TP1Error(
+        f"cannot write to the cache in {folder} ({error}): free some space there, or name another folder "
+        "with the environment variable TP1_CACHE_DIR."
+    )
+
+
+def check_space(needed: int, folder: Path, what: str) -> None:
+    """Raise TP1Error if ``folder``'s disk has less than ``needed`` bytes free for ``what``."""
     free = shutil.disk_usage(folder).free
     if free < needed:
         raise TP1Error(
-            f"no disk space for decoded images: {needed / 1e6:.0f} MB needed, {free / 1e6:.0f} MB free in {folder}. "
+            f"no disk space for {what}: {needed / 1e6:.0f} MB needed, {free / 1e6:.0f} MB free in {folder}. "
             "Free some, or name another folder with the environment variable TP1_CACHE_DIR."
         )

@@ -5,30 +5,19 @@ import torch.nn.functional as F
 from torch import nn
 
 
-class Classifier(nn.Module):
-    """uint8 images in, class probabilities out; resizing and normalisation are inside.
+class Preparation(nn.Module):
+    """uint8 images as a network takes them: resized (bilinear, antialiased) and normalised.
 
     Args:
-        net: Takes float32 (N, 3, S, S), normalised, and returns logits (N, classes).
-        classes: Names of the classes, by class number.
-        image_size: S, pixels per side that ``net`` takes. Other images are resized (bilinear, antialiased).
+        image_size: S, pixels per side that the network takes.
         mean, std: Of channels R, G and B on a scale of 0 to 1.
     """
 
     scale: torch.Tensor
     shift: torch.Tensor
 
-    def __init__(
-        self,
-        net: nn.Module,
-        classes: tuple[str, ...],
-        image_size: int,
-        mean: tuple[float, ...],
-        std: tuple[float, ...],
-    ) -> None:
+    def __init__(self, image_size: int, mean: tuple[float, ...], std: tuple[float, ...]) -> None:
         super().__init__()
-        self.net = net
-        self.classes = classes
         self.image_size = image_size
         # (x / 255 - mean) / std, as one multiplication and one addition. A channel that is constant in
         # the training images has no spread to divide by.
@@ -38,18 +27,54 @@ class Classifier(nn.Module):
         self.register_buffer("scale", torch.tensor(scale).view(1, 3, 1, 1))
         self.register_buffer("shift", torch.tensor(shift).view(1, 3, 1, 1))
 
-    def prepare(self, images: torch.Tensor) -> torch.Tensor:
-        """uint8 RGB (N, H, W, 3) -> float32 (N, 3, S, S), normalised, channels last in memory."""
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """uint8 RGB (N, H, W, 3) -> float32 (N, 3, S, S), channels last in memory."""
         batch = images.permute(0, 3, 1, 2).float()
         if batch.shape[-2:] != (self.image_size, self.image_size):
             batch = F.interpolate(batch, (self.image_size, self.image_size), mode="bilinear", antialias=True)
         return torch.addcmul(self.shift, batch, self.scale)
 
-    def logits(self, images: torch.Tensor) -> torch.Tensor:
-        """uint8 RGB (N, H, W, 3) -> float32 logits (N, classes)."""
-        result: torch.Tensor = self.net(self.prepare(images))
-        return result.float()
 
-    def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """uint8 RGB (N, H, W, 3) -> float32 probabilities (N, classes)."""
-        return self.logits(images).softmax(dim=1)
+class ImageModel(nn.Module):
+    """What the loop trains and what is evaluated: inputs in, logits or class probabilities out.
+
+    Attributes:
+        classes: Names of the classes, by class number.
+    """
+
+    def __init__(self, classes: tuple[str, ...]) -> None:
+        super().__init__()
+        self.classes = classes
+
+    @property
+    def device(self) -> torch.device:
+        """Where the model lies."""
+        return next(self.parameters()).device
+
+    def logits(self, batch: torch.Tensor) -> torch.Tensor:
+        """N inputs -> float32 (N, classes)."""
+        raise NotImplementedError
+
+    def forward(self, batch: torch.Tensor) -> torch.Tensor:
+        """N inputs -> float32 probabilities (N, classes)."""
+        return self.logits(batch).softmax(dim=1)
+
+
+class Classifier(ImageModel):
+    """uint8 images (N, H, W, 3) in; resizing and normalisation are inside.
+
+    Args:
+        net: Takes float32 (N, 3, S, S), normalised, and returns logits (N, classes).
+        classes: Names of the classes, by class number.
+        preparation: From the images to what ``net`` takes.
+    """
+
+    def __init__(self, net: nn.Module, classes: tuple[str, ...], preparation: Preparation) -> None:
+        super().__init__(classes)
+        self.preparation = preparation
+        self.net = net
+
+    def logits(self, batch: torch.Tensor) -> torch.Tensor:
+        """uint8 RGB (N, H, W, 3) -> float32 (N, classes)."""
+        result: torch.Tensor = self.net(self.preparation(batch))
+        return result.float()

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import click
 
+from tp1.cache import cache_dir, clear, entries
 from tp1.cli import Command
 from tp1.reference import export_run, import_runs
 from tp1.store import how_to_open, prepare_store
@@ -38,6 +39,26 @@ store_command = Command(
     callback=_store,
     help="Make sure that the tracking store is there, and say where.",
     params=[click.Option(["--quiet"], is_flag=True, help="Print its URI alone.")],
+)
+
+
+def _cache(clear_it: bool) -> None:
+    folder = cache_dir()
+    for entry in entries(folder):
+        click.echo(f"{entry.size / 1e6:10,.1f} MB  {entry.name}")
+    if clear_it:
+        click.echo(f"{clear(folder) / 1e6:10,.1f} MB  freed in {folder}")
+    else:
+        click.echo(
+            f"{sum(entry.size for entry in entries(folder)) / 1e6:10,.1f} MB  in {folder} (tp1 cache --clear frees it)"
+        )
+
+
+cache_command = Command(
+    "cache",
+    callback=_cache,
+    help="Show what the caches of decoded images and frozen features hold.",
+    params=[click.Option(["--clear", "clear_it"], is_flag=True, help="Remove all of it; it is made anew when needed.")],
 )
 
 export_command = Command(

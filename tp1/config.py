@@ -25,7 +25,9 @@ class TrainConfig:
         TP1Error: A value is out of its range; the message names it and the range.
     """
 
-    dataset: str = _param("cifar10", "cifar10, digits, or an image folder (a name in the data directory, or a path).")
+    dataset: str = _param(
+        "cifar10", "cifar10, eurosat, digits, or an image folder (a name in the data directory, or a path)."
+    )
     data_dir: Path | None = _param(None, "Where the data sets are. Default: $TP1_DATA_DIR, else the user cache.")
     image_size: int | None = _param(None, "Pixels per side that the network sees. Default: the data set's own.")
     epochs: int = _param(25, "Passes over the training images.")
@@ -35,6 +37,10 @@ class TrainConfig:
     weight_decay: float = _param(0.0, "L2 penalty, as torch.optim.Adam adds it to the gradient.")
     augment: str = _param("none", f"Training augmentation: {' or '.join(AUGMENTATIONS)}.")
     seed: int = _param(0, "Fixes initialisation, order, dropout and augmentation; never the split.")
+    weights: str = _param(
+        "none",
+        "none, imagenet, a .safetensors or .pth file, or models:/NAME@ALIAS (for fusion: one each, with a comma).",
+    )
     device: str = _param("auto", f"One of {', '.join(DEVICES)}, or one of several as cuda:1.")
     precision: str = _param("auto", "fp32, bf16, or auto: bf16 where the hardware has it.")
 

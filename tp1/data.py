@@ -3,6 +3,7 @@
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,12 +21,12 @@ class Part:
 
     Attributes:
         index: (N,) their rows in the data set's sorted names.
-        images: uint8 RGB (N, H, W, 3).
+        images: uint8 RGB (N, H, W, 3), or what stands for them: float16 features (N, C, h, w).
         labels: (N,) class numbers.
     """
 
     index: NDArray[np.int64]
-    images: NDArray[np.uint8]
+    images: NDArray[Any]
     labels: NDArray[np.int64]
 
     def __len__(self) -> int:
@@ -40,6 +41,7 @@ class ImageData:
         name: Such as ``cifar10``.
         origin: The path or URL that the images come from.
         classes: Names of the classes, by class number.
+        pixels: All images in the order of their names, as a read-only memory map: uint8 (N, H, W, 3).
         train, val, test: The parts.
         digest: Of the files' content (16 hex digits).
         split_digest: Of the names in each part (16 hex digits).
@@ -49,6 +51,7 @@ class ImageData:
     name: str
     origin: str
     classes: tuple[str, ...]
+    pixels: NDArray[np.uint8]
     train: Part
     val: Part
     test: Part
@@ -60,7 +63,7 @@ class ImageData:
     @property
     def image_shape(self) -> tuple[int, int, int]:
         """(H, W, 3) of every image."""
-        height, width, channels = self.train.images.shape[1:]
+        height, width, channels = self.pixels.shape[1:]
         return height, width, channels
 
 
@@ -101,7 +104,17 @@ def _split(images: Images) -> ImageData:
     )
     mean, std = channel_statistics(train.images)
     return ImageData(
-        images.name, images.origin, listing.classes, train, val, test, images.digest, rows.digest, mean, std
+        name=images.name,
+        origin=images.origin,
+        classes=listing.classes,
+        pixels=images.pixels,
+        train=train,
+        val=val,
+        test=test,
+        digest=images.digest,
+        split_digest=rows.digest,
+        mean=mean,
+        std=std,
     )
 
 

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from sklearn.metrics import classification_report, confusion_matrix
 
-from tp1.classifier import Classifier
+from tp1.classifier import ImageModel
 from tp1.data import Part
 from tp1.errors import TP1Error
 
@@ -18,10 +18,10 @@ EVALUATION_BATCH = 512
 
 
 @torch.inference_mode()
-def predict_logits(classifier: Classifier, images: NDArray[np.uint8], precision: str = "fp32") -> torch.Tensor:
-    """Logits of every image, in evaluation mode: uint8 (N, H, W, 3) -> float32 (N, classes) on the CPU."""
+def predict_logits(classifier: ImageModel, images: NDArray[Any], precision: str = "fp32") -> torch.Tensor:
+    """Logits of every image, in evaluation mode: N inputs -> float32 (N, classes) on the CPU."""
     classifier.eval()
-    device = classifier.scale.device
+    device = classifier.device
     parts = []
     for start in range(0, len(images), EVALUATION_BATCH):
         batch = torch.from_numpy(images[start : start + EVALUATION_BATCH]).to(device)
@@ -102,7 +102,7 @@ class Evaluation:
         return pd.concat([table, pd.DataFrame(self.probabilities, columns=list(self.classes))], axis=1)
 
 
-def evaluate(classifier: Classifier, part: Part, classes: tuple[str, ...]) -> Evaluation:
+def evaluate(classifier: ImageModel, part: Part, classes: tuple[str, ...]) -> Evaluation:
     """Predict a part in float32, as the served model does.
 
     Args:

@@ -7,6 +7,7 @@ from typing import Any
 from torch import nn
 
 from tp1.config import TrainConfig
+from tp1.transfer import Transfer
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,7 +50,7 @@ class Experiment:
         name: The entry point, such as ``cnnv3``.
         section: Of the report, such as ``1.4``; empty where the report has none.
         summary: One line that says what it is.
-        model: Builds the network: ``model(classes, image_size, dropout)``.
+        model: Builds the network, ``model(classes, image_size, dropout)``; or a network with frozen convolutions.
         config: The defaults of every parameter.
         published: What the report claims.
     """
@@ -57,11 +58,11 @@ class Experiment:
     name: str
     section: str = ""
     summary: str
-    model: Callable[[int, int, float], nn.Module]
+    model: Callable[[int, int, float], nn.Module] | Transfer
     config: TrainConfig
     published: Published = Published()
 
     @property
     def model_name(self) -> str:
         """The model's name in tags and figures, such as ``CNNV3``."""
-        return self.model.__name__
+        return self.model.name if isinstance(self.model, Transfer) else self.model.__name__

@@ -87,6 +87,28 @@ def read_run(run_id: str) -> RunRecord:
     )
 
 
+def download_weights(model_uri: str) -> Path:
+    """The weights file of a model of this platform.
+
+    Args:
+        model_uri: ``models:/NAME@ALIAS``, ``models:/NAME/VERSION`` or ``models:/m-ID``.
+
+    Raises:
+        TP1Error: There is no such model, or it was not made by this platform.
+    """
+    try:
+        folder = Path(mlflow.artifacts.download_artifacts(model_uri))
+    except (MlflowException, OSError) as error:
+        raise TP1Error(
+            f"no model {model_uri} in {mlflow.get_tracking_uri()} ({str(error).splitlines()[0]}): "
+            "see the model registry."
+        ) from error
+    path = folder / "extra_files" / "weights.safetensors"
+    if not path.is_file():
+        raise TP1Error(f"model {model_uri} has no extra_files/weights.safetensors: this platform did not make it.")
+    return path
+
+
 def find_copy(run_id: str) -> str | None:
     """The id under which run ``run_id`` is in the store: its own, or that of a reference made from it."""
     try:

@@ -207,24 +207,42 @@ def find_source(dataset: str, data_dir: Path) -> Source:
     """The source that ``dataset`` names.
 
     Args:
-        dataset: ``cifar10``, ``digits``, a folder below ``data_dir``, or a path to a folder.
-        data_dir: Where data sets are, and where CIFAR-10 is downloaded to.
+        dataset: ``cifar10``, ``eurosat``, ``digits``, a folder below ``data_dir``, or a path to a folder.
+        data_dir: Where data sets are, and where CIFAR-10 and EuroSAT are downloaded to.
 
     Raises:
         TP1Error: There is no such data set.
     """
     if dataset == "digits":
         return Digits()
+    if dataset == "eurosat":
+        return ImageFolder("eurosat", _eurosat_folder(data_dir))
     if dataset == "cifar10" and not (data_dir / "cifar10" / "train").is_dir():
         return Cifar10(data_dir)
     path = Path(dataset).expanduser()
     root = path if path.is_absolute() or len(path.parts) > 1 else data_dir / dataset
     if not root.is_dir():
         raise TP1Error(
-            f"no data set {dataset!r}: it is not cifar10 or digits, and there is no folder {root}. "
+            f"no data set {dataset!r}: it is not cifar10, eurosat or digits, and there is no folder {root}. "
             "Check dataset= and data_dir=."
         )
     return ImageFolder(root.name, root)
+
+
+def _eurosat_folder(data_dir: Path) -> Path:
+    """EuroSAT RGB (Helber et al. 2019): 27,000 images of 64x64 pixels in ten class folders, as torchvision has them."""
+    folder = data_dir / "eurosat" / "2750"
+    if not folder.is_dir():
+        from torchvision.datasets import EuroSAT
+
+        try:
+            EuroSAT(str(data_dir), download=True)
+        except (OSError, RuntimeError) as error:
+            raise TP1Error(
+                f"EuroSAT is not in {folder} and could not be downloaded ({error}). Put its class folders there, or "
+                "name its data directory with data_dir=."
+            ) from error
+    return folder
 
 
 def _sorted_listing(classes: tuple[str, ...], names: list[str], labels: list[int], *, parted: bool) -> Listing:

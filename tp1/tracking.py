@@ -25,6 +25,7 @@ from mlflow.data.numpy_dataset import from_numpy
 from mlflow.entities import Dataset as DatasetEntity
 from mlflow.entities import DatasetInput, InputTag, Metric, Param, RunInfo
 
+from tp1.classifier import ImageModel
 from tp1.config import TrainConfig
 from tp1.data import ImageData, Part
 from tp1.environment import describe_environment
@@ -160,6 +161,7 @@ def log_result(
     experiment: Experiment,
     config: TrainConfig,
     data: ImageData,
+    model: ImageModel,
     state: TrainingState,
     evaluation: Evaluation,
     command: str,
@@ -167,16 +169,19 @@ def log_result(
     """Log the trained model and all that was measured on it; return the model's URI.
 
     The final metrics are linked to the logged model and to the data set that they were measured on.
+
+    Args:
+        model: The whole, from raw images, also where ``state`` trained its head alone.
     """
     best = state.best
     if best is None:
         raise ValueError("nothing was trained")
-    model = log_classifier(state.classifier, data.val.images[:2], data.name)
+    logged = log_classifier(model, data.val.images[:2], data.name, config.image_size or data.image_shape[0])
     datasets = _datasets(data)
     chosen = {"best/epoch": best.number, "best/val_accuracy": best.val_accuracy, "best/val_loss": best.val_loss}
     # Without a step: the UI then draws them as bars, side by side for the runs that are compared.
-    mlflow.log_metrics(chosen, model_id=model.model_id, dataset=datasets["val"])
-    mlflow.log_metrics(evaluation.metrics(), model_id=model.model_id, dataset=datasets["test"])
+    mlflow.log_metrics(chosen, model_id=logged.model_id, dataset=datasets["val"])
+    mlflow.log_metrics(evaluation.metrics(), model_id=logged.model_id, dataset=datasets["test"])
     history = {
         "train/loss": [epoch.train_loss for epoch in state.history],
         "train/accuracy": [epoch.train_accuracy for epoch in state.history],
@@ -189,7 +194,7 @@ def log_result(
         log_figure(figure, name)
     measured = {"val/accuracy": best.val_accuracy, "val/loss": best.val_loss} | evaluation.metrics()
     mlflow.set_tag("mlflow.note.content", describe_run(experiment, config, data.name, command, measured, best.number))
-    uri: str = model.model_uri
+    uri: str = logged.model_uri
     return uri
 
 

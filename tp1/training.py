@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 
 from tp1.augment import flip_crop
-from tp1.classifier import Classifier
+from tp1.classifier import ImageModel
 from tp1.config import TrainConfig
 from tp1.data import Part
 from tp1.errors import TP1Error
@@ -38,7 +38,7 @@ class Epoch:
 class TrainingState:
     """All that changes while training goes on, in one place."""
 
-    classifier: Classifier
+    classifier: ImageModel
     optimizer: torch.optim.Optimizer
     generator: torch.Generator  # draws the order of the images and their augmentation
     history: list[Epoch] = field(default_factory=list)
@@ -46,12 +46,15 @@ class TrainingState:
     best_weights: dict[str, torch.Tensor] = field(default_factory=dict)
 
 
-def start(classifier: Classifier, config: TrainConfig, device: torch.device) -> TrainingState:
+def start(classifier: ImageModel, config: TrainConfig, device: torch.device) -> TrainingState:
     """The state before the first step, with Adam as in the report (sections 1.3 and 1.5)."""
     # Channels last is the layout that images arrive in and that bf16 convolutions are fastest in.
     classifier.to(device).to(memory_format=torch.channels_last)
     optimizer = torch.optim.Adam(
-        classifier.net.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay, fused=True
+        [parameter for parameter in classifier.parameters() if parameter.requires_grad],
+        lr=config.learning_rate,
+        weight_decay=config.weight_decay,
+        fused=True,
     )
     return TrainingState(classifier, optimizer, torch.Generator().manual_seed(config.seed))
 
@@ -114,7 +117,7 @@ def _train_epoch(
     advance: Callable[[int], object],
 ) -> tuple[float, float]:
     classifier, optimizer = state.classifier, state.optimizer
-    device = classifier.scale.device
+    device = classifier.device
     # Reading a number back from an accelerator waits for it, so there the check comes every 50 steps.
     check_every = 1 if device.type == "cpu" else 50
     total_loss = torch.zeros((), device=device)

@@ -1,0 +1,24 @@
+"""MobileNetV2 from random weights on EuroSAT (report section 2.1, figures 13 and 14).
+
+Claims: test accuracy, macro precision, recall and F1 0.95.
+Repeat: mlflow run . -e mobilenetv2-scratch
+"""
+
+from experiments.published import report
+from tp1.cli import main
+from tp1.config import TrainConfig
+from tp1.experiment import Experiment, Published
+from tp1.torchvision_nets import mobilenet_v2
+
+experiment = Experiment(
+    name="mobilenetv2-scratch",
+    section="2.1",
+    summary="torchvision's MobileNetV2 from random weights.",
+    model=mobilenet_v2,
+    # Its depthwise convolutions are slower in bfloat16 on the CPU: 260 ms a step, 179 ms in float32.
+    config=TrainConfig(dataset="eurosat", epochs=25, learning_rate=1e-3, dropout=0.2, precision="fp32"),
+    published=Published(test_report=report("mobilenetv2-scratch")),
+)
+
+if __name__ == "__main__":
+    main(experiment)
