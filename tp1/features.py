@@ -10,14 +10,14 @@ import numpy as np
 import torch
 from filelock import FileLock
 from numpy.typing import NDArray
+from torch.fx.experimental.optimization import fuse
 
 from tp1.cache import check_space, unwritable
 from tp1.data import ImageData, Part
 from tp1.errors import TP1Error
-from tp1.progress import progress
+from tp1.progress import progress, say
 from tp1.transfer import Trunk, join
 
-BATCH = 64
 CHUNK = 512  # images read at a time; a chunk of MobileNetV2's features at 224 pixels is 64 MB
 
 
@@ -140,11 +140,18 @@ class FeatureEntry:
 
     def _compute(self) -> Iterator[NDArray[np.float16]]:
         device = self.trunk.preparation.scale.device
+        # A batch whose maps fit the processor's cache, and batch norm folded into the convolutions: 8.9 ms an image
+        # of 224 pixels for MobileNetV2, against 25 ms in batches of 64 unfolded (docs/LOG.md, 2026-11-24).
+        batch_size = 16 if device.type == "cpu" else 256
+        folded = fuse(self.trunk.features)
         title = f"{self.trunk.architecture} features at {self.trunk.preparation.image_size} px"
         pixels = self.data.pixels
-        for start in progress(range(0, len(pixels), BATCH), title, unit=f"x{BATCH} img"):
-            batch = torch.from_numpy(np.array(pixels[start : start + BATCH])).to(device)
-            features: NDArray[np.float16] = self.trunk(batch).cpu().contiguous().numpy()
+        say(f"Computing {title} of {len(pixels):,} images, once: later runs take them from the cache")
+        for start in progress(range(0, len(pixels), batch_size), title, unit=f"x{batch_size} img"):
+            batch = torch.from_numpy(np.array(pixels[start : start + batch_size])).to(device)
+            with torch.inference_mode():
+                maps = folded(self.trunk.preparation(batch)).half()
+            features: NDArray[np.float16] = maps.cpu().contiguous().numpy()
             if not np.isfinite(features).all():
                 raise TP1Error(f"{title} of {self.data.name} are beyond float16: these weights cannot be cached.")
             yield features
