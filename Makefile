@@ -8,7 +8,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 RUN = tp1 store && mlflow run . --env-manager local $(foreach parameter,$(P),-P $(parameter)) -e
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-long check $(EXPERIMENTS) ui reference mlproject clean
+.PHONY: help demo test $(EXPERIMENTS) ui reference mlproject clean
 
 help: ## Show this list
 	@grep -E '^[a-z$$()A-Z -]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^\$$\(EXPERIMENTS\)/cnnv3 .../' \
@@ -30,9 +30,6 @@ test: $(BIN)/.installed ## Install, then lint, type-check and test (offline, und
 	ruff check .
 	mypy
 	pytest
-
-test-long: $(BIN)/.installed ## The tests that take minutes
-	pytest -m long --timeout 1800
 
 $(EXPERIMENTS): $(BIN)/.installed ## Run an experiment of the report: make cnnv3 P="seed=1 epochs=25"
 	@$(RUN) $@

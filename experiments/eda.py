@@ -3,6 +3,7 @@
 Repeat: mlflow run . -e eda
 """
 
+from dataclasses import replace
 from pathlib import Path
 
 from tp1.cli import config_options, tracked_command
@@ -22,8 +23,10 @@ def look(
     seed: int = DEFAULTS.seed,
 ) -> list[str]:
     """Log figures 1 and 2 and the channel statistics of a data set."""
-    log_parameters({"dataset": dataset, "seed": str(seed)})
-    data = load_data(dataset, data_dir, image_size)
+    config = replace(DEFAULTS, dataset=dataset, data_dir=data_dir, image_size=image_size, seed=seed)
+    given = {"dataset": dataset, "data_dir": data_dir, "image_size": image_size, "seed": seed}
+    log_parameters({name: str(value) for name, value in given.items() if value is not None})
+    data = load_data(config.dataset, config.data_dir, config.image_size)
     name_run(f"eda-{data.name}")
     log_note(f"**eda** of {data.name}: sample images, class distribution, channel statistics.\n\n    {command}\n")
     return explore(data, seed).splitlines()

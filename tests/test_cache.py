@@ -7,10 +7,11 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from filelock import FileLock
 from PIL import Image
 
 from tests.conftest import PROJECT, write_folder
-from tp1.cache import MixedSizesError, load_images
+from tp1.cache import MixedSizesError, clear, entries, load_images
 from tp1.data import load_data
 from tp1.errors import TP1Error
 from tp1.sources import ImageFolder
@@ -127,6 +128,40 @@ def test_images_of_different_sizes_need_an_image_size(tmp_path):
         load_data(str(root))
     data = load_data(str(root), image_size=24)
     assert data.image_shape == (24, 24, 3)
+
+
+def test_clearing_takes_our_entries_and_nothing_else(source, tmp_path):
+    cache = tmp_path / "cache"
+    load_images(source, cache)
+    for other in ("photos/meta.json", "digests-of-mine/a", ".other.lock", "x.txt"):
+        (cache / other).parent.mkdir(exist_ok=True)
+        (cache / other).write_text("mine")
+    (entry,) = entries(cache)
+    (cache / f".{entry.name}.partial").mkdir()
+    (cache / f".{entry.name}.partial" / "pixels.bin").write_bytes(b"0" * 100)
+    freed, busy = clear(cache)
+    assert (freed, busy) == (entry.size + 100, [])
+    assert entries(cache) == []
+    assert not list(cache.glob("*.partial"))
+    assert {path.name for path in cache.iterdir()} >= {"photos", "digests-of-mine", ".other.lock", "x.txt"}
+
+
+def test_clearing_leaves_what_a_process_is_building(source, tmp_path):
+    cache = tmp_path / "cache"
+    load_images(source, cache)
+    (entry,) = entries(cache)
+    with FileLock(cache / f".{entry.name}.lock"):
+        assert clear(cache) == (0, [entry.name])
+    assert entries(cache) == [entry]
+
+
+def test_an_unreadable_image_folder_is_not_blamed_on_the_cache(source, tmp_path, monkeypatch):
+    def refuse(path):
+        raise PermissionError(13, "Permission denied", str(path))  # tests may run as root, whom nothing refuses
+
+    monkeypatch.setattr("os.listdir", refuse)
+    with pytest.raises(TP1Error, match=r"cannot read the image folder .*: Permission denied"):
+        load_images(source, tmp_path / "cache")
 
 
 def test_a_warm_cache_is_quick(source, tmp_path):

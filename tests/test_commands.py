@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import traceback
 
 import mlflow
 import pytest
@@ -97,10 +98,40 @@ def test_parameters_are_spelled_with_either_dash(store, image_folder, spelling):
     assert all_runs()[0].data.params["learning_rate"] == "0.01"
 
 
+def test_a_value_that_looks_like_a_parameter_stays_a_value(store):
+    assert "no data set 'date=2024'" in invoke("cnn-base", "--dataset", "date=2024").stderr
+
+
+def test_eda_checks_its_parameters_too(store):
+    assert "seed=-1 is out of range" in invoke("eda", "dataset=digits", "seed=-1").stderr
+
+
+def test_an_interrupted_run_is_killed_not_failed(store, monkeypatch):
+    def interrupt(*args):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("tp1.run.load_data", interrupt)
+    assert invoke("cnn-base", "dataset=digits").exit_code == 130
+    (run,) = all_runs()
+    assert run.info.status == "KILLED"
+
+
+def test_an_export_does_not_write_over_another_run(store, image_folder):
+    for epochs in (1, 2):
+        assert invoke("cnn-base", f"dataset={image_folder}", f"epochs={epochs}", "batch_size=16").exit_code == 0
+    newer, older = (run.info.run_id for run in all_runs())
+    assert invoke("export", older, "--to", "kept").exit_code == 0
+    assert invoke("export", older, "--to", "kept").exit_code == 0
+    refused = invoke("export", newer, "--to", "kept")
+    assert refused.exit_code != 0
+    assert f"holds run {older}" in refused.stderr
+    assert invoke("export", newer, "--to", "kept", "--replace").exit_code == 0
+
+
 def test_verbose_shows_the_traceback(store):
     result = invoke("cnn-base", "dataset=nothing", "--verbose")
     assert result.exit_code != 0
-    assert "find_source" in "".join(__import__("traceback").format_exception(result.exception))
+    assert "find_source" in "".join(traceback.format_exception(result.exception))
 
 
 def test_help_names_every_parameter_with_its_default(store):

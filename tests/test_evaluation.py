@@ -58,7 +58,7 @@ def test_a_class_that_is_never_predicted_has_zero_precision_not_an_error(classif
 
 
 def test_batches_do_not_show(classifier, part):
-    pixels = np.concatenate([part.images] * 7)
+    pixels = np.concatenate([part.images] * 3)
     assert len(pixels) > EVALUATION_BATCH
     logits = predict_logits(classifier, pixels)
     assert torch.allclose(logits[:90], logits[90:180], atol=1e-5)

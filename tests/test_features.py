@@ -1,6 +1,8 @@
 import os
 import subprocess
 import sys
+from dataclasses import replace
+from types import SimpleNamespace
 
 import mlflow
 import numpy as np
@@ -10,9 +12,12 @@ import torch
 from mlflow import MlflowClient
 from torchvision import models
 
+from experiments import fusion, mobilenetv2_pretrained
 from tests.conftest import PROJECT, all_runs, invoke
+from tp1.build import build
 from tp1.classifier import Preparation
 from tp1.data import load_data
+from tp1.errors import TP1Error
 from tp1.features import FeatureEntry, feature_parts
 from tp1.transfer import Trunk, join
 
@@ -154,7 +159,7 @@ def test_a_pretrained_run_uses_and_says_where_features_come_from(store, tiny_eur
 
     freed = invoke("cache", "--clear")
     assert "freed in" in freed.output
-    assert not list((tmp_path / "cache").glob("*-*"))
+    assert not [path for path in (tmp_path / "cache").glob("*-*") if path.is_dir()]
 
 
 def test_pretrain_here_and_transfer_by_the_registry(store, tiny_eurosat, image_folder, mobilenet_file):
@@ -171,6 +176,22 @@ def test_pretrain_here_and_transfer_by_the_registry(store, tiny_eurosat, image_f
     run = all_runs()[0]
     assert run.info.run_name == "fusion-s0"
     assert len(run.data.params["weights_digest"].split(", ")) == 2
+
+
+def test_untrained_trunks_of_different_experiments_do_not_share_features(data):
+    """The same seed draws other weights for MobileNetV2 alone than after AlexNet."""
+    digests = []
+    for experiment in (mobilenetv2_pretrained.experiment, fusion.experiment):
+        torch.manual_seed(0)
+        config = replace(experiment.config, weights="none")
+        digests.append(build(experiment, config, data, 64).digests[-1])
+    assert digests[0] != digests[1]
+
+
+def test_features_too_large_for_memory_are_an_error_before_they_are_read(data, tmp_path, monkeypatch):
+    monkeypatch.setattr("psutil.virtual_memory", lambda: SimpleNamespace(available=100_000))
+    with pytest.raises(TP1Error, match="give a smaller image_size"):
+        feature_parts([trunk()], ["w"], 2, data, tmp_path / "cache")
 
 
 def test_weights_for_the_wrong_number_of_trunks_are_an_error(store, tiny_eurosat):

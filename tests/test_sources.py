@@ -97,6 +97,56 @@ def test_grey_and_transparent_images_become_rgb(image_folder):
     assert images[1][5, 5].tolist() == [1, 2, 3]
 
 
+def test_sixteen_bit_greys_keep_their_brightness(image_folder):
+    grey = np.tile(np.linspace(0, 65535, 32).astype(np.uint16), (32, 1))
+    Image.fromarray(grey).save(image_folder / "a" / "000.png")
+    source = ImageFolder("x", image_folder)
+    found = next(source.decode(source.list()))[0, :, 0]
+    assert found.tolist() == np.round(grey[0] / 257).astype(int).tolist()
+
+
+def test_a_photograph_taken_sideways_is_set_upright(image_folder):
+    pixels = np.zeros((32, 32, 3), np.uint8)
+    pixels[:8] = 255  # bright above
+    exif = Image.Exif()
+    exif[0x0112] = 6  # the camera was turned: show it turned clockwise
+    Image.fromarray(pixels).save(image_folder / "a" / "000.png", exif=exif)
+    source = ImageFolder("x", image_folder)
+    image = next(source.decode(source.list()))
+    assert image[:, -1].min() == 255
+    assert image[:, 0].max() == 0
+
+
+def test_a_broken_png_chunk_is_named(image_folder):
+    path = image_folder / "a" / "000.png"
+    data = bytearray(path.read_bytes())
+    data[37:41] = b"\xff\xff\xff\xff"
+    path.write_bytes(data)
+    source = ImageFolder("x", image_folder)
+    with pytest.raises(TP1Error, match=r"cannot read image .*/a/000\.png"):
+        list(source.decode(source.list()))
+
+
+def test_eurosat_is_renamed_into_place_only_when_it_is_whole(tmp_path, monkeypatch):
+    from torchvision.datasets import eurosat
+
+    def interrupted(url, download_root, md5):
+        (Path(download_root) / "2750" / "River").mkdir(parents=True)
+        raise RuntimeError("the line went dead")
+
+    monkeypatch.setattr(eurosat, "download_and_extract_archive", interrupted)
+    with pytest.raises(TP1Error, match=r"EuroSAT is not in .* \(the line went dead\)"):
+        find_source("eurosat", tmp_path)
+    assert not (tmp_path / "eurosat" / "2750").exists()
+
+    def finished(url, download_root, md5):
+        write_folder(Path(download_root) / "2750", per_class=2)
+
+    monkeypatch.setattr(eurosat, "download_and_extract_archive", finished)
+    assert len(find_source("eurosat", tmp_path).list().names) == 6
+    assert [path.name for path in tmp_path.iterdir() if path.is_dir()] == ["eurosat"]
+
+
 def test_digits_are_scikit_learns(tmp_path):
     from sklearn.datasets import load_digits
 

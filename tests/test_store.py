@@ -10,7 +10,7 @@ import pytest
 
 from tests.conftest import PROJECT
 from tp1.errors import TP1Error
-from tp1.store import how_to_open, prepare_store
+from tp1.store import how_to_open, masked, prepare_store
 
 
 def test_the_default_is_sqlite_in_the_working_directory_in_wal_mode(tmp_path, monkeypatch):
@@ -21,31 +21,29 @@ def test_the_default_is_sqlite_in_the_working_directory_in_wal_mode(tmp_path, mo
         assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
 
 
-def test_six_processes_that_start_on_an_empty_store_all_finish(tmp_path):
-    environment = {
-        "PATH": "/usr/bin:/bin",
-        "PYTHONPATH": str(PROJECT),
-        "MLFLOW_TRACKING_URI": f"sqlite:///{tmp_path}/mlflow.db",
-    }
+def test_six_processes_that_start_at_the_same_moment_on_an_empty_store_all_finish(tmp_path, monkeypatch):
+    """They create its tables, and mark its experiment, at once."""
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PYTHONPATH", str(PROJECT))
     code = (
-        "import mlflow; from tp1.store import prepare_store; from tp1.tracking import tracked_run\n"
-        "prepare_store()\n"
+        "import sys, mlflow; from tp1.store import prepare_store; from tp1.tracking import tracked_run\n"
+        "print('ready', flush=True); sys.stdin.readline(); prepare_store()\n"
         "with tracked_run('x', {'tp1.experiment': 'x'}):\n"
         "    for step in range(5): mlflow.log_metrics({'a': step}, step=step)\n"
     )
-    processes = [
-        subprocess.Popen([sys.executable, "-c", code], cwd=tmp_path, env=environment, stderr=subprocess.PIPE, text=True)
-        for _ in range(6)
-    ]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    processes = [subprocess.Popen([sys.executable, "-c", code], **pipes) for _ in range(6)]
+    for process in processes:
+        process.stdout.readline()
+    for process in processes:
+        process.stdin.write("go\n")
+        process.stdin.flush()
     errors = [process.communicate(timeout=120)[1] for process in processes]
     assert [process.returncode for process in processes] == [0] * 6, errors
-    mlflow.set_tracking_uri(f"sqlite:///{tmp_path}/mlflow.db")
-    try:
-        runs = mlflow.search_runs(["0"], output_format="list")
-        assert [run.info.status for run in runs] == ["FINISHED"] * 6
-        assert all(run.data.metrics["a"] == 4 for run in runs)
-    finally:
-        mlflow.set_tracking_uri(None)
+    runs = mlflow.search_runs(["0"], output_format="list")
+    assert [run.info.status for run in runs] == ["FINISHED"] * 6
+    assert all(run.data.metrics["a"] == 4 for run in runs)
 
 
 @pytest.mark.parametrize("uri", ["http://127.0.0.1:9", "http://no-such-host.invalid:5000"])
@@ -89,6 +87,13 @@ def test_a_file_that_is_no_database_is_named(tmp_path, monkeypatch):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
     with pytest.raises(TP1Error, match=r"cannot open the tracking database .*/mlflow.db"):
         prepare_store()
+
+
+def test_passwords_are_not_shown():
+    assert masked("http://ana:secret@host:5000") == "http://ana:***@host:5000"
+    assert masked("postgresql://tp1:s3cret@db/mlflow") == "postgresql://tp1:***@db/mlflow"
+    assert masked("sqlite:////a/b.db") == "sqlite:////a/b.db"
+    assert "secret" not in how_to_open("http://ana:secret@host:5000")
 
 
 def test_where_to_look_is_said_for_both_kinds_of_store():

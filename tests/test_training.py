@@ -76,8 +76,20 @@ def test_figures_of_an_epoch_are_what_they_say():
 
 @pytest.mark.parametrize("learning_rate", [1e30, 1e38])
 def test_a_loss_that_is_no_longer_finite_stops_training_at_once(learning_rate):
-    with pytest.raises(TP1Error, match=r"loss became (nan|inf) in epoch 1, step \d+.*smaller learning_rate"):
+    with pytest.raises(TP1Error, match=r"loss became (nan|inf) in epoch 1, by step \d+.*smaller learning_rate"):
         trained(learning_rate=learning_rate)
+
+
+@pytest.mark.parametrize("batch_size", [120, 64])
+def test_weights_that_the_last_step_ruins_are_not_kept(batch_size):
+    """The loss of a step is taken before the step: only validation sees what the last one did."""
+    with pytest.raises(TP1Error, match=r"loss became (nan|inf)"):
+        trained(learning_rate=1e18, epochs=1, batch_size=batch_size)
+
+
+def test_a_last_batch_of_one_image_is_joined_to_the_one_before():
+    state = trained(epochs=1, batch_size=17)  # 120 = 7 * 17 + 1
+    assert state.history[0].train_loss > 0
 
 
 def test_a_batch_larger_than_the_data_is_an_error():

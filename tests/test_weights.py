@@ -13,7 +13,7 @@ from tp1.errors import TP1Error
 from tp1.model_files import log_classifier, save_weights
 from tp1.torchvision_nets import mobilenet_v2
 from tp1.transfer import Transfer, Trunk, linear_head
-from tp1.weights import IMAGENET_MEAN, IMAGENET_STD, load_features
+from tp1.weights import IMAGENET_MEAN, IMAGENET_STD, features_digest, load_features
 
 OWN_MEAN, OWN_STD = (0.3, 0.4, 0.5), (0.21, 0.22, 0.23)
 
@@ -113,7 +113,7 @@ def test_the_trunk_of_a_model_that_was_itself_transferred(tmp_path, state, trunk
 
 
 def test_a_model_that_is_not_there(store):
-    with pytest.raises(TP1Error, match=r"no model models:/nothing@champion in sqlite"):
+    with pytest.raises(TP1Error, match=r"no model models:/nothing@champion with .* in sqlite"):
         get_weights("models:/nothing@champion", "mobilenet_v2")
 
 
@@ -135,6 +135,20 @@ def test_weights_of_another_network_are_refused(tmp_path, trunk):
     torch.save(models.alexnet(weights=None).state_dict(), tmp_path / "alexnet.pth")
     with pytest.raises(TP1Error, match=r"do not fit the network: features\..* and \d+ more"):
         load_features(trunk.features, get_weights(str(tmp_path / "alexnet.pth"), "mobilenet_v2"))
+
+
+def test_bfloat16_files_and_odd_keys(tmp_path, state, trunk):
+    bf16 = {key: value.bfloat16() if value.is_floating_point() else value for key, value in state.items()}
+    safetensors.torch.save_file(bf16, tmp_path / "w.safetensors")
+    load_features(trunk.features, get_weights(str(tmp_path / "w.safetensors"), "mobilenet_v2"))
+    torch.save({1: torch.zeros(2)}, tmp_path / "w.pth")
+    with pytest.raises(TP1Error, match="is no state dict"):
+        get_weights(str(tmp_path / "w.pth"), "mobilenet_v2")
+
+
+def test_the_digest_tells_weights_apart(state):
+    other = {**state, "features.0.0.weight": state["features.0.0.weight"] + 1e-3}
+    assert features_digest(state) == features_digest(dict(reversed(state.items()))) != features_digest(other)
 
 
 class Harmful:

@@ -2,6 +2,9 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from torch import nn
 
 from tp1.classifier import Classifier, ImageModel, Preparation
 from tp1.config import TrainConfig
@@ -10,7 +13,7 @@ from tp1.errors import TP1Error
 from tp1.experiment import Experiment
 from tp1.runs import download_weights
 from tp1.transfer import Transfer, TransferClassifier
-from tp1.weights import ENUMS, Weights, file_weights, imagenet_weights, load_features
+from tp1.weights import ENUMS, Weights, features_digest, file_weights, imagenet_weights, load_features
 
 
 @dataclass(frozen=True)
@@ -42,13 +45,15 @@ def build(experiment: Experiment, config: TrainConfig, data: ImageData, image_si
     mean, std = (weights.mean, weights.std) if weights else (data.mean, data.std)
     facts = {"normalisation_mean": _numbers(mean), "normalisation_std": _numbers(std)}
     if weights is not None:
-        load_features(net.features, weights)  # type: ignore[arg-type]
-        facts["weights_digest"] = weights.digest
+        if not isinstance(features := getattr(net, "features", None), nn.Module):
+            raise TP1Error(f"weights={config.weights}: {experiment.model_name} has no module `features` to take them.")
+        load_features(features, weights)
+        facts["weights_digest"] = features_digest(features.state_dict())
     return Built(Classifier(net, data.classes, Preparation(image_size, mean, std)), (), facts)
 
 
 def _build_transfer(transfer: Transfer, config: TrainConfig, data: ImageData, image_size: int) -> Built:
-    specs = config.weights.split(",")
+    specs = [spec.strip() for spec in config.weights.split(",")]
     if len(specs) == 1:
         specs *= len(transfer.trunks)
     if len(specs) != len(transfer.trunks):
@@ -63,13 +68,13 @@ def _build_transfer(transfer: Transfer, config: TrainConfig, data: ImageData, im
     for trunk, weights in zip(model.ordered_trunks, found, strict=True):
         if weights is not None:
             load_features(trunk.features, weights)
-        digests.append(weights.digest if weights else f"untrained, seed {config.seed}")
-    if len(found) == 1 and found[0] is not None:
-        _load_hidden_layers(model, found[0])
+        digests.append(features_digest(trunk.features.state_dict()))
+    hidden = _load_hidden_layers(model, found[0]) if len(found) == 1 and found[0] is not None else 0
     facts = {
         "normalisation_mean": "; ".join(dict.fromkeys(_numbers(mean) for mean, _ in norms)),
         "normalisation_std": "; ".join(dict.fromkeys(_numbers(std) for _, std in norms)),
         "weights_digest": ", ".join(digests),
+        "head_layers_from_weights": str(hidden),
     }
     return Built(model, tuple(digests), facts)
 
@@ -91,17 +96,21 @@ def get_weights(spec: str, architecture: str) -> Weights | None:
             raise TP1Error(f"weights=imagenet: there are none for {architecture}, only for {' and '.join(ENUMS)}.")
         return imagenet_weights(architecture)
     if spec.startswith("models:/"):
-        return file_weights(download_weights(spec), architecture, spec)
+        with TemporaryDirectory() as folder:
+            return file_weights(download_weights(spec, Path(folder)), architecture, spec)
     return file_weights(Path(spec).expanduser(), architecture, spec)
 
 
-def _load_hidden_layers(model: TransferClassifier, weights: Weights) -> None:
-    """Start the head's layers from the weights' classifier too, where they fit, but for the last: its classes are new.
+def _load_hidden_layers(model: TransferClassifier, weights: Weights) -> int:
+    """Start the head's layers from the weights' classifier too, where they fit; return how many.
+
+    The last is always new, for its classes are.
 
     AlexNet has two hidden dense layers that were trained with its convolutions; like the report, only the
     last layer is replaced. Weights of other heads are left out.
     """
     state = model.head.state_dict()
+    loaded: set[int] = set()
     last = max((int(key.split(".")[0]) for key in state), default=-1)
     for key, value in state.items():
         number, name = key.split(".", 1)
@@ -109,6 +118,8 @@ def _load_hidden_layers(model: TransferClassifier, weights: Weights) -> None:
         given = weights.state.get(f"classifier.{int(number) - 1}.{name}")
         if int(number) != last and given is not None and given.shape == value.shape:
             value.copy_(given)
+            loaded.add(int(number))
+    return len(loaded)
 
 
 def _numbers(values: tuple[float, ...]) -> str:

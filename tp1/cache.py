@@ -3,19 +3,23 @@
 import hashlib
 import json
 import os
+import re
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from filelock import FileLock
+from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 from platformdirs import user_cache_path
 
 from tp1.errors import TP1Error
 from tp1.progress import progress
 from tp1.sources import Listing, Source
+
+FORMAT = 1  # part of every key: raise it when decoding, resizing or rounding changes
+OWN_NAME = re.compile(r"(?!\.)[^/]+-[0-9a-f]{16}(-\d+px)?")
 
 
 @dataclass(frozen=True)
@@ -39,7 +43,7 @@ class MixedSizesError(TP1Error):
 
 def cache_dir() -> Path:
     """Where caches lie: ``$TP1_CACHE_DIR``, else the user cache directory."""
-    return Path(os.environ.get("TP1_CACHE_DIR") or user_cache_path("tp1"))
+    return Path(os.environ.get("TP1_CACHE_DIR") or user_cache_path("tp1")).expanduser()
 
 
 @dataclass(frozen=True)
@@ -57,24 +61,31 @@ class Entry:
 
 def entries(folder: Path) -> list[Entry]:
     """The entries in ``folder``, by name, with their sizes in bytes."""
-    found = sorted(path for path in folder.glob("*") if (path / "meta.json").is_file())
+    found = sorted(path for path in folder.glob("*") if OWN_NAME.fullmatch(path.name) and path.is_dir())
     return [Entry(path, sum(file.stat().st_size for file in path.iterdir())) for path in found]
 
 
-def clear(folder: Path) -> int:
-    """Remove what this platform has put into ``folder``, also what was left half-built; return the bytes freed.
+def clear(folder: Path) -> tuple[int, list[str]]:
+    """Remove every entry, and what a killed process has left half-built, unless a process is at work on it.
 
-    What has another name is left alone: the folder may be the user's own.
+    What has another name than an entry's is left alone: the folder may be the user's own.
+
+    Returns:
+        The bytes freed, and the names of entries that were left since they are in use.
     """
-    freed = 0
-    for path in folder.glob("*"):
-        entry = path.name == "digests" or (path / "meta.json").is_file()
-        if path.is_dir() and (entry or (path.name.startswith(".") and path.name.endswith(".partial"))):
-            freed += sum(file.stat().st_size for file in path.iterdir())
-            shutil.rmtree(path)
-    for lock in folder.glob(".*.lock"):
-        lock.unlink(missing_ok=True)
-    return freed
+    freed, busy = 0, []
+    names = {path.name.removeprefix(".").removesuffix(".partial") for path in folder.glob("*") if path.is_dir()}
+    names |= {path.name.removeprefix(".").removesuffix(".partial") for path in folder.glob(".*.partial")}
+    for name in sorted(name for name in names if OWN_NAME.fullmatch(name)):
+        try:
+            with FileLock(folder / f".{name}.lock", timeout=0):
+                for path in (folder / name, folder / f".{name}.partial"):
+                    if path.is_dir():
+                        freed += sum(file.stat().st_size for file in path.iterdir())
+                        shutil.rmtree(path)
+        except Timeout:
+            busy.append(name)
+    return freed, busy
 
 
 def load_images(source: Source, folder: Path) -> Images:
@@ -135,6 +146,8 @@ def _read(source: Source, entry: Path, digest: str) -> Images | None:
     """The entry's images, or None if it is not there or not whole."""
     try:
         meta = json.loads((entry / "meta.json").read_text())
+        if meta["format"] != FORMAT:
+            return None
         with (entry / "pixels.bin").open("rb") as file:
             if hashlib.file_digest(file, "sha256").hexdigest() != meta["pixels_sha256"]:
                 return None
@@ -172,6 +185,7 @@ def _build(source: Source, entry: Path) -> None:
                 digest.update(data)
                 file.write(data)
         meta = {
+            "format": FORMAT,
             "shape": [len(listing.names), *(shape or ())],
             "pixels_sha256": digest.hexdigest(),
             "classes": listing.classes,

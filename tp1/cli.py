@@ -3,7 +3,6 @@
 import logging
 import os
 import shlex
-import sys
 import types
 import typing
 from collections.abc import Callable, Collection
@@ -19,7 +18,7 @@ from tp1.config import TrainConfig
 from tp1.errors import TP1Error
 from tp1.experiment import Experiment
 from tp1.run import run, run_tags
-from tp1.store import how_to_open, prepare_store
+from tp1.store import how_to_open, masked, prepare_store
 from tp1.tracking import tracked_run
 
 
@@ -47,7 +46,7 @@ class Command(click.Command):
         if not ctx.meta["verbose"]:  # MLflow tells of every table that it makes, and of its metrics thread
             logging.getLogger("mlflow").setLevel(logging.WARNING)
             os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
-        return super().parse_args(ctx, [_as_option(argument) for argument in args])
+        return super().parse_args(ctx, _as_options(args))
 
     def make_context(self, *args: Any, **kwargs: Any) -> click.Context:
         try:
@@ -56,8 +55,8 @@ class Command(click.Command):
             if self.on_bad_arguments is not None:
                 try:
                     self.on_bad_arguments(error.format_message())
-                except TP1Error as second:  # the tracking server is away as well
-                    raise click.ClickException(str(second)) from error
+                except (TP1Error, MlflowException) as second:  # the tracking server is away as well
+                    raise click.ClickException(one_line(second)) from error
             raise BadArguments(error.format_message()) from error
 
     def invoke(self, ctx: click.Context) -> Any:
@@ -72,6 +71,16 @@ class Command(click.Command):
             if ctx.meta["verbose"]:
                 raise
             raise click.ClickException(one_line(error)) from error
+
+
+def _as_options(arguments: list[str]) -> list[str]:
+    """``key=value`` as ``--key=value``; what follows ``--key`` is its value, whatever it looks like."""
+    result: list[str] = []
+    for argument in arguments:
+        after_name = bool(result) and result[-1].startswith("--") and "=" not in result[-1]
+        is_value = after_name and result[-1] not in ("--verbose", "--help")
+        result.append(argument if is_value else _as_option(argument))
+    return result
 
 
 def _as_option(argument: str) -> str:
@@ -108,7 +117,7 @@ def tracked_command(
         uri = prepare_store()
         with tracked_run(name, run_tags(name)) as tracked:
             page = how_to_open(uri, f"experiments/{tracked.experiment_id}/runs/{tracked.run_id}")
-            click.echo(f"Tracking in {uri}\nSee {page}")
+            click.echo(f"Tracking in {masked(uri)}\nSee {page}")
             lines = body(command, **changed)
         for line in [*lines, f"See {page}"]:
             click.echo(line)
@@ -140,7 +149,7 @@ def experiment_command(experiment: Experiment) -> Command:
 
 def main(experiment: Experiment) -> None:
     """Run an experiment from ``python -m experiments.NAME``."""
-    experiment_command(experiment)(prog_name=f"python -m {sys.modules['__main__'].__spec__.name}")  # type: ignore[union-attr]
+    experiment_command(experiment)(prog_name=f"python -m experiments.{experiment.name.replace('-', '_')}")
 
 
 def config_options(config: TrainConfig, names: Collection[str] | None = None) -> list[click.Parameter]:

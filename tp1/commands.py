@@ -7,26 +7,26 @@ import click
 from tp1.cache import cache_dir, clear, entries
 from tp1.cli import Command
 from tp1.reference import export_run, import_runs
-from tp1.store import how_to_open, prepare_store
+from tp1.store import how_to_open, masked, prepare_store
 
 REFERENCE = Path("reference")
 
 
 def _store(quiet: bool) -> None:
     uri = prepare_store()
-    click.echo(uri if quiet else f"Tracking in {uri}, to be seen at {how_to_open(uri)}")
+    click.echo(uri if quiet else f"Tracking in {masked(uri)}, to be seen at {how_to_open(uri)}")
 
 
-def _export(run_ids: tuple[str, ...], to: Path) -> None:
+def _export(run_ids: tuple[str, ...], to: Path, replace: bool) -> None:
     prepare_store()
     for run_id in run_ids:
-        target = export_run(run_id, to)
+        target = export_run(run_id, to, replace=replace)
         size = sum(path.stat().st_size for path in target.iterdir())
         click.echo(f"{target}  {size / 1000:,.0f} kB")
 
 
 def _import(folder: Path) -> None:
-    click.echo(f"Tracking in {prepare_store()}")
+    click.echo(f"Tracking in {masked(prepare_store())}")
     new = 0
     for path, run_id in import_runs(folder):
         new += run_id is not None
@@ -47,7 +47,10 @@ def _cache(clear_it: bool) -> None:
     for entry in entries(folder):
         click.echo(f"{entry.size / 1e6:10,.1f} MB  {entry.name}")
     if clear_it:
-        click.echo(f"{clear(folder) / 1e6:10,.1f} MB  freed in {folder}")
+        freed, busy = clear(folder)
+        click.echo(f"{freed / 1e6:10,.1f} MB  freed in {folder}")
+        for name in busy:
+            click.echo(f"{name} is in use and was left.")
     else:
         click.echo(
             f"{sum(entry.size for entry in entries(folder)) / 1e6:10,.1f} MB  in {folder} (tp1 cache --clear frees it)"
@@ -67,6 +70,7 @@ export_command = Command(
     help="Write finished runs as small folders of JSON and parquet, without their models.",
     params=[
         click.Argument(["run_ids"], nargs=-1, required=True, metavar="RUN_ID..."),
+        click.Option(["--replace"], is_flag=True, help="Write over another run's record of the same name."),
         click.Option(["--to"], type=click.Path(path_type=Path), default=REFERENCE, show_default=True, help="Folder."),
     ],
 )

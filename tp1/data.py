@@ -1,6 +1,7 @@
 """From a data set's name to the arrays that training and evaluation take."""
 
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,8 +12,12 @@ from platformdirs import user_cache_path
 
 from tp1.cache import Images, MixedSizesError, cache_dir, load_images
 from tp1.errors import TP1Error
+from tp1.progress import say
 from tp1.sources import ImageFolder, find_source
 from tp1.splits import split
+
+RESERVED_NAMES = ("index", "true", "predicted", "accuracy", "micro avg", "macro avg", "weighted avg")
+FULL_SIZES = {"cifar10": 60_000, "eurosat": 27_000}
 
 
 @dataclass(frozen=True)
@@ -90,11 +95,14 @@ def load_data(dataset: str, given_data_dir: Path | None = None, image_size: int 
         if image_size is None or not isinstance(source, ImageFolder):
             raise
         images = load_images(ImageFolder(source.name, source.root, image_size), cache_dir())
+    if len(images.pixels) != (full := FULL_SIZES.get(images.name, len(images.pixels))):
+        say(f"Note: {images.name} in {images.origin} has {len(images.pixels):,} images; the whole has {full:,}.")
     return _split(images)
 
 
 def _split(images: Images) -> ImageData:
     listing = images.listing
+    check_class_names(listing.classes, images.origin)
     rows = split(listing.names, listing.labels, listing.is_test)
     missing = set(range(len(listing.classes))) - set(listing.labels[rows.test].tolist())
     if missing:
@@ -116,6 +124,16 @@ def _split(images: Images) -> ImageData:
         mean=mean,
         std=std,
     )
+
+
+def check_class_names(classes: tuple[str, ...], origin: str) -> None:
+    """Raise TP1Error for a name that metrics or tables cannot carry: before training, not after it."""
+    for name in classes:
+        if name in RESERVED_NAMES or not re.fullmatch(r"[\w.\- ]+", name):
+            raise TP1Error(
+                f"class {name!r} in {origin} cannot be a metric's name: rename its folder, to letters, digits, spaces "
+                f"and _ - . (and none of {', '.join(RESERVED_NAMES)})."
+            )
 
 
 def channel_statistics(images: NDArray[np.uint8]) -> tuple[tuple[float, ...], tuple[float, ...]]:

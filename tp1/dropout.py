@@ -24,5 +24,5 @@ class Dropout(nn.Dropout):
         drawn = torch.empty((values.numel() + 3) // 4, dtype=torch.int64).random_(torch.iinfo(torch.int64).min, None)
         # In the memory order of the values, channels last or not, so that the product below is one sweep.
         bits = drawn.view(torch.int16).as_strided(values.shape, torch.empty_like(values).stride())
-        keep = bits >= round(self.p * LEVELS) - LEVELS // 2
+        keep = bits >= min(round(self.p * LEVELS), LEVELS - 1) - LEVELS // 2
         return values * keep * (1 / (1 - self.p))

@@ -6,12 +6,17 @@ import subprocess
 from pathlib import Path
 
 
-def git_state(folder: Path) -> dict[str, str]:
-    """Tags ``tp1.git_commit`` and ``tp1.git_dirty`` (``true``, ``false``) of a checkout; ``unknown`` outside one."""
-    commit = _git(folder, "rev-parse", "HEAD")
-    changes = _git(folder, "status", "--porcelain", "--untracked-files=no")
+def git_state() -> dict[str, str]:
+    """Tags ``tp1.git_commit`` and ``tp1.git_dirty`` (``true``, ``false``) of this code; ``unknown`` outside a checkout.
+
+    Dirty means that ``tp1/`` or ``experiments/`` differ from the commit, also by a file that git does not know yet.
+    """
+    root = Path(__file__).resolve().parent.parent
+    if _git(root, "rev-parse", "--show-toplevel") != str(root):  # installed somewhere inside another repository
+        return {"tp1.git_commit": "unknown", "tp1.git_dirty": "unknown"}
+    changes = _git(root, "status", "--porcelain", "--", "tp1", "experiments")
     dirty = "unknown" if changes is None else str(bool(changes)).lower()
-    return {"tp1.git_commit": commit or "unknown", "tp1.git_dirty": dirty}
+    return {"tp1.git_commit": _git(root, "rev-parse", "HEAD") or "unknown", "tp1.git_dirty": dirty}
 
 
 def describe_environment(device: str) -> str:

@@ -14,7 +14,7 @@ from tp1.classifier import ImageModel
 from tp1.data import Part
 from tp1.errors import TP1Error
 
-EVALUATION_BATCH = 512
+EVALUATION_BATCH = 64  # what fits a processor's cache is quicker, and 224 pixels fit in memory
 
 
 @torch.inference_mode()

@@ -7,12 +7,13 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
+import psutil
 import torch
 from filelock import FileLock
 from numpy.typing import NDArray
 from torch.fx.experimental.optimization import fuse
 
-from tp1.cache import check_space, unwritable
+from tp1.cache import FORMAT, check_space, unwritable
 from tp1.data import ImageData, Part
 from tp1.errors import TP1Error
 from tp1.progress import progress, say
@@ -48,6 +49,12 @@ def feature_parts(
     for number, part in enumerate(parts):
         part_of[part.index], row_in_part[part.index] = number, np.arange(len(part))
     channels = sum(entry.shape[0] for entry in entries)
+    needed, free = 2 * len(data.pixels) * channels * side**2, psutil.virtual_memory().available
+    if needed > 0.8 * free:
+        raise TP1Error(
+            f"joined features of {side}x{side} need {needed / 1e9:.1f} GB of memory, of which {free / 1e9:.1f} GB are "
+            "free: give a smaller image_size."
+        )
     # Straight into the parts: the whole beside its parts would take twice the memory.
     joined = [np.empty((len(part), channels, side, side), np.float16) for part in parts]
     for start in progress(range(0, len(data.pixels), CHUNK), "Reading features", unit="chunk"):
@@ -76,6 +83,8 @@ class FeatureEntry:
         self.shape = trunk.feature_shape()
         preparation = trunk.preparation
         key = {
+            "format": FORMAT,
+            "device": preparation.scale.device.type,  # an accelerator's convolutions round otherwise than the CPU's
             "architecture": trunk.architecture,
             "weights": weights_digest,
             "image_size": preparation.image_size,

@@ -8,6 +8,11 @@ from tp1.experiment import Experiment
 COMPARED = ("test/accuracy", "val/accuracy", "val/loss", "test/precision_macro", "test/recall_macro", "test/f1_macro")
 
 
+def published_for(experiment: Experiment, dataset: str) -> dict[str, float]:
+    """The published figures, where ``dataset`` is the report's own: beside another they would mean nothing."""
+    return experiment.published.metrics() if dataset == experiment.config.dataset else {}
+
+
 def describe_run(
     experiment: Experiment,
     config: TrainConfig,
@@ -28,12 +33,14 @@ def describe_run(
     if measured is None or best_epoch is None:
         result = [f"Running: {config.epochs} epochs."]
     else:
-        # Published figures are of the report's own data set: beside another they would mean nothing.
-        published = experiment.published.metrics() if dataset == experiment.config.dataset else {}
+        published = published_for(experiment, dataset)
         # The UI folds long descriptions: what people look for first comes first.
         result = ["| | published | measured |", "|---|---|---|"]
         for name in COMPARED:
             before = f"{published[name]:.4g}" if name in published else "–"
             result.append(f"| {name} | {before} | {measured[name]:.4f} |")
-        result += ["", f"n = 1; weights of the best validation epoch, {best_epoch} of {config.epochs}."]
+        result += [
+            "",
+            f"n = 1; measured at the best validation epoch, {best_epoch} of {config.epochs}; published at the last.",
+        ]
     return "\n".join([title, "", *result, "", experiment.summary, "", "Repeat it:", "", f"    {command}", ""])

@@ -20,16 +20,21 @@ RECORD = "run.json"
 METRICS = "metrics.json"
 
 
-def export_run(run_id: str, folder: Path) -> Path:
-    """Write a finished run below ``folder``, in place of an older record of the same name; return where.
+def export_run(run_id: str, folder: Path, *, replace: bool = False) -> Path:
+    """Write a finished run below ``folder``; return where.
 
     The user's home directory is written as ``~``: records are made to be published.
 
     Raises:
-        TP1Error: The run cannot be read whole, or the folder cannot be written.
+        TP1Error: The run cannot be read whole, the folder cannot be written, or it holds another run's record of
+            the same name and ``replace`` is not said.
     """
     record = read_run(run_id)
     target = folder / _safe(record.tags["tp1.dataset"]) / _safe(record.name)
+    if (target / RECORD).is_file() and not replace:
+        there = read_record(target).run_id
+        if there != run_id:
+            raise TP1Error(f"{target} holds run {there}: move it away, or write over it with --replace.")
     partial = target.with_name(f".{target.name}.partial")
     facts = {key: value for key, value in asdict(record).items() if key not in ("files", "metrics")}
     try:
@@ -97,7 +102,8 @@ def _dump_metrics(metrics: dict[str, list[tuple[int, int, float]]]) -> str:
 
 
 def _without_home(text: str) -> str:
-    return text.replace(str(Path.home()), "~")
+    home = str(Path.home())
+    return text if home == "/" else text.replace(f"{home}/", "~/")
 
 
 def _safe(name: str) -> str:

@@ -2,7 +2,6 @@
 
 import time
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import torch
 
@@ -35,7 +34,7 @@ class Result:
 
 def run_tags(experiment_name: str) -> dict[str, str]:
     """The tags that every run has, also one that fails before it has a configuration."""
-    return {"tp1.experiment": experiment_name, **git_state(Path.cwd())}
+    return {"tp1.experiment": experiment_name, **git_state()}
 
 
 def run(experiment: Experiment, config: TrainConfig, command: str) -> Result:

@@ -9,8 +9,10 @@ import mlflow
 from mlflow import MlflowClient
 from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
+from mlflow.store.artifact.models_artifact_repo import ModelsArtifactRepository
 
 from tp1.errors import TP1Error
+from tp1.store import masked
 
 # What a record keeps of a run's artifacts: the figures can be drawn from these.
 RECORD_FILES = (
@@ -59,7 +61,9 @@ def read_run(run_id: str) -> RunRecord:
     try:
         run = client.get_run(run_id)
     except MlflowException as error:
-        raise TP1Error(f"no run {run_id} in {mlflow.get_tracking_uri()}: copy its id from the tracking UI.") from error
+        raise TP1Error(
+            f"no run {run_id} in {masked(mlflow.get_tracking_uri())}: copy its id from the tracking UI."
+        ) from error
     if run.info.status != "FINISHED" or "tp1.model" not in run.data.tags:
         raise TP1Error(f"run {run_id} is {run.info.status} and cannot be kept: it must be a finished training run.")
     files = {}
@@ -87,8 +91,8 @@ def read_run(run_id: str) -> RunRecord:
     )
 
 
-def download_weights(model_uri: str) -> Path:
-    """The weights file of a model of this platform.
+def download_weights(model_uri: str, folder: Path) -> Path:
+    """Fetch the weights file of a model of this platform into ``folder``.
 
     Args:
         model_uri: ``models:/NAME@ALIAS``, ``models:/NAME/VERSION`` or ``models:/m-ID``.
@@ -96,24 +100,23 @@ def download_weights(model_uri: str) -> Path:
     Raises:
         TP1Error: There is no such model, or it was not made by this platform.
     """
+    name = "extra_files/weights.safetensors"
     try:
-        folder = Path(mlflow.artifacts.download_artifacts(model_uri))
+        return Path(ModelsArtifactRepository(model_uri).download_artifacts(name, str(folder)))
     except (MlflowException, OSError) as error:
         raise TP1Error(
-            f"no model {model_uri} in {mlflow.get_tracking_uri()} ({str(error).splitlines()[0]}): "
-            "see the model registry."
+            f"no model {model_uri} with {name} in {masked(mlflow.get_tracking_uri())} "
+            f"({str(error).splitlines()[0]}): see the model registry."
         ) from error
-    path = folder / "extra_files" / "weights.safetensors"
-    if not path.is_file():
-        raise TP1Error(f"model {model_uri} has no extra_files/weights.safetensors: this platform did not make it.")
-    return path
 
 
 def find_copy(run_id: str) -> str | None:
     """The id under which run ``run_id`` is in the store: its own, or that of a reference made from it."""
     try:
-        MlflowClient().get_run(run_id)
+        here = MlflowClient().get_run(run_id).info.lifecycle_stage == "active"
     except MlflowException:
+        here = False
+    if not here:
         experiments = [experiment.experiment_id for experiment in mlflow.search_experiments()]
         copies = mlflow.search_runs(
             experiments, f"tags.`{REFERENCE_TAG}` = '{run_id}'", max_results=1, output_format="list"

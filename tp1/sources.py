@@ -3,13 +3,16 @@
 import os
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
+from filelock import FileLock
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageOps
 
 from tp1.errors import TP1Error
 
@@ -87,6 +90,12 @@ class ImageFolder:
     def list(self) -> Listing:
         if not self.root.is_dir():
             raise TP1Error(f"no image folder at {self.root}: check dataset= and data_dir=.")
+        try:
+            return self._list()
+        except OSError as error:
+            raise TP1Error(f"cannot read the image folder {error.filename}: {error.strerror}.") from error
+
+    def _list(self) -> Listing:
         parted = (self.root / "train").is_dir() and (self.root / "test").is_dir()
         parts = ("test", "train") if parted else ("",)
         classes = {part: _folders(self.root / part) for part in parts}
@@ -115,8 +124,8 @@ class ImageFolder:
         path = self.root / name
         try:
             with Image.open(path) as image:
-                rgb = image.convert("RGB")
-        except (OSError, UnidentifiedImageError, ValueError, Image.DecompressionBombError) as error:
+                rgb = _as_rgb(image)
+        except Exception as error:  # Pillow's readers raise whatever comes, SyntaxError for a broken PNG among it
             raise TP1Error(f"cannot read image {path}: {error}. Mend or remove the file.") from error
         if self.resize is not None:
             rgb = rgb.resize((self.resize, self.resize), Image.Resampling.BICUBIC)
@@ -163,8 +172,11 @@ class Cifar10:
         from torchvision.datasets import CIFAR10
 
         try:
-            self.root.mkdir(parents=True, exist_ok=True)
-            return CIFAR10(str(self.root), train=part == "train", download=True)
+            try:
+                return CIFAR10(str(self.root), train=part == "train", download=False)
+            except RuntimeError:  # not there, or its checksums are wrong
+                with _alone(self.root):
+                    return CIFAR10(str(self.root), train=part == "train", download=True)
         except (OSError, RuntimeError) as error:
             raise TP1Error(
                 f"CIFAR-10 is not in {self.root} and could not be downloaded from {CIFAR10_URL} ({error}). "
@@ -220,13 +232,23 @@ def find_source(dataset: str, data_dir: Path) -> Source:
     if dataset == "cifar10" and not (data_dir / "cifar10" / "train").is_dir():
         return Cifar10(data_dir)
     path = Path(dataset).expanduser()
-    root = path if path.is_absolute() or len(path.parts) > 1 else data_dir / dataset
+    is_path = dataset.startswith((".", "~", os.sep)) or os.sep in dataset
+    root = path.resolve() if is_path else data_dir / dataset
     if not root.is_dir():
         raise TP1Error(
             f"no data set {dataset!r}: it is not cifar10, eurosat or digits, and there is no folder {root}. "
             "Check dataset= and data_dir=."
         )
     return ImageFolder(root.name, root)
+
+
+def _as_rgb(image: Image.Image) -> Image.Image:
+    """Upright, 8 bits, three channels. Pillow's own conversion would turn 16-bit greys white."""
+    if image.mode.startswith("I;16"):
+        image = Image.fromarray(np.round(np.asarray(image) / 257).astype(np.uint8))
+    elif image.mode in ("I", "F"):
+        raise ValueError(f"mode {image.mode} has no fixed range of brightness")
+    return ImageOps.exif_transpose(image).convert("RGB")
 
 
 def _eurosat_folder(data_dir: Path) -> Path:
@@ -236,13 +258,25 @@ def _eurosat_folder(data_dir: Path) -> Path:
         from torchvision.datasets import EuroSAT
 
         try:
-            EuroSAT(str(data_dir), download=True)
+            with _alone(data_dir), TemporaryDirectory(dir=data_dir, prefix=".eurosat-") as fresh:
+                if not folder.is_dir():  # torchvision takes any folder of that name for the whole: rename it when it is
+                    EuroSAT(fresh, download=True)
+                    folder.parent.mkdir(exist_ok=True)
+                    (Path(fresh) / "eurosat" / "2750").rename(folder)
         except (OSError, RuntimeError) as error:
             raise TP1Error(
                 f"EuroSAT is not in {folder} and could not be downloaded ({error}). Put its class folders there, or "
                 "name its data directory with data_dir=."
             ) from error
     return folder
+
+
+@contextmanager
+def _alone(data_dir: Path) -> Iterator[None]:
+    """One process at a time downloads into a data directory."""
+    data_dir.mkdir(parents=True, exist_ok=True)
+    with FileLock(data_dir / ".tp1-download.lock"):
+        yield
 
 
 def _sorted_listing(classes: tuple[str, ...], names: list[str], labels: list[int], *, parted: bool) -> Listing:

@@ -1,5 +1,6 @@
 """The tracking store: where it is, that it is there, and that several processes can share it."""
 
+import re
 import sqlite3
 from pathlib import Path
 
@@ -33,10 +34,15 @@ def prepare_store() -> str:
     return uri
 
 
+def masked(uri: str) -> str:
+    """``uri`` without its password, for messages and logs."""
+    return re.sub(r"(://[^/@:]*):[^/@]*@", r"\1:***@", uri)
+
+
 def how_to_open(uri: str, page: str = "experiments") -> str:
     """Where to look at ``page`` of the tracking UI in a browser, and how to start the UI if it needs that."""
     # Without the last part the UI opens in its view for prompts and traces, which has no place for trained models.
-    path = f"#/{page}?workflowType=machine_learning"
+    path, uri = f"#/{page}?workflowType=machine_learning", masked(uri)
     if uri.startswith(("http://", "https://")):
         return f"{uri.rstrip('/')}/{path}"
     return f"http://127.0.0.1:5000/{path} (start it with: mlflow ui --backend-store-uri {uri})"
@@ -59,8 +65,10 @@ def _check_server(uri: str) -> None:
         answer = requests.get(f"{uri.rstrip('/')}/health", timeout=CONNECT_SECONDS)
     except requests.RequestException as error:
         raise TP1Error(
-            f"the tracking server at {uri} does not answer ({type(error).__name__}): start it, or set "
+            f"the tracking server at {masked(uri)} does not answer ({type(error).__name__}): start it, or set "
             "MLFLOW_TRACKING_URI to another (unset: SQLite in this folder)."
         ) from error
     if answer.status_code >= 500:
-        raise TP1Error(f"the tracking server at {uri} answers {answer.status_code} {answer.reason}: look at its log.")
+        raise TP1Error(
+            f"the tracking server at {masked(uri)} answers {answer.status_code} {answer.reason}: look at its log."
+        )

@@ -1,4 +1,4 @@
-"""The only module that writes runs to MLflow."""
+"""The only module that writes runs to MLflow (their models through model_files)."""
 
 import hashlib
 import json
@@ -6,7 +6,7 @@ import os
 import traceback
 import warnings
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -24,6 +24,7 @@ from mlflow.data.http_dataset_source import HTTPDatasetSource
 from mlflow.data.numpy_dataset import from_numpy
 from mlflow.entities import Dataset as DatasetEntity
 from mlflow.entities import DatasetInput, InputTag, Metric, Param, RunInfo
+from mlflow.exceptions import MlflowException
 
 from tp1.classifier import ImageModel
 from tp1.config import TrainConfig
@@ -33,7 +34,7 @@ from tp1.errors import TP1Error
 from tp1.evaluation import Evaluation
 from tp1.experiment import Experiment
 from tp1.model_files import log_classifier
-from tp1.notes import describe_run
+from tp1.notes import describe_run, published_for
 from tp1.run_figures import record_figures, run_figures, run_title
 from tp1.runs import RunRecord
 from tp1.training import Epoch, TrainingState
@@ -52,28 +53,29 @@ def tracked_run(name: str, tags: Mapping[str, str]) -> Iterator[RunInfo]:
     """
     # Inside an entry point MLFLOW_RUN_ID names the run, and start_run() takes it up.
     run = mlflow.start_run(log_system_metrics=True)
-    _mark_experiment(run.info.experiment_id)
-    status = "FAILED"
     try:
+        _mark_experiment(run.info.experiment_id)
         name_run(name)
         mlflow.set_tags(dict(tags))
         yield run.info
-        status = "FINISHED"
     except KeyboardInterrupt:
-        status = "KILLED"
+        with suppress(Exception):
+            mlflow.end_run("KILLED")
         raise
     except BaseException as error:
-        mlflow.log_text(_error_text(error), "error.txt")
+        with suppress(Exception):  # where the store has gone away, the error to tell of is still the first one
+            mlflow.log_text(_error_text(error), "error.txt")
+            mlflow.end_run("FAILED")
         raise
-    finally:
-        mlflow.end_run(status)
+    mlflow.end_run("FINISHED")
 
 
 def _mark_experiment(experiment_id: str) -> None:
     """Tell the UI that the MLflow experiment holds trained models; it would take it for one of prompts and traces."""
     client = MlflowClient()
-    if EXPERIMENT_KIND not in client.get_experiment(experiment_id).tags:
-        client.set_experiment_tag(experiment_id, EXPERIMENT_KIND, "custom_model_development")
+    with suppress(MlflowException):  # two runs that start at once both set it, and MLflow refuses the second
+        if EXPERIMENT_KIND not in client.get_experiment(experiment_id).tags:
+            client.set_experiment_tag(experiment_id, EXPERIMENT_KIND, "custom_model_development")
 
 
 def name_run(name: str) -> None:
@@ -122,7 +124,7 @@ def log_start(
             "config": {key: value if value is None else _plain(value) for key, value in asdict(config).items()},
             "facts": dict(facts),
             "classes": data.classes,
-            "published": experiment.published.metrics(),
+            "published": published_for(experiment, data.name),
             "command": command,
         },
         "config.json",
@@ -235,7 +237,9 @@ def log_record(record: RunRecord, tags: Mapping[str, str]) -> str:
     It gets figures drawn from its record, since records carry none. ``tags`` are set last, when all else is there.
     """
     client = MlflowClient()
-    run = client.create_run(_experiment_id(), record.start_time, dict(record.tags), record.name)
+    experiment_id = _experiment_id()
+    _mark_experiment(experiment_id)
+    run = client.create_run(experiment_id, record.start_time, dict(record.tags), record.name)
     run_id: str = run.info.run_id
     try:
         params = [Param(key, value) for key, value in record.params.items()]

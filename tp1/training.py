@@ -36,7 +36,7 @@ class Epoch:
 
 @dataclass
 class TrainingState:
-    """All that changes while training goes on, in one place."""
+    """All that changes while training goes on, but for torch's own generator, from which dropout draws."""
 
     classifier: ImageModel
     optimizer: torch.optim.Optimizer
@@ -88,11 +88,14 @@ def train(
             seconds = time.perf_counter() - began
             val_logits = predict_logits(state.classifier, val_part.images, precision)
             val_labels = torch.from_numpy(val_part.labels)
+            val_loss = F.cross_entropy(val_logits, val_labels).item()
+            # The last step of an epoch can ruin the weights after its own loss was still finite.
+            _check_finite(val_loss, f"the validation loss became {val_loss:g} after epoch {number}", config)
             epoch = Epoch(
                 number=number,
                 train_loss=loss,
                 train_accuracy=accuracy,
-                val_loss=F.cross_entropy(val_logits, val_labels).item(),
+                val_loss=val_loss,
                 val_accuracy=(val_logits.argmax(1) == val_labels).sum().item() / len(val_labels),
                 images_per_second=len(labels) / seconds,
             )
@@ -124,7 +127,10 @@ def _train_epoch(
     correct = torch.zeros((), dtype=torch.int64, device=device)
     classifier.train()
     order = torch.randperm(len(labels), generator=state.generator)
-    for step, rows in enumerate(order.split(config.batch_size), start=1):
+    batches = list(order.split(config.batch_size))
+    if len(batches) > 1 and len(batches[-1]) == 1:  # batch norm has no variance of one image
+        batches[-2:] = [torch.cat(batches[-2:])]
+    for step, rows in enumerate(batches, start=1):
         batch = images[rows]
         if config.augment == "flip-crop":
             batch = flip_crop(batch, state.generator)
@@ -137,12 +143,13 @@ def _train_epoch(
         optimizer.step()
         total_loss += loss.detach() * len(rows)
         correct += (logits.detach().argmax(1) == target).sum()
-        if (step % check_every == 0 or step * config.batch_size >= len(labels)) and not math.isfinite(
-            total_loss.item()
-        ):
-            raise TP1Error(
-                f"the training loss became {loss.item():g} in epoch {number}, step {step}: training stopped. "
-                f"Try a smaller learning_rate (it was {config.learning_rate:g})."
-            )
+        if step % check_every == 0 or step == len(batches):
+            total = total_loss.item()
+            _check_finite(total, f"the training loss became {total:g} in epoch {number}, by step {step}", config)
         advance(len(rows))
     return total_loss.item() / len(labels), correct.item() / len(labels)
+
+
+def _check_finite(loss: float, what: str, config: TrainConfig) -> None:
+    if not math.isfinite(loss):
+        raise TP1Error(f"{what}: training stopped. Try a smaller learning_rate (it was {config.learning_rate:g}).")

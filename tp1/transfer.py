@@ -19,7 +19,8 @@ class Trunk(nn.Module):
     """The convolutions of a network, frozen: weights and batch-norm statistics never move.
 
     Features are rounded to float16, whether they are kept in a cache or computed for a batch, so that a
-    head sees the same either way. They are computed in float32 even where the head trains in bfloat16.
+    head sees the same either way. They are computed in float32 (on CUDA: as precisely as torch's float32
+    convolutions are set to) even where the head trains in bfloat16.
 
     Args:
         architecture: ``alexnet`` or ``mobilenet_v2``.
@@ -134,7 +135,7 @@ def linear_head(channels: int, side: int, classes: int, dropout: float) -> nn.Mo
 
 
 def alexnet_head(channels: int, side: int, classes: int, dropout: float) -> nn.Module:
-    """AlexNet's own classifier: two hidden dense layers of 4,096 with dropout before each, then the classes."""
+    """AlexNet's own classifier, for 256 channels of 6x6: two hidden layers of 4,096, dropout before each."""
     return nn.Sequential(nn.Flatten(), *models.alexnet(num_classes=classes, dropout=dropout).classifier)
 
 

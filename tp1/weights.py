@@ -27,14 +27,12 @@ class Weights:
         source: What ``weights`` said.
         state: By torchvision's or this platform's names: ``features.*`` are the convolutions.
         mean, std: Of channels R, G and B on a scale of 0 to 1.
-        digest: Of names and values (16 hex digits).
     """
 
     source: str
     state: dict[str, torch.Tensor]
     mean: tuple[float, ...]
     std: tuple[float, ...]
-    digest: str
 
 
 def imagenet_weights(architecture: str) -> Weights:
@@ -52,7 +50,7 @@ def imagenet_weights(architecture: str) -> Weights:
             "get them from there and give weights=FILE, or a model as weights=models:/NAME@ALIAS."
         ) from error
     transforms = enum.transforms()
-    return _weights("imagenet", dict(state), tuple(transforms.mean), tuple(transforms.std))
+    return Weights("imagenet", dict(state), tuple(transforms.mean), tuple(transforms.std))
 
 
 def file_weights(path: Path, architecture: str, source: str) -> Weights:
@@ -76,7 +74,9 @@ def file_weights(path: Path, architecture: str, source: str) -> Weights:
         raise TP1Error(f"weights file {path} holds more than tensors and is not read: give a state dict.") from error
     except (OSError, RuntimeError, ValueError, EOFError, safetensors.SafetensorError) as error:
         raise TP1Error(f"cannot read weights file {path}: {str(error).splitlines()[0]}.") from error
-    if not isinstance(state, Mapping) or not all(isinstance(value, torch.Tensor) for value in state.values()):
+    if not isinstance(state, Mapping) or not all(
+        isinstance(key, str) and isinstance(value, torch.Tensor) for key, value in state.items()
+    ):
         raise TP1Error(f"weights file {path} is no state dict: it must hold tensors by layer name.")
     return _from_state(source, dict(state), architecture)
 
@@ -90,8 +90,8 @@ def _from_state(source: str, state: dict[str, torch.Tensor], architecture: str) 
         if f"{preparation}scale" in state:
             mean, std = _normalisation(state[f"{preparation}scale"], state[f"{preparation}shift"])
             inner = {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}
-            return _weights(source, inner, mean, std)
-    return _weights(source, state, IMAGENET_MEAN, IMAGENET_STD)
+            return Weights(source, inner, mean, std)
+    return Weights(source, state, IMAGENET_MEAN, IMAGENET_STD)
 
 
 def _normalisation(scale: torch.Tensor, shift: torch.Tensor) -> tuple[tuple[float, ...], tuple[float, ...]]:
@@ -101,13 +101,13 @@ def _normalisation(scale: torch.Tensor, shift: torch.Tensor) -> tuple[tuple[floa
     return tuple(round(value, 6) for value in mean.tolist()), tuple(round(value, 6) for value in std.tolist())
 
 
-def _weights(source: str, state: dict[str, torch.Tensor], mean: tuple[float, ...], std: tuple[float, ...]) -> Weights:
-    # Only the convolutions are transferred: what identifies the features is their digest.
+def features_digest(features: Mapping[str, torch.Tensor]) -> str:
+    """16 hex digits that tell the weights of convolutions apart: of names, shapes and values."""
     digest = hashlib.sha256()
-    for key in sorted(key for key in state if key.startswith("features.")):
-        digest.update(f"{key} {state[key].dtype} {tuple(state[key].shape)}\n".encode())
-        digest.update(state[key].detach().contiguous().numpy().tobytes())
-    return Weights(source, state, mean, std, digest.hexdigest()[:16])
+    for key, value in sorted(features.items()):
+        digest.update(f"{key} {value.dtype} {tuple(value.shape)}\n".encode())
+        digest.update(value.detach().cpu().reshape(-1).contiguous().view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()[:16]
 
 
 def load_features(features: nn.Module, weights: Weights) -> None:
