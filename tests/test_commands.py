@@ -176,6 +176,7 @@ def test_export_and_import_keep_everything_but_the_model(store, image_folder, tm
         assert f"{new} new reference runs" in result.output
     (copy,) = all_runs()
     assert copy.data.tags["tp1.reference"] == original.info.run_id
+    assert copy.data.tags["mlflow.user"] == "reference"
     assert copy.info.run_name == original.info.run_name
     assert (copy.info.start_time, copy.info.end_time) == (original.info.start_time, original.info.end_time)
     assert copy.info.status == "FINISHED"

@@ -138,6 +138,7 @@ def experiment_command(experiment: Experiment) -> Command:
         published, own = experiment.published.metrics().get("test/accuracy"), experiment.config.dataset
         beside = f" (published: {published:g})" if published is not None and changed.get("dataset", own) == own else ""
         return [
+            result.evaluation.report_text(),
             f"Test accuracy {result.evaluation.accuracy:.4f}{beside}; best epoch {result.best.number}, "
             f"validation accuracy {result.best.val_accuracy:.4f}; {result.seconds:.0f} s",
             f"Model {result.model_uri}",

@@ -71,7 +71,9 @@ def import_runs(folder: Path) -> Iterator[tuple[Path, str | None]]:
         if find_copy(record.run_id) is not None:
             yield path.parent, None
         else:
-            yield path.parent, log_record(record, {REFERENCE_TAG: record.run_id})
+            # User and source are columns of the UI: there a reference shows as one at a glance.
+            tags = {"mlflow.user": "reference", "mlflow.source.name": str(path.parent), REFERENCE_TAG: record.run_id}
+            yield path.parent, log_record(record, tags)
 
 
 def read_record(folder: Path) -> RunRecord:
