@@ -86,10 +86,15 @@ def test_the_library_imports_nothing_from_experiments():
         assert not re.search(r"^\s*(from|import) experiments", path.read_text(), re.MULTILINE), path
 
 
-def test_training_knows_neither_mlflow_nor_click():
-    code = (
-        "import sys, tp1.training; print([name for name in ('mlflow', 'click', 'matplotlib') if name in sys.modules])"
-    )
+@pytest.mark.parametrize(
+    ("module", "others"),
+    [
+        ("tp1.training", ["mlflow", "click", "matplotlib"]),  # the loop knows neither tracking nor a command line
+        ("experiments.cnnv3", ["torchvision", "sklearn", "torch._dynamo"]),  # seconds of every command's start
+    ],
+)
+def test_what_a_module_does_not_import(module, others):
+    code = f"import sys, {module}; print([name for name in {others} if name in sys.modules])"
     result = subprocess.run([sys.executable, "-c", code], cwd=PROJECT, capture_output=True, text=True, check=True)
     assert result.stdout.strip() == "[]"
 

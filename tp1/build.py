@@ -13,7 +13,7 @@ from tp1.errors import TP1Error
 from tp1.experiment import Experiment
 from tp1.runs import download_weights
 from tp1.transfer import Transfer, TransferClassifier
-from tp1.weights import ENUMS, Weights, features_digest, file_weights, imagenet_weights, load_features
+from tp1.weights import IMAGENET_NAMES, Weights, features_digest, file_weights, imagenet_weights, load_features
 
 
 @dataclass(frozen=True)
@@ -92,8 +92,10 @@ def get_weights(spec: str, architecture: str) -> Weights | None:
     if spec == "none":
         return None
     if spec == "imagenet":
-        if architecture not in ENUMS:
-            raise TP1Error(f"weights=imagenet: there are none for {architecture}, only for {' and '.join(ENUMS)}.")
+        if architecture not in IMAGENET_NAMES:
+            raise TP1Error(
+                f"weights=imagenet: there are none for {architecture}, only for {' and '.join(IMAGENET_NAMES)}."
+            )
         return imagenet_weights(architecture)
     if spec.startswith("models:/"):
         with TemporaryDirectory() as folder:

@@ -8,7 +8,6 @@ import pandas as pd
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
-from sklearn.metrics import classification_report, confusion_matrix
 
 from tp1.classifier import ImageModel
 from tp1.data import Part
@@ -70,6 +69,8 @@ class Evaluation:
         return str(self._report(digits=4))
 
     def _report(self, **options: Any) -> Any:
+        from sklearn.metrics import classification_report  # here, so that training need not wait for it
+
         labels = range(len(self.classes))
         return classification_report(
             self.true, self.predicted, labels=labels, target_names=self.classes, zero_division=0, **options
@@ -82,6 +83,8 @@ class Evaluation:
 
     def confusion(self) -> NDArray[np.int64]:
         """(classes, classes) counts: true class by row, predicted class by column."""
+        from sklearn.metrics import confusion_matrix
+
         matrix: NDArray[np.int64] = confusion_matrix(self.true, self.predicted, labels=range(len(self.classes)))
         return matrix
 

@@ -1,11 +1,12 @@
 """torchvision's networks of the report's second part, untrained, with as many classes as are asked for.
 
+torchvision is imported where it is used: that takes seconds, which commands without it need not wait for.
+
 Each takes float32 images (N, 3, S, S), normalised, and returns logits (N, classes). Both end in adaptive average
 pooling and so take any S that leaves their convolutions something to see.
 """
 
 from torch import nn
-from torchvision import models
 
 from tp1.errors import TP1Error
 
@@ -18,6 +19,8 @@ def alexnet(classes: int, image_size: int, dropout: float = 0.5) -> nn.Module:
     Features of 64x64 pixels are 256x1x1, of 128 256x3x3, of 224 256x6x6; they are pooled to 256x6x6.
     ``dropout`` stands before the two hidden dense layers.
     """
+    from torchvision import models
+
     check_image_size("alexnet", image_size)
     return models.alexnet(num_classes=classes, dropout=dropout)  # type: ignore[no-any-return]
 
@@ -28,6 +31,8 @@ def mobilenet_v2(classes: int, image_size: int, dropout: float = 0.2) -> nn.Modu
     Features of 64x64 pixels are 1280x2x2, of 128 1280x4x4, of 224 1280x7x7; they are averaged to 1280.
     ``dropout`` stands before the one dense layer.
     """
+    from torchvision import models
+
     check_image_size("mobilenet_v2", image_size)
     return models.mobilenet_v2(num_classes=classes, dropout=dropout)  # type: ignore[no-any-return]
 

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as F
 from torch import nn
-from torchvision import models
 
 from tp1.classifier import ImageModel, Preparation
 from tp1.dropout import Dropout
@@ -28,6 +27,8 @@ class Trunk(nn.Module):
     """
 
     def __init__(self, architecture: str, preparation: Preparation) -> None:
+        from torchvision import models  # here, for it takes seconds: see torchvision_nets
+
         super().__init__()
         check_image_size(architecture, preparation.image_size)
         self.architecture = architecture
@@ -136,6 +137,8 @@ def linear_head(channels: int, side: int, classes: int, dropout: float) -> nn.Mo
 
 def alexnet_head(channels: int, side: int, classes: int, dropout: float) -> nn.Module:
     """AlexNet's own classifier, for 256 channels of 6x6: two hidden layers of 4,096, dropout before each."""
+    from torchvision import models
+
     return nn.Sequential(nn.Flatten(), *models.alexnet(num_classes=classes, dropout=dropout).classifier)
 
 

@@ -10,12 +10,11 @@ import safetensors
 import safetensors.torch
 import torch
 from torch import nn
-from torchvision import models
 
 from tp1.errors import TP1Error
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-ENUMS = {"alexnet": models.AlexNet_Weights.IMAGENET1K_V1, "mobilenet_v2": models.MobileNet_V2_Weights.IMAGENET1K_V2}
+IMAGENET_NAMES = {"alexnet": "AlexNet_Weights.IMAGENET1K_V1", "mobilenet_v2": "MobileNet_V2_Weights.IMAGENET1K_V2"}
 MOST_NAMED = 4  # layers named in a mismatch; the others are counted
 
 
@@ -41,7 +40,9 @@ def imagenet_weights(architecture: str) -> Weights:
     Raises:
         TP1Error: They are not in torch's cache and cannot be downloaded.
     """
-    enum = ENUMS[architecture]
+    from torchvision import models  # here, for it takes seconds: see torchvision_nets
+
+    enum = models.get_weight(IMAGENET_NAMES[architecture])
     try:
         state = enum.get_state_dict(progress=True, check_hash=True)
     except (OSError, RuntimeError) as error:
