@@ -51,7 +51,7 @@ def main() -> None:
     whole = experiment.model.build([preparation], tuple("0123456789"), config.dropout).to(device)
 
     def features(images: Part) -> Part:
-        batches = torch.from_numpy(images.images).to(device).split(64)
+        batches = torch.from_numpy(images.images).to(device).split(16)
         joined = torch.cat([join([trunk(batch) for trunk in whole.ordered_trunks], whole.side) for batch in batches])
         return Part(images.index, joined.cpu().numpy(), images.labels)
 

@@ -124,6 +124,25 @@ def test_a_build_that_is_killed_leaves_nothing_that_is_taken_for_whole(data, tmp
     assert not list(cache.glob(".features-*.partial"))
 
 
+def test_of_two_processes_one_computes_and_the_other_waits(data, tmp_path):
+    code = (
+        "import sys; sys.path.insert(0, '.')\n"
+        "from pathlib import Path; from tests.test_features import trunk; from tp1.data import load_data\n"
+        "from tp1.features import feature_parts\n"
+        f"data = load_data('eurosat', Path({str(tmp_path / 'data')!r}))\n"
+        f"parts = feature_parts([trunk()], ['w'], 1, data, Path({str(tmp_path / 'cache')!r}))\n"
+        "print('sum', parts[0].images.astype(float).sum())\n"
+    )
+    processes = [
+        subprocess.Popen([sys.executable, "-c", code], cwd=PROJECT, stdout=subprocess.PIPE, text=True) for _ in range(2)
+    ]
+    lines = [line for process in processes for line in process.communicate()[0].splitlines()]
+    assert sum(line.startswith("Computing") for line in lines) == 1
+    sums = [line for line in lines if line.startswith("sum")]
+    assert len(sums) == 2
+    assert sums[0] == sums[1]
+
+
 @pytest.fixture
 def mobilenet_file(tmp_path):
     torch.manual_seed(2)
