@@ -15,10 +15,11 @@ from numpy.typing import NDArray
 from platformdirs import user_cache_path
 
 from tp1.errors import TP1Error
+from tp1.folders import whole_folder
 from tp1.progress import progress
 from tp1.sources import Listing, Source
 
-FORMAT = 1  # part of every key: raise it when decoding, resizing or rounding changes
+FORMAT = 1  # part of every entry: raise it when decoding, resizing or rounding changes
 OWN_NAME = re.compile(r"(?!\.)[^/]+-[0-9a-f]{16}(-\d+px)?")
 
 
@@ -75,7 +76,6 @@ def clear(folder: Path) -> tuple[int, list[str]]:
     """
     freed, busy = 0, []
     names = {path.name.removeprefix(".").removesuffix(".partial") for path in folder.glob("*") if path.is_dir()}
-    names |= {path.name.removeprefix(".").removesuffix(".partial") for path in folder.glob(".*.partial")}
     for name in sorted(name for name in names if OWN_NAME.fullmatch(name)):
         try:
             with FileLock(folder / f".{name}.lock", timeout=0):
@@ -161,10 +161,7 @@ def _read(source: Source, entry: Path, digest: str) -> Images | None:
 
 def _build(source: Source, entry: Path) -> None:
     """Decode into a folder beside the entry, and rename it when it is whole. The caller holds the lock."""
-    partial = entry.with_name(f".{entry.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir()
-    try:
+    with whole_folder(entry) as partial:
         listing = source.list()
         shape: tuple[int, ...] | None = None
         digest = hashlib.sha256()
@@ -194,11 +191,6 @@ def _build(source: Source, entry: Path) -> None:
             "is_test": None if listing.is_test is None else listing.is_test.tolist(),
         }
         (partial / "meta.json").write_text(json.dumps(meta))
-        shutil.rmtree(entry, ignore_errors=True)
-        partial.rename(entry)
-    except BaseException:
-        shutil.rmtree(partial, ignore_errors=True)
-        raise
 
 
 def unwritable(folder: Path, error: OSError) -> TP1Error:

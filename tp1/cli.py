@@ -17,6 +17,7 @@ from mlflow.exceptions import MlflowException
 from tp1.config import TrainConfig
 from tp1.errors import TP1Error
 from tp1.experiment import Experiment
+from tp1.notes import published_for
 from tp1.run import run, run_tags
 from tp1.store import how_to_open, masked, prepare_store
 from tp1.tracking import tracked_run
@@ -135,8 +136,9 @@ def experiment_command(experiment: Experiment) -> Command:
 
     def body(command: str, **changed: Any) -> list[str]:
         result = run(experiment, replace(experiment.config, **changed), command)
-        published, own = experiment.published.metrics().get("test/accuracy"), experiment.config.dataset
-        beside = f" (published: {published:g})" if published is not None and changed.get("dataset", own) == own else ""
+        dataset = changed.get("dataset", experiment.config.dataset)
+        published = published_for(experiment, dataset).get("test/accuracy")
+        beside = f" (published: {published:g})" if published is not None else ""
         return [
             result.evaluation.report_text(),
             f"Test accuracy {result.evaluation.accuracy:.4f}{beside}; best epoch {result.best.number}, "

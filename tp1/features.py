@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -16,6 +15,7 @@ from torch.fx.experimental.optimization import fuse
 from tp1.cache import FORMAT, check_space, unwritable
 from tp1.data import ImageData, Part
 from tp1.errors import TP1Error
+from tp1.folders import whole_folder
 from tp1.progress import progress, say
 from tp1.transfer import Trunk, join
 
@@ -129,11 +129,8 @@ class FeatureEntry:
 
     def _build(self) -> None:
         """Compute into a folder beside the entry, and rename it when it is whole. The caller holds the lock."""
-        partial = self.path.with_name(f".{self.path.name}.partial")
-        shutil.rmtree(partial, ignore_errors=True)
         check_space(2 * len(self.data.pixels) * int(np.prod(self.shape)), self.path.parent, "features")
-        partial.mkdir()
-        try:
+        with whole_folder(self.path) as partial:
             digest = hashlib.sha256()
             with (partial / "features.bin").open("wb") as file:
                 for features in self._compute():
@@ -141,11 +138,6 @@ class FeatureEntry:
                     digest.update(block)
                     file.write(block)
             (partial / "meta.json").write_text(json.dumps({"sha256": digest.hexdigest(), "key": self.key}, indent=1))
-            shutil.rmtree(self.path, ignore_errors=True)
-            partial.rename(self.path)
-        except BaseException:
-            shutil.rmtree(partial, ignore_errors=True)
-            raise
 
     def _compute(self) -> Iterator[NDArray[np.float16]]:
         device = self.trunk.preparation.scale.device

@@ -6,12 +6,12 @@ A folder ``reference/<dataset>/<run name>/`` holds ``run.json`` (parameters, tag
 
 import json
 import re
-import shutil
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 
 from tp1.errors import TP1Error
+from tp1.folders import whole_folder
 from tp1.runs import RECORD_FILES, REFERENCE_TAG, RunRecord, find_copy, read_run
 from tp1.tracking import log_record
 
@@ -35,21 +35,16 @@ def export_run(run_id: str, folder: Path, *, replace: bool = False) -> Path:
         there = read_record(target).run_id
         if there != run_id:
             raise TP1Error(f"{target} holds run {there}: move it away, or write over it with --replace.")
-    partial = target.with_name(f".{target.name}.partial")
     facts = {key: value for key, value in asdict(record).items() if key not in ("files", "metrics")}
     try:
-        shutil.rmtree(partial, ignore_errors=True)
-        partial.mkdir(parents=True)
-        text = json.dumps({"format": FORMAT, **facts}, indent=1, sort_keys=True) + "\n"
-        (partial / RECORD).write_text(_without_home(text))
-        (partial / METRICS).write_text(_dump_metrics(record.metrics))
-        for name, content in record.files.items():
-            is_text = name.endswith((".json", ".txt", ".csv"))
-            (partial / name).write_bytes(_without_home(content.decode()).encode() if is_text else content)
-        shutil.rmtree(target, ignore_errors=True)
-        partial.rename(target)
+        with whole_folder(target) as partial:
+            text = json.dumps({"format": FORMAT, **facts}, indent=1, sort_keys=True) + "\n"
+            (partial / RECORD).write_text(_without_home(text))
+            (partial / METRICS).write_text(_dump_metrics(record.metrics))
+            for name, content in record.files.items():
+                is_text = name.endswith((".json", ".txt", ".csv"))
+                (partial / name).write_bytes(_without_home(content.decode()).encode() if is_text else content)
     except OSError as error:
-        shutil.rmtree(partial, ignore_errors=True)
         raise TP1Error(f"cannot write the record to {target}: {error.strerror}.") from error
     return target
 

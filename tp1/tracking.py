@@ -183,7 +183,8 @@ def log_result(
     chosen = {"best/epoch": best.number, "best/val_accuracy": best.val_accuracy, "best/val_loss": best.val_loss}
     # Without a step: the UI then draws them as bars, side by side for the runs that are compared.
     mlflow.log_metrics(chosen, model_id=logged.model_id, dataset=datasets["val"])
-    mlflow.log_metrics(evaluation.metrics(), model_id=logged.model_id, dataset=datasets["test"])
+    final = evaluation.metrics()
+    mlflow.log_metrics(final, model_id=logged.model_id, dataset=datasets["test"])
     history = {
         "train/loss": [epoch.train_loss for epoch in state.history],
         "train/accuracy": [epoch.train_accuracy for epoch in state.history],
@@ -194,8 +195,8 @@ def log_result(
     title = run_title(experiment.name, data.name, config.seed)
     for name, figure in run_figures(title, history, best.number, evaluation.confusion(), evaluation.classes).items():
         log_figure(figure, name)
-    measured = {"val/accuracy": best.val_accuracy, "val/loss": best.val_loss} | evaluation.metrics()
-    mlflow.set_tag("mlflow.note.content", describe_run(experiment, config, data.name, command, measured, best.number))
+    measured = {"val/accuracy": best.val_accuracy, "val/loss": best.val_loss} | final
+    log_note(describe_run(experiment, config, data.name, command, measured, best.number))
     uri: str = logged.model_uri
     return uri
 
