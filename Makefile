@@ -1,7 +1,8 @@
 # `make` lists the targets. Everything runs in .venv, which is made on first use.
 PYTHON ?= python3
 BIN := .venv/bin
-EXPERIMENTS := alexnet-pretrained alexnet-scratch cnn-base cnnv2 cnnv3 eda fusion mobilenetv2-pretrained mobilenetv2-scratch
+# The entry points: every name that MLproject lists.
+EXPERIMENTS := $(shell sed -n 's/^  \([a-z0-9-]*\):$$/\1/p' MLproject)
 # Parameters for an experiment: make cnnv3 P="epochs=5 seed=1"
 P ?=
 export PATH := $(CURDIR)/$(BIN):$(PATH)

@@ -1,42 +1,11 @@
 """The ``tp1`` command: every experiment and tool in this folder, and the commands that look after runs."""
 
-import importlib
-import pkgutil
-from collections.abc import Iterator
 from pathlib import Path
-from types import ModuleType
 
 import click
 
-import experiments
-from tp1.cli import experiment_command
+from experiments.catalog import command_of, modules, render_mlproject
 from tp1.commands import cache_command, export_command, import_command, store_command
-from tp1.experiment import Experiment
-from tp1.mlproject import render
-
-
-def modules() -> Iterator[ModuleType]:
-    """The modules that are entry points: those with an ``experiment`` or a ``command``, by name."""
-    for found in sorted(pkgutil.iter_modules(experiments.__path__), key=lambda found: found.name):
-        if not found.name.startswith("_"):
-            module = importlib.import_module(f"experiments.{found.name}")
-            if hasattr(module, "experiment") or hasattr(module, "command"):
-                yield module
-
-
-def command_of(module: ModuleType) -> click.Command:
-    """The click command of an entry point's module."""
-    found = getattr(module, "experiment", None)
-    if isinstance(found, Experiment):
-        return experiment_command(found)
-    command: click.Command = module.command
-    return command
-
-
-def render_mlproject() -> str:
-    """The text of ``MLproject``: one entry point for each module."""
-    return render({command_of(module).name or "": module.__name__ for module in modules()})
-
 
 mlproject_command = click.Command(
     "mlproject",

@@ -8,7 +8,7 @@ from experiments.published import report
 from tp1.cli import main
 from tp1.config import TrainConfig
 from tp1.experiment import Experiment, Published
-from tp1.torchvision_nets import alexnet
+from tp1.networks import alexnet
 
 experiment = Experiment(
     name="alexnet-scratch",
@@ -18,6 +18,8 @@ experiment = Experiment(
     # Adam's usual 1e-3 is too fast without batch norm; 57 million parameters favour larger batches (docs/LOG.md).
     config=TrainConfig(dataset="eurosat", epochs=25, learning_rate=1e-4, batch_size=128, dropout=0.5),
     published=Published(test_report=report("alexnet-scratch")),
+    figures=(11, 12),
+    minutes=25,
 )
 
 if __name__ == "__main__":

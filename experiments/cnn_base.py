@@ -6,17 +6,19 @@ Repeat: mlflow run . -e cnn-base
 
 from experiments.published import report
 from tp1.cli import main
-from tp1.cnn import CNNBase
 from tp1.config import TrainConfig
 from tp1.experiment import Experiment, Published
+from tp1.networks import cnn_base
 
 experiment = Experiment(
     name="cnn-base",
     section="1.2",
     summary="Three convolution layers of 8, 32 and 16 filters, nothing else.",
-    model=CNNBase,
+    model=cnn_base,
     config=TrainConfig(dataset="cifar10", epochs=25, learning_rate=1e-3),
     published=Published(train_accuracy=0.69, val_accuracy=0.616, test_report=report("cnn-base")),
+    figures=(3, 4, 5, 6),
+    minutes=2,
 )
 
 if __name__ == "__main__":

@@ -6,17 +6,19 @@ Repeat: mlflow run . -e cnnv3
 
 from experiments.published import report
 from tp1.cli import main
-from tp1.cnn import CNNV3
 from tp1.config import TrainConfig
 from tp1.experiment import Experiment, Published
+from tp1.networks import cnnv3
 
 experiment = Experiment(
     name="cnnv3",
     section="1.4",
     summary="Five convolution blocks of 32 to 512 filters; dropout rising from 0.2 to 0.5; weight decay.",
-    model=CNNV3,
+    model=cnnv3,
     config=TrainConfig(dataset="cifar10", epochs=25, learning_rate=1e-3, dropout=0.5, weight_decay=1e-4),
     published=Published(train_accuracy=0.88, val_loss=0.6, val_accuracy=0.80, test_report=report("cnnv3")),
+    figures=(8, 9),
+    minutes=12,
 )
 
 if __name__ == "__main__":

@@ -7,16 +7,17 @@ Repeat: mlflow run . -e fusion
 from experiments.published import report
 from tp1.cli import main
 from tp1.config import TrainConfig
-from tp1.experiment import Experiment, Published
-from tp1.transfer import Transfer, fusion_head
+from tp1.experiment import Experiment, Published, Transfer
 
 experiment = Experiment(
     name="fusion",
     section="2.2",
     summary="Features of both frozen networks, MobileNetV2's pooled to AlexNet's size, stacked; a new classifier.",
-    model=Transfer("fusion", trunks=("alexnet", "mobilenet_v2"), side=None, head=fusion_head),
+    model=Transfer("fusion", trunks=("alexnet", "mobilenet_v2"), side=None, head="fusion"),
     config=TrainConfig(dataset="eurosat", weights="imagenet", image_size=224, learning_rate=1e-4, dropout=0.5),
     published=Published(test_report=report("fusion")),
+    figures=(19, 20, 21),
+    minutes=30,
 )
 
 if __name__ == "__main__":

@@ -7,16 +7,17 @@ Repeat: mlflow run . -e mobilenetv2-pretrained
 from experiments.published import report
 from tp1.cli import main
 from tp1.config import TrainConfig
-from tp1.experiment import Experiment, Published
-from tp1.transfer import Transfer, linear_head
+from tp1.experiment import Experiment, Published, Transfer
 
 experiment = Experiment(
     name="mobilenetv2-pretrained",
     section="2.1",
     summary="MobileNetV2, its convolutions frozen, its last layer replaced.",
-    model=Transfer("mobilenet_v2, frozen", trunks=("mobilenet_v2",), side=1, head=linear_head),
+    model=Transfer("mobilenet_v2, frozen", trunks=("mobilenet_v2",), side=1, head="linear"),
     config=TrainConfig(dataset="eurosat", weights="imagenet", image_size=224, learning_rate=1e-3, dropout=0.2),
     published=Published(test_report=report("mobilenetv2-pretrained")),
+    figures=(17, 18),
+    minutes=6,
 )
 
 if __name__ == "__main__":

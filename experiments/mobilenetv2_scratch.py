@@ -8,7 +8,7 @@ from experiments.published import report
 from tp1.cli import main
 from tp1.config import TrainConfig
 from tp1.experiment import Experiment, Published
-from tp1.torchvision_nets import mobilenet_v2
+from tp1.networks import mobilenet_v2
 
 experiment = Experiment(
     name="mobilenetv2-scratch",
@@ -21,6 +21,8 @@ experiment = Experiment(
         dataset="eurosat", image_size=96, augment="flip-crop", learning_rate=1e-3, dropout=0.2, precision="fp32"
     ),
     published=Published(test_report=report("mobilenetv2-scratch")),
+    figures=(13, 14),
+    minutes=55,
 )
 
 if __name__ == "__main__":

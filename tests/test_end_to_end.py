@@ -108,7 +108,7 @@ def test_final_metrics_are_complete(run):
 def test_tags_are_complete(run):
     tags = run.data.tags
     assert tags.keys() >= TAGS
-    assert (tags["tp1.experiment"], tags["tp1.model"], tags["tp1.dataset"]) == ("cnnv3", "CNNV3", "digits")
+    assert (tags["tp1.experiment"], tags["tp1.model"], tags["tp1.dataset"]) == ("cnnv3", "cnnv3", "digits")
     assert tags["tp1.data_digest"] == "e60959b0c92db55b"
     assert "mlflow run . -e cnnv3 -P dataset=digits" in tags["mlflow.note.content"]
     assert "| test/accuracy | – |" in tags["mlflow.note.content"]  # nothing is published for digits

@@ -6,10 +6,18 @@ from PIL import Image
 
 from tp1.classifier import Classifier, Preparation
 from tp1.cnn import CNNBase
-from tp1.figures import class_distribution, confusion_matrix, curves, sample_images
+from tp1.figures import (
+    class_distribution,
+    compared_curves,
+    confusion_matrix,
+    curves,
+    published_and_measured,
+    sample_images,
+)
 from tp1.summary import model_summary
 
 CLASSES = ("a", "b", "c")
+HISTORY = {f"{part}/{name}": [0.5, 0.6] for part in ("train", "val") for name in ("loss", "accuracy")}
 
 
 def test_the_summary_lists_layers_shapes_and_parameters():
@@ -23,7 +31,10 @@ def test_the_summary_lists_layers_shapes_and_parameters():
 @pytest.mark.parametrize(
     "figure",
     [
-        curves({f"{part}/{name}": [0.5, 0.6] for part in ("train", "val") for name in ("loss", "accuracy")}, "t", 2),
+        curves([HISTORY], "t", 2),
+        curves([HISTORY, HISTORY], "t"),
+        compared_curves({"a": [HISTORY], "b": [HISTORY, HISTORY]}, "t"),
+        published_and_measured([("a", 0.5, 0.6, None), ("b", None, 0.7, 0.01)], "accuracy"),
         confusion_matrix(np.array([[5, 1, 0], [0, 6, 0], [2, 0, 4]]), CLASSES, "t"),
         confusion_matrix(np.eye(25, dtype=int), [str(n) for n in range(25)], "many classes"),
         sample_images(np.zeros((3, 4, 8, 8, 3), np.uint8), CLASSES, "t"),

@@ -10,9 +10,10 @@ from tp1.config import TrainConfig
 from tp1.data import Part
 from tp1.errors import TP1Error
 from tp1.evaluation import predict_logits
-from tp1.torchvision_nets import alexnet, mobilenet_v2
+from tp1.experiment import Transfer
+from tp1.networks import alexnet, mobilenet_v2
 from tp1.training import start, train
-from tp1.transfer import CHANNELS, FeatureClassifier, Transfer, Trunk, alexnet_head, fusion_head, join, linear_head
+from tp1.transfer import CHANNELS, FeatureClassifier, Trunk, build_transfer, join
 
 CLASSES = tuple("abc")
 CONFIG = TrainConfig(epochs=2, batch_size=8, dropout=0.2)
@@ -29,7 +30,7 @@ def part(per_class: int, seed: int) -> Part:
 
 def mobilenet(size: int = 64):
     torch.manual_seed(5)
-    model = Transfer("m", ("mobilenet_v2",), 1, linear_head).build([preparation(size)], CLASSES, 0.2)
+    model = build_transfer(Transfer("m", ("mobilenet_v2",), 1, "linear"), [preparation(size)], CLASSES, 0.2)
     for module in model.modules():  # batch-norm statistics that are not the initial ones
         if isinstance(module, torch.nn.BatchNorm2d):
             module.running_mean.normal_(0, 0.1)
@@ -81,8 +82,8 @@ def test_the_whole_gives_the_probabilities_of_the_trained_head():
 
 @pytest.mark.parametrize(("size", "side"), [(64, 1), (96, 2), (128, 3), (224, 6)])
 def test_fusion_brings_mobilenet_to_alexnets_size(size, side):
-    fusion = Transfer("f", ("alexnet", "mobilenet_v2"), None, fusion_head)
-    model = fusion.build([preparation(size)] * 2, CLASSES, 0.5).eval()
+    fusion = Transfer("f", ("alexnet", "mobilenet_v2"), None, "fusion")
+    model = build_transfer(fusion, [preparation(size)] * 2, CLASSES, 0.5).eval()
     assert model.side == side
     images = torch.from_numpy(part(1, 1).images)
     joined = join([trunk(images) for trunk in model.ordered_trunks], side)
@@ -93,7 +94,7 @@ def test_fusion_brings_mobilenet_to_alexnets_size(size, side):
 
 
 def test_alexnets_head_is_torchvisions_classifier():
-    model = Transfer("a", ("alexnet",), 6, alexnet_head).build([preparation(64)], CLASSES, 0.5).eval()
+    model = build_transfer(Transfer("a", ("alexnet",), 6, "alexnet"), [preparation(64)], CLASSES, 0.5).eval()
     assert sum(parameter.numel() for parameter in model.parameters()) == sum(
         p.numel() for p in alexnet(3, 64).parameters()
     )

@@ -10,9 +10,10 @@ from tests.conftest import coloured_images
 from tp1.build import get_weights
 from tp1.classifier import Classifier, Preparation
 from tp1.errors import TP1Error
+from tp1.experiment import Transfer
 from tp1.model_files import log_classifier, save_weights
-from tp1.torchvision_nets import mobilenet_v2
-from tp1.transfer import Transfer, Trunk, linear_head
+from tp1.networks import mobilenet_v2
+from tp1.transfer import Trunk, build_transfer
 from tp1.weights import IMAGENET_MEAN, IMAGENET_STD, features_digest, load_features
 
 OWN_MEAN, OWN_STD = (0.3, 0.4, 0.5), (0.21, 0.22, 0.23)
@@ -102,8 +103,8 @@ def test_a_model_of_this_platform_brings_its_normalisation(store, classifier, st
 
 
 def test_the_trunk_of_a_model_that_was_itself_transferred(tmp_path, state, trunk):
-    transfer = Transfer("m", ("mobilenet_v2",), 1, linear_head)
-    model = transfer.build([Preparation(64, OWN_MEAN, OWN_STD)], tuple("abc"), 0.2)
+    transfer = Transfer("m", ("mobilenet_v2",), 1, "linear")
+    model = build_transfer(transfer, [Preparation(64, OWN_MEAN, OWN_STD)], tuple("abc"), 0.2)
     model.ordered_trunks[0].features.load_state_dict({k[9:]: v for k, v in state.items() if k.startswith("features.")})
     save_weights(model, tmp_path / "w.safetensors")
     weights = get_weights(str(tmp_path / "w.safetensors"), "mobilenet_v2")

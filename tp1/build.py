@@ -10,9 +10,9 @@ from tp1.classifier import Classifier, ImageModel, Preparation
 from tp1.config import TrainConfig
 from tp1.data import ImageData
 from tp1.errors import TP1Error
-from tp1.experiment import Experiment
+from tp1.experiment import Experiment, Transfer
 from tp1.runs import download_weights
-from tp1.transfer import Transfer, TransferClassifier
+from tp1.transfer import TransferClassifier, build_transfer
 from tp1.weights import IMAGENET_NAMES, Weights, features_digest, file_weights, imagenet_weights, load_features
 
 
@@ -63,7 +63,7 @@ def _build_transfer(transfer: Transfer, config: TrainConfig, data: ImageData, im
         )
     found = [get_weights(spec, trunk) for spec, trunk in zip(specs, transfer.trunks, strict=True)]
     norms = [(weights.mean, weights.std) if weights else (data.mean, data.std) for weights in found]
-    model = transfer.build([Preparation(image_size, *norm) for norm in norms], data.classes, config.dropout)
+    model = build_transfer(transfer, [Preparation(image_size, *norm) for norm in norms], data.classes, config.dropout)
     digests = []
     for trunk, weights in zip(model.ordered_trunks, found, strict=True):
         if weights is not None:

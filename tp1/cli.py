@@ -5,9 +5,10 @@ import os
 import shlex
 import types
 import typing
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import fields, replace
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +17,12 @@ from mlflow.exceptions import MlflowException
 
 from tp1.config import TrainConfig
 from tp1.errors import TP1Error
-from tp1.experiment import Experiment
-from tp1.notes import published_for
-from tp1.run import run, run_tags
+from tp1.experiment import Experiment, Study
+from tp1.jobs import failures, run_jobs
+from tp1.notes import describe_outcomes, published_for
+from tp1.repeats import training_jobs
 from tp1.store import how_to_open, masked, prepare_store
-from tp1.tracking import tracked_run
+from tp1.tracking import log_note, name_run, run_tags, tracked_run
 
 
 class BadArguments(click.ClickException):
@@ -114,7 +116,7 @@ def tracked_command(
 
     def callback(**given: Any) -> None:
         changed = {key: value for key, value in given.items() if value is not None}
-        command = shlex.join(["mlflow", "run", ".", "-e", name, *_as_parameters(changed)])
+        command = as_command(name, changed)
         uri = prepare_store()
         with tracked_run(name, run_tags(name)) as tracked:
             page = how_to_open(uri, f"experiments/{tracked.experiment_id}/runs/{tracked.run_id}")
@@ -131,10 +133,64 @@ def tracked_command(
     return Command(name, callback=callback, params=params, help=help_text, on_bad_arguments=on_bad_arguments)
 
 
+class Numbers(click.ParamType):  # type: ignore[type-arg]  # generic since click 8.3
+    """Whole numbers with commas between them, ``0,1,2``, each once."""
+
+    name = "n,n,..."
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, ...]:
+        if isinstance(value, tuple):
+            return value
+        try:
+            return tuple(dict.fromkeys(int(part) for part in value.split(",")))
+        except ValueError:
+            self.fail(f"{value!r} is not a list of whole numbers such as 0,1,2.", param, ctx)
+
+
+class Names(click.ParamType):  # type: ignore[type-arg]
+    """Names with commas between them, of a list of known ones; each once.
+
+    Args:
+        known: Returns what can be named.
+    """
+
+    name = "name,..."
+
+    def __init__(self, known: Callable[[], Sequence[str]]) -> None:
+        self.known = known
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, ...]:
+        if isinstance(value, tuple):
+            return value
+        names = tuple(dict.fromkeys(part.strip() for part in value.split(",")))
+        known = self.known()
+        for name in names:
+            if name not in known:
+                close = get_close_matches(name, known, n=1)
+                hint = f" Did you mean {close[0]}?" if close else f" There are {', '.join(known)}."
+                self.fail(f"{name!r} is not known.{hint}", param, ctx)
+        return names
+
+
+def as_command(name: str, values: Mapping[str, Any]) -> str:
+    """The ``mlflow run`` command of an entry point with parameters."""
+    return shlex.join(["mlflow", "run", ".", "-e", name, *_as_parameters(values)])
+
+
 def experiment_command(experiment: Experiment) -> Command:
     """The command that runs an experiment, with an option for every field of its configuration."""
 
-    def body(command: str, **changed: Any) -> list[str]:
+    def body(command: str, seeds: tuple[int, ...] | None = None, **changed: Any) -> list[str]:
+        if seeds is not None:
+            if "seed" in changed:
+                raise TP1Error("give either seed or seeds.")
+
+            def command_of(experiment: Experiment, seed: int) -> str:
+                return as_command(experiment.name, {**changed, "seed": seed})
+
+            return repeat([experiment], seeds, changed, f"{experiment.name}-seeds", command, command_of)
+        from tp1.run import run  # here, for torch comes with it
+
         result = run(experiment, replace(experiment.config, **changed), command)
         dataset = changed.get("dataset", experiment.config.dataset)
         published = published_for(experiment, dataset).get("test/accuracy")
@@ -147,12 +203,65 @@ def experiment_command(experiment: Experiment) -> Command:
         ]
 
     section = f" Section {experiment.section} of the report." if experiment.section else ""
-    return tracked_command(experiment.name, f"{experiment.summary}{section}", config_options(experiment.config), body)
+    options = [
+        *config_options(experiment.config),
+        click.Option(
+            ["--seeds"], type=Numbers(), help="Repeat with these seeds, such as 0,1,2, in runs under one parent."
+        ),
+    ]
+    return tracked_command(experiment.name, f"{experiment.summary}{section}", options, body)
 
 
-def main(experiment: Experiment) -> None:
+def study_command(study: Study) -> Command:
+    """The command that runs the configurations of a study, with options for what does not differ between them."""
+    known = [experiment.configuration for experiment in study.experiments]
+
+    def body(
+        command: str, seeds: tuple[int, ...] = (0,), configurations: tuple[str, ...] = tuple(known), **changed: Any
+    ) -> list[str]:
+        def command_of(experiment: Experiment, seed: int) -> str:
+            return as_command(study.name, {**changed, "configurations": experiment.configuration, "seeds": seed})
+
+        chosen = [experiment for experiment in study.experiments if experiment.configuration in configurations]
+        return repeat(chosen, seeds, changed, study.name, command, command_of)
+
+    config = study.experiments[0].config
+    names = [item.name for item in fields(config) if item.name != "seed" and item.name not in study.varied()]
+    options = [
+        *config_options(config, names),
+        click.Option(["--seeds"], type=Numbers(), help="Run each with these seeds, such as 0,1,2.  [default: 0]"),
+        click.Option(
+            ["--configurations"], type=Names(lambda: known), help=f"Only these.  [default: {','.join(known)}]"
+        ),
+    ]
+    return tracked_command(study.name, f"{study.summary} Section {study.section} of the report.", options, body)
+
+
+def repeat(
+    experiments: Sequence[Experiment],
+    seeds: tuple[int, ...],
+    changed: dict[str, Any],
+    name: str,
+    command: str,
+    command_of: Callable[[Experiment, int], str],
+) -> list[str]:
+    """Train each experiment with each seed in child runs of the active one; return the lines to print.
+
+    Raises:
+        TP1Error: Some failed, after all others were run.
+    """
+    name_run(name)
+    outcomes = run_jobs(training_jobs(experiments, seeds, changed, command_of), one_line)
+    log_note(describe_outcomes(name, outcomes, command))
+    if (failed := failures(outcomes)) is not None:
+        raise TP1Error(failed)
+    return [f"{outcome.name}: {outcome.line}" for outcome in outcomes]
+
+
+def main(experiment: Experiment | Study) -> None:
     """Run an experiment from ``python -m experiments.NAME``."""
-    experiment_command(experiment)(prog_name=f"python -m experiments.{experiment.name.replace('-', '_')}")
+    command = study_command(experiment) if isinstance(experiment, Study) else experiment_command(experiment)
+    command(prog_name=f"python -m experiments.{experiment.name.replace('-', '_')}")
 
 
 def config_options(config: TrainConfig, names: Collection[str] | None = None) -> list[click.Parameter]:
@@ -180,5 +289,9 @@ def _click_type(hint: Any) -> Any:
     return click.Path(path_type=Path) if hint is Path else hint
 
 
-def _as_parameters(values: dict[str, Any]) -> list[str]:
-    return [part for name, value in values.items() for part in ("-P", f"{name}={value}")]
+def _as_parameters(values: Mapping[str, Any]) -> list[str]:
+    return [part for name, value in values.items() for part in ("-P", f"{name}={_as_text(value)}")]
+
+
+def _as_text(value: Any) -> str:
+    return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)

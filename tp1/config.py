@@ -1,7 +1,9 @@
 """The configuration of one training run: one frozen value, checked when it is made."""
 
 import math
-from dataclasses import dataclass, field
+import shlex
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +58,38 @@ class TrainConfig:
         _check_choice("augment", self.augment, AUGMENTATIONS)
         _check_choice("device", self.device.split(":")[0], DEVICES)
         _check_choice("precision", self.precision, PRECISIONS)
+
+
+# What a seed, a place or a machine changes is no other configuration.
+HYPERPARAMETERS = tuple(
+    item.name for item in fields(TrainConfig) if item.name not in ("seed", "data_dir", "device", "precision")
+)
+
+
+def hyperparameters(params: Mapping[str, str]) -> dict[str, str | float | None]:
+    """The hyperparameters among a run's tracked parameters, as values: ``1e-3`` and ``0.001`` are one.
+
+    MLflow keeps what was given on the command line as it was spelled, quoted for the shell. A parameter that was not
+    tracked was not there yet, and had what is now its default.
+    """
+    defaults = TrainConfig()
+    return {name: _value(params[name]) if name in params else getattr(defaults, name) for name in HYPERPARAMETERS}
+
+
+def same_configuration(config: TrainConfig, params: Mapping[str, str]) -> bool:
+    """Whether a run with the tracked parameters ``params`` was one of ``config``, whatever its seed."""
+    found = hyperparameters(params)
+    wanted = {name: getattr(config, name) for name in HYPERPARAMETERS}
+    # An image_size that is not given is the data set's own; a run's is always logged as a number.
+    return all(value is None or value == found[name] for name, value in wanted.items())
+
+
+def _value(text: str) -> str | float:
+    text = " ".join(shlex.split(text)) if text.startswith("'") else text
+    try:
+        return float(text)
+    except ValueError:
+        return text
 
 
 def _check(name: str, value: float, ok: bool, expected: str) -> None:

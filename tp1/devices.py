@@ -54,5 +54,6 @@ def describe(device: torch.device) -> str:
         return torch.cuda.get_device_name(device)
     if device.type == "cpu":
         name = torch.cpu.get_capabilities().get("cpu_name") or "CPU"
-        return f"{name}, {torch.get_num_threads()} threads"
+        threads = torch.get_num_threads()
+        return f"{name}, {threads} thread{'s' * (threads != 1)}"
     return "Apple GPU"

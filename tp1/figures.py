@@ -6,14 +6,17 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-TRAIN, VALIDATION = "#8a8f98", "#0f62ac"
+TRAIN, VALIDATION, PUBLISHED = "#8a8f98", "#0f62ac", "#c2560a"
+LINES = ("#0f62ac", "#c2560a", "#2e8540", "#8250a8", "#b3347c", "#8a6d00", "#1b8a99", "#8a8f98", "#5b4a3f", "#d9480f")
 
 
-def curves(history: Mapping[str, Sequence[float]], title: str, best_epoch: int | None = None) -> Figure:
+def curves(histories: Sequence[Mapping[str, Sequence[float]]], title: str, best_epoch: int | None = None) -> Figure:
     """Loss and accuracy by epoch, training beside validation (the report's figures 3, 7 and 8).
 
     Args:
-        history: ``train/loss``, ``val/loss``, ``train/accuracy`` and ``val/accuracy``, one value per epoch.
+        histories: One for each run: ``train/loss``, ``val/loss``, ``train/accuracy`` and ``val/accuracy``, one value
+            per epoch. Of several the mean is drawn, and each as a thin line.
+        title: Empty for none.
         best_epoch: Marked by a line; 1-based.
     """
     figure = Figure(figsize=(10, 4), layout="constrained")
@@ -21,8 +24,11 @@ def curves(history: Mapping[str, Sequence[float]], title: str, best_epoch: int |
         figure.subplots(1, 2), ("loss", "accuracy"), ("cross entropy, nats", "share correct"), strict=True
     ):
         for part, colour, name in (("train", TRAIN, "training"), ("val", VALIDATION, "validation")):
-            values = history[f"{part}/{quantity}"]
-            axes.plot(range(1, len(values) + 1), values, color=colour, marker="o", markersize=3, label=name)
+            lines = [history[f"{part}/{quantity}"] for history in histories]
+            for line in lines if len(lines) > 1 else []:
+                axes.plot(range(1, len(line) + 1), line, color=colour, linewidth=0.7, alpha=0.5)
+            mean = _mean(lines)
+            axes.plot(range(1, len(mean) + 1), mean, color=colour, marker="o", markersize=3, label=name)
         if best_epoch is not None:
             axes.axvline(
                 best_epoch, color="#c4c8ce", linestyle="--", linewidth=1, zorder=0, label=f"best epoch ({best_epoch})"
@@ -33,6 +39,55 @@ def curves(history: Mapping[str, Sequence[float]], title: str, best_epoch: int |
         axes.legend(frameon=False)
     figure.suptitle(title)
     return figure
+
+
+def compared_curves(groups: Mapping[str, Sequence[Mapping[str, Sequence[float]]]], title: str) -> Figure:
+    """Validation accuracy and loss by epoch, one line for each group of runs, their mean.
+
+    Args:
+        groups: By label, the histories of its runs (``val/accuracy``, ``val/loss``); at most :data:`LINES` of them.
+        title: Empty for none.
+    """
+    figure = Figure(figsize=(10, 4.2 + 0.18 * len(groups)), layout="constrained")
+    panels = figure.subplots(1, 2)
+    for axes, quantity, unit in zip(panels, ("accuracy", "loss"), ("share correct", "nats"), strict=True):
+        for colour, (label, histories) in zip(LINES, groups.items(), strict=False):
+            mean = _mean([history[f"val/{quantity}"] for history in histories])
+            axes.plot(range(1, len(mean) + 1), mean, color=colour, linewidth=1.6, label=f"{label} (n={len(histories)})")
+        axes.set(xlabel="epoch", ylabel=unit, title=f"Validation {quantity}")
+        axes.xaxis.get_major_locator().set_params(integer=True)
+        _clean(axes)
+    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=2, frameon=False)
+    figure.suptitle(title)
+    return figure
+
+
+def published_and_measured(rows: Sequence[tuple[str, float | None, float, float | None]], xlabel: str) -> Figure:
+    """Published beside measured, one row for each experiment.
+
+    Args:
+        rows: (label, published, measured, standard deviation); the first on top.
+    """
+    figure = Figure(figsize=(9, 0.36 * len(rows) + 1), layout="constrained")
+    axes = figure.subplots()
+    for place, (_, published, measured, sd) in enumerate(rows):
+        if published is not None:
+            axes.plot([published, measured], [place, place], color="#c4c8ce", linewidth=2, zorder=1)
+            axes.plot(published, place, "o", markersize=9, markerfacecolor="none", color=PUBLISHED, markeredgewidth=1.8)
+        axes.errorbar(measured, place, xerr=sd or None, fmt="o", markersize=6, color=VALIDATION, capsize=3)
+        axes.annotate(f"{measured:.3f}", (measured, place), (0, 7), textcoords="offset points", ha="center", fontsize=8)
+    axes.set_yticks(range(len(rows)), [label for label, *_ in rows])
+    axes.set_ylim(len(rows) - 0.5, -0.7)
+    axes.set(xlabel=xlabel)
+    _clean(axes)
+    return figure
+
+
+def _mean(lines: Sequence[Sequence[float]]) -> NDArray[np.float64]:
+    """The mean line, as far as all of them go."""
+    length = min(len(line) for line in lines)
+    mean: NDArray[np.float64] = np.mean([line[:length] for line in lines], axis=0)
+    return mean
 
 
 def confusion_matrix(matrix: NDArray[np.int64], classes: Sequence[str], title: str) -> Figure:

@@ -1,9 +1,11 @@
-"""Folders that are there whole or not at all."""
+"""Folders and files that are there whole or not at all."""
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+
+from tp1.errors import TP1Error
 
 
 @contextmanager
@@ -23,3 +25,22 @@ def whole_folder(target: Path) -> Iterator[Path]:
     except BaseException:
         shutil.rmtree(partial, ignore_errors=True)
         raise
+
+
+def write_files(folder: Path, files: Mapping[str, bytes]) -> None:
+    """Write files into a folder, each whole or not at all; names may lead into folders below it.
+
+    Raises:
+        TP1Error: The folder cannot be written.
+    """
+    try:
+        for name, content in files.items():
+            path = folder / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            partial = path.with_name(f".{path.name}.partial")
+            partial.write_bytes(content)
+            partial.replace(path)
+    except OSError as error:
+        raise TP1Error(
+            f"cannot write to {error.filename or folder}: {error.strerror}. Choose another with to=."
+        ) from error

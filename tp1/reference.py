@@ -12,7 +12,7 @@ from pathlib import Path
 
 from tp1.errors import TP1Error
 from tp1.folders import whole_folder
-from tp1.runs import RECORD_FILES, REFERENCE_TAG, RunRecord, find_copy, read_run
+from tp1.runs import REFERENCE_TAG, RunRecord, find_copy, read_run, record_files
 from tp1.tracking import log_record
 
 FORMAT = 1
@@ -85,7 +85,8 @@ def read_record(folder: Path) -> RunRecord:
             key: [(step, time, value) for step, time, value in series]
             for key, series in json.loads((folder / METRICS).read_text()).items()
         }
-        return RunRecord(**facts, metrics=metrics, files={name: (folder / name).read_bytes() for name in RECORD_FILES})
+        names = record_files(facts["tags"])
+        return RunRecord(**facts, metrics=metrics, files={name: (folder / name).read_bytes() for name in names})
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise TP1Error(f"cannot read the record {folder}: {error}. Restore it from version control.") from error
 

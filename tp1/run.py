@@ -12,7 +12,6 @@ from tp1.classifier import ImageModel
 from tp1.config import TrainConfig
 from tp1.data import ImageData, Part, load_data
 from tp1.devices import choose_device, choose_precision, describe
-from tp1.environment import git_state
 from tp1.evaluation import Evaluation, evaluate
 from tp1.experiment import Experiment
 from tp1.features import feature_parts
@@ -32,11 +31,6 @@ class Result:
     seconds: float
 
 
-def run_tags(experiment_name: str) -> dict[str, str]:
-    """The tags that every run has, also one that fails before it has a configuration."""
-    return {"tp1.experiment": experiment_name, **git_state()}
-
-
 def run(experiment: Experiment, config: TrainConfig, command: str) -> Result:
     """Train and evaluate ``experiment`` under the active MLflow run.
 
@@ -47,7 +41,7 @@ def run(experiment: Experiment, config: TrainConfig, command: str) -> Result:
         TP1Error: The data, the device or the training has a fault that the user can mend.
     """
     began = time.perf_counter()
-    tracking.name_run(f"{experiment.name}-s{config.seed}")
+    tracking.name_run(f"{experiment.label}-s{config.seed}")
     device = choose_device(config.device)
     data = load_data(config.dataset, config.data_dir, config.image_size)
     image_size = config.image_size or data.image_shape[0]

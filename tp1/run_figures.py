@@ -26,7 +26,7 @@ def run_figures(
 ) -> dict[str, Figure]:
     """``curves.png`` and ``confusion_matrix.png`` of a run."""
     return {
-        "curves.png": curves(history, title, best_epoch),
+        "curves.png": curves([history], title, best_epoch),
         "confusion_matrix.png": confusion_matrix(matrix, classes, f"{title}: test images"),
     }
 
@@ -36,6 +36,7 @@ def record_figures(record: RunRecord) -> dict[str, Figure]:
     table = pd.read_csv(io.BytesIO(record.files["confusion_matrix.csv"]), index_col="true")
     names = ("train/loss", "train/accuracy", "val/loss", "val/accuracy")
     history = {name: [value for _, _, value in record.metrics[name]] for name in names}
-    title = run_title(record.tags["tp1.experiment"], record.tags["tp1.dataset"], record.tags["tp1.seed"])
+    label = record.name.removesuffix(f"-s{record.tags['tp1.seed']}")
+    title = run_title(label, record.tags["tp1.dataset"], record.tags["tp1.seed"])
     best_epoch = int(record.metrics["best/epoch"][-1][2])
     return run_figures(title, history, best_epoch, table.to_numpy(), list(table.columns))

@@ -1,5 +1,7 @@
 """The only module that reads runs from MLflow."""
 
+import json
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -11,7 +13,9 @@ from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
 from mlflow.store.artifact.models_artifact_repo import ModelsArtifactRepository
 
+from tp1.config import TrainConfig, same_configuration
 from tp1.errors import TP1Error
+from tp1.experiment import Experiment
 from tp1.store import masked
 
 # What a record keeps of a run's artifacts: the figures can be drawn from these.
@@ -25,12 +29,199 @@ RECORD_FILES = (
     "model_summary.txt",
     "predictions.parquet",
 )
+LOOK_FILES = ("samples.png", "class_distribution.csv", "class_distribution.png", "channels.csv")  # of an eda run
 REFERENCE_TAG = "tp1.reference"  # on a run that was loaded from a record: the id of the run it was made from
+PAGE = 1000  # runs read at a time
+# What a comparison needs of a run's metrics; one that lacks any was not logged whole.
+COMPARED_METRICS = (
+    *("train/loss", "train/accuracy", "val/loss", "val/accuracy", "train/images_per_second"),
+    *("best/epoch", "best/val_accuracy", "best/val_loss"),
+    *("test/accuracy", "test/loss", "test/precision_macro", "test/recall_macro", "test/f1_macro"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class TrainedRun:
+    """A finished training run as a comparison sees it: no histories, no files.
+
+    Attributes:
+        mlflow_experiment: The id of the MLflow experiment that holds it.
+        start_time, end_time: Milliseconds since 1970, UTC.
+        configuration: Such as ``c2``, or empty.
+        seed: -1 where that is not tracked.
+        params: The parameters, as tracked.
+        metrics: The last value of each of :data:`COMPARED_METRICS`; epochs' metrics are those of the last epoch.
+        train_images: Images in an epoch; 0 where that is not tracked.
+        record: The folder of the record that it was loaded from; empty where it ran here.
+        original: The id of the run that the record was made from, else its own.
+    """
+
+    run_id: str
+    mlflow_experiment: str
+    name: str
+    start_time: int
+    end_time: int
+    experiment: str
+    configuration: str
+    dataset: str
+    seed: int
+    data_digest: str
+    split_digest: str
+    params: dict[str, str]
+    metrics: dict[str, float]
+    train_images: int
+    record: str
+    original: str
+
+    @property
+    def seconds(self) -> float:
+        """From its start to its end."""
+        return (self.end_time - self.start_time) / 1000
+
+    @property
+    def missing(self) -> list[str]:
+        """What a comparison needs and it lacks."""
+        return [name for name in COMPARED_METRICS if name not in self.metrics] + ["tp1.seed"] * (self.seed < 0)
+
+
+class RunReader:
+    """Reads runs from a tracking store.
+
+    Args:
+        uri: Of the store; None: the one in use.
+    """
+
+    def __init__(self, uri: str | None = None) -> None:
+        self.uri = uri or mlflow.get_tracking_uri()
+        self._client = MlflowClient(self.uri)
+
+    def find_runs(
+        self, experiment: str | None = None, dataset: str | None = None, since: int | None = None
+    ) -> Iterator[TrainedRun]:
+        """Finished training runs in all MLflow experiments of the tracking store, newest first.
+
+        Args:
+            experiment: Tag ``tp1.experiment``.
+            dataset: Tag ``tp1.dataset``.
+            since: Milliseconds since 1970, UTC: only runs that started then or later.
+        """
+        conditions = ["attributes.status = 'FINISHED'", "tags.`tp1.model` IS NOT NULL"]
+        conditions += [
+            f"tags.`tp1.{tag}` = {_quoted(value)}"
+            for tag, value in (("experiment", experiment), ("dataset", dataset))
+            if value is not None
+        ]
+        if since is not None:
+            conditions.append(f"attributes.start_time >= {since}")
+        yield from (_trained_run(run) for run in self._search(" AND ".join(conditions)))
+
+    def find_finished(self, experiment: Experiment, config: TrainConfig) -> str | None:
+        """The newest finished run of this experiment, configuration and seed, or None."""
+        for run in self.find_runs(experiment.name):
+            if (
+                run.seed == config.seed
+                and run.configuration == experiment.configuration
+                and not run.missing
+                and same_configuration(config, run.params)
+            ):
+                return run.run_id
+        return None
+
+    def find_looks(self) -> dict[str, str]:
+        """The newest finished ``eda`` run of each data set: run id by name."""
+        found: dict[str, str] = {}
+        conditions = "attributes.status = 'FINISHED' AND tags.`tp1.experiment` = 'eda' AND tags.`tp1.dataset` != ''"
+        for run in self._search(conditions):
+            found.setdefault(run.data.tags["tp1.dataset"], run.info.run_id)
+        return found
+
+    def read_history(self, run_id: str, metric: str) -> list[float]:
+        """The values of a metric by step."""
+        points = self._client.get_metric_history(run_id, metric)
+        return [point.value for point in sorted(points, key=lambda point: point.step)]
+
+    def read_file(self, run_id: str, name: str) -> bytes:
+        """An artifact of a run.
+
+        Raises:
+            TP1Error: The run has no such artifact.
+        """
+        with TemporaryDirectory() as folder:
+            try:
+                return Path(self._client.download_artifacts(run_id, name, folder)).read_bytes()
+            except (MlflowException, OSError) as error:
+                raise TP1Error(
+                    f"run {run_id} has no artifact {name}: it was not logged whole; run it again, and delete this one."
+                ) from error
+
+    def _search(self, conditions: str) -> Iterator[Run]:
+        """Runs of all MLflow experiments, newest first."""
+        experiments = _experiment_ids(self._client)
+        token = None
+        while True:
+            page = self._client.search_runs(
+                experiments, conditions, max_results=PAGE, order_by=["start_time DESC"], page_token=token
+            )
+            yield from page
+            if not (token := page.token):
+                return
+
+
+def _trained_run(run: Run) -> TrainedRun:
+    tags, metrics = run.data.tags, run.data.metrics
+    return TrainedRun(
+        run_id=run.info.run_id,
+        mlflow_experiment=run.info.experiment_id,
+        name=run.info.run_name,
+        start_time=run.info.start_time,
+        end_time=run.info.end_time,
+        experiment=tags.get("tp1.experiment", ""),
+        configuration=tags.get("tp1.configuration", ""),
+        dataset=tags.get("tp1.dataset", ""),
+        seed=int(seed) if (seed := tags.get("tp1.seed", "")).isdecimal() else -1,
+        data_digest=tags.get("tp1.data_digest", ""),
+        split_digest=tags.get("tp1.split_digest", ""),
+        params=dict(run.data.params),
+        metrics={name: metrics[name] for name in COMPARED_METRICS if name in metrics},
+        train_images=_train_images(run),
+        record=tags.get("mlflow.source.name", "") if REFERENCE_TAG in tags else "",
+        original=tags.get(REFERENCE_TAG, run.info.run_id),
+    )
+
+
+def _train_images(run: Run) -> int:
+    for item in run.inputs.dataset_inputs if run.inputs else []:
+        if any(tag.key == "mlflow.data.context" and tag.value == "training" for tag in item.tags):
+            try:
+                return int(json.loads(item.dataset.profile or "")["features_shape"][0])
+            except (ValueError, KeyError, TypeError, IndexError):
+                return 0
+    return 0
+
+
+def _experiment_ids(client: MlflowClient) -> list[str]:
+    ids, token = [], None
+    while True:
+        page = client.search_experiments(max_results=PAGE, page_token=token)
+        ids += [experiment.experiment_id for experiment in page]
+        if not (token := page.token):
+            return ids
+
+
+def _quoted(value: str) -> str:
+    """A string in MLflow's filter language, which knows no escapes: either kind of quotes, but not both.
+
+    Raises:
+        TP1Error: The value has both.
+    """
+    if "'" in value and '"' in value:
+        raise TP1Error(f"{value!r} cannot be searched for: it has both kinds of quotes.")
+    return f'"{value}"' if "'" in value else f"'{value}'"
 
 
 @dataclass(frozen=True)
 class RunRecord:
-    """A finished training run without its model, complete enough to be compared and reported.
+    """A finished training or ``eda`` run without its model, complete enough to be compared and reported.
 
     Attributes:
         run_id: The id of the run that the record was made from.
@@ -52,10 +243,10 @@ class RunRecord:
 
 
 def read_run(run_id: str) -> RunRecord:
-    """The record of a finished training run.
+    """The record of a finished training run, or of a look at data (``eda``).
 
     Raises:
-        TP1Error: There is no such run, it is not finished, or it is not a training run of this platform.
+        TP1Error: There is no such run, it is not finished, or it is neither of the two.
     """
     client = MlflowClient()
     try:
@@ -64,11 +255,14 @@ def read_run(run_id: str) -> RunRecord:
         raise TP1Error(
             f"no run {run_id} in {masked(mlflow.get_tracking_uri())}: copy its id from the tracking UI."
         ) from error
-    if run.info.status != "FINISHED" or "tp1.model" not in run.data.tags:
-        raise TP1Error(f"run {run_id} is {run.info.status} and cannot be kept: it must be a finished training run.")
+    tags = run.data.tags
+    if run.info.status != "FINISHED" or not ("tp1.model" in tags or tags.get("tp1.experiment") == "eda"):
+        raise TP1Error(
+            f"run {run_id} is {run.info.status} and cannot be kept: it must be a finished training or eda run."
+        )
     files = {}
     with TemporaryDirectory() as folder:
-        for name in RECORD_FILES:
+        for name in record_files(tags):
             try:
                 files[name] = Path(client.download_artifacts(run_id, name, folder)).read_bytes()
             except (MlflowException, OSError) as error:
@@ -89,6 +283,11 @@ def read_run(run_id: str) -> RunRecord:
         datasets=_datasets(run),
         files=files,
     )
+
+
+def record_files(tags: Mapping[str, str]) -> tuple[str, ...]:
+    """The files that the record of a run with these tags has."""
+    return RECORD_FILES if "tp1.model" in tags else LOOK_FILES
 
 
 def download_weights(model_uri: str, folder: Path) -> Path:
@@ -117,7 +316,7 @@ def find_copy(run_id: str) -> str | None:
     except MlflowException:
         here = False
     if not here:
-        experiments = [experiment.experiment_id for experiment in mlflow.search_experiments()]
+        experiments = _experiment_ids(MlflowClient())
         copies = mlflow.search_runs(
             experiments, f"tags.`{REFERENCE_TAG}` = '{run_id}'", max_results=1, output_format="list"
         )

@@ -16,17 +16,18 @@ from tp1.errors import TP1Error
 CONNECT_SECONDS = 5  # for the connection, and again for the answer: an absent server is said within 10 s
 
 
-def prepare_store() -> str:
-    """Make sure that the tracking store can be used, and return its URI.
+def prepare_store(uri: str | None = None) -> str:
+    """Make sure that a tracking store can be used, and return its URI.
 
-    The URI is MLflow's own choice: ``MLFLOW_TRACKING_URI``, else SQLite in ``mlflow.db`` in the working directory.
+    Without ``uri`` it is MLflow's own choice: ``MLFLOW_TRACKING_URI``, else SQLite in ``mlflow.db`` in the working
+    directory.
     SQLite is created under a lock, since MLflow's own creation fails when several processes start at
     once, and put in WAL mode, where readers and a writer do not block each other.
 
     Raises:
         TP1Error: The server does not answer, or the database cannot be opened.
     """
-    uri = mlflow.get_tracking_uri()
+    uri = uri or mlflow.get_tracking_uri()
     if uri.startswith("sqlite"):
         _prepare_sqlite(uri)
     elif uri.startswith(("http://", "https://")):
@@ -41,11 +42,16 @@ def masked(uri: str) -> str:
 
 def how_to_open(uri: str, page: str = "experiments") -> str:
     """Where to look at ``page`` of the tracking UI in a browser, and how to start the UI if it needs that."""
-    # Without the last part the UI opens in its view for prompts and traces, which has no place for trained models.
-    path, uri = f"#/{page}?workflowType=machine_learning", masked(uri)
     if uri.startswith(("http://", "https://")):
-        return f"{uri.rstrip('/')}/{path}"
-    return f"http://127.0.0.1:5000/{path} (start it with: mlflow ui --backend-store-uri {uri})"
+        return address(uri, page)
+    return f"{address(uri, page)} (start it with: mlflow ui --backend-store-uri {masked(uri)})"
+
+
+def address(uri: str, page: str) -> str:
+    """The address of ``page`` of the tracking UI, without a password."""
+    host = masked(uri).rstrip("/") if uri.startswith(("http://", "https://")) else "http://127.0.0.1:5000"
+    # Without the last part the UI opens in its view for prompts and traces, which has no place for trained models.
+    return f"{host}/#/{page}?workflowType=machine_learning"
 
 
 def _prepare_sqlite(uri: str) -> None:

@@ -1,5 +1,7 @@
 """The only module that writes runs to MLflow (their models through model_files)."""
 
+from __future__ import annotations
+
 import hashlib
 import json
 import os
@@ -10,7 +12,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import mlflow
 import pandas as pd
@@ -26,33 +28,44 @@ from mlflow.entities import Dataset as DatasetEntity
 from mlflow.entities import DatasetInput, InputTag, Metric, Param, RunInfo
 from mlflow.exceptions import MlflowException
 
-from tp1.classifier import ImageModel
 from tp1.config import TrainConfig
 from tp1.data import ImageData, Part
-from tp1.environment import describe_environment
+from tp1.environment import describe_environment, git_state
 from tp1.errors import TP1Error
-from tp1.evaluation import Evaluation
 from tp1.experiment import Experiment
-from tp1.model_files import log_classifier
 from tp1.notes import describe_run, published_for
 from tp1.run_figures import record_figures, run_figures, run_title
 from tp1.runs import RunRecord
-from tp1.training import Epoch, TrainingState
+
+if TYPE_CHECKING:  # torch comes with them, and commands that only look at runs do without
+    from tp1.classifier import ImageModel
+    from tp1.evaluation import Evaluation
+    from tp1.training import Epoch, TrainingState
 
 FIGURE_DPI = 150
 EXPERIMENT_KIND = "mlflow.experimentKind"
 CONTEXTS = {"train": "training", "val": "validation", "test": "testing"}
 
 
+def run_tags(experiment_name: str, configuration: str = "") -> dict[str, str]:
+    """The tags that every run has, also one that fails before it has a configuration.
+
+    Args:
+        configuration: Such as ``c2``, where the run is one of a study.
+    """
+    chosen = {"tp1.configuration": configuration} if configuration else {}
+    return {"tp1.experiment": experiment_name, **chosen, **git_state()}
+
+
 @contextmanager
-def tracked_run(name: str, tags: Mapping[str, str]) -> Iterator[RunInfo]:
-    """An MLflow run: the one that ``mlflow run`` has started, else a new one.
+def tracked_run(name: str, tags: Mapping[str, str], *, nested: bool = False) -> Iterator[RunInfo]:
+    """An MLflow run: the one that ``mlflow run`` has started, else a new one; nested: a child of the active run.
 
     It ends FINISHED; KILLED where the user interrupts it; and FAILED, with ``error.txt``, on any other
     error, which is raised again.
     """
     # Inside an entry point MLFLOW_RUN_ID names the run, and start_run() takes it up.
-    run = mlflow.start_run(log_system_metrics=True)
+    run = mlflow.start_run(nested=nested, log_system_metrics=True)
     try:
         _mark_experiment(run.info.experiment_id)
         name_run(name)
@@ -175,6 +188,8 @@ def log_result(
     Args:
         model: The whole, from raw images, also where ``state`` trained its head alone.
     """
+    from tp1.model_files import log_classifier
+
     best = state.best
     if best is None:
         raise ValueError("nothing was trained")
@@ -192,7 +207,7 @@ def log_result(
         "val/accuracy": [epoch.val_accuracy for epoch in state.history],
     }
     log_evaluation_files(evaluation)
-    title = run_title(experiment.name, data.name, config.seed)
+    title = run_title(experiment.label, data.name, config.seed)
     for name, figure in run_figures(title, history, best.number, evaluation.confusion(), evaluation.classes).items():
         log_figure(figure, name)
     measured = {"val/accuracy": best.val_accuracy, "val/loss": best.val_loss} | final
@@ -220,6 +235,16 @@ def log_evaluation_files(evaluation: Evaluation) -> None:
 def log_text(text: str, name: str) -> None:
     """A text file of the run."""
     mlflow.log_text(text, name)
+
+
+def log_files(files: Mapping[str, bytes]) -> None:
+    """Files by name, as artifacts of the active run."""
+    with TemporaryDirectory() as folder:
+        for name, content in files.items():
+            path = Path(folder) / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(content)
+        mlflow.log_artifacts(folder)
 
 
 def log_table(table: pd.DataFrame, name: str) -> None:
@@ -254,7 +279,7 @@ def log_record(record: RunRecord, tags: Mapping[str, str]) -> str:
         with TemporaryDirectory() as name:
             for file, content in record.files.items():
                 (Path(name) / file).write_bytes(content)
-            for file, figure in record_figures(record).items():
+            for file, figure in (record_figures(record) if "tp1.model" in record.tags else {}).items():
                 figure.savefig(Path(name) / file, dpi=FIGURE_DPI)
             client.log_artifacts(run_id, name)
         for key, value in tags.items():

@@ -1,7 +1,6 @@
 """Frozen convolutions under a new classifier: transfer learning, and fusion of two networks (sections 2.1 and 2.2)."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
@@ -9,7 +8,8 @@ from torch import nn
 
 from tp1.classifier import ImageModel, Preparation
 from tp1.dropout import Dropout
-from tp1.torchvision_nets import check_image_size
+from tp1.experiment import Transfer
+from tp1.networks import check_image_size
 
 CHANNELS = {"alexnet": 256, "mobilenet_v2": 1280}
 
@@ -27,7 +27,7 @@ class Trunk(nn.Module):
     """
 
     def __init__(self, architecture: str, preparation: Preparation) -> None:
-        from torchvision import models  # here, for it takes seconds: see torchvision_nets
+        from torchvision import models  # here, for it takes seconds: see networks
 
         super().__init__()
         check_image_size(architecture, preparation.image_size)
@@ -104,30 +104,19 @@ class FeatureClassifier(ImageModel):
         return result.float()
 
 
-@dataclass(frozen=True)
-class Transfer:
-    """What an experiment with frozen trunks trains.
+def build_transfer(
+    transfer: Transfer, preparations: Sequence[Preparation], classes: tuple[str, ...], dropout: float
+) -> TransferClassifier:
+    """The whole model, its trunks not yet loaded.
 
-    Attributes:
-        name: Of the model, in tags and figures.
-        trunks: Architectures, ``alexnet`` or ``mobilenet_v2``.
-        side: Pixels per side that features are brought to; None: those of the first trunk, as they come.
-        head: Builds the classifier: ``head(channels, side, classes, dropout)``.
+    Args:
+        preparations: One for each trunk.
     """
-
-    name: str
-    trunks: tuple[str, ...]
-    side: int | None
-    head: Callable[[int, int, int, float], nn.Module]
-
-    def build(
-        self, preparations: Sequence[Preparation], classes: tuple[str, ...], dropout: float
-    ) -> TransferClassifier:
-        """The whole model, its trunks not yet loaded."""
-        trunks = [Trunk(name, preparation) for name, preparation in zip(self.trunks, preparations, strict=True)]
-        side = self.side or trunks[0].feature_shape()[1]
-        channels = sum(CHANNELS[name] for name in self.trunks)
-        return TransferClassifier(trunks, self.head(channels, side, len(classes), dropout), classes, side)
+    trunks = [Trunk(name, preparation) for name, preparation in zip(transfer.trunks, preparations, strict=True)]
+    side = transfer.side or trunks[0].feature_shape()[1]
+    channels = sum(CHANNELS[name] for name in transfer.trunks)
+    head = HEADS[transfer.head](channels, side, len(classes), dropout)
+    return TransferClassifier(trunks, head, classes, side)
 
 
 def linear_head(channels: int, side: int, classes: int, dropout: float) -> nn.Module:
@@ -152,3 +141,10 @@ def fusion_head(channels: int, side: int, classes: int, dropout: float) -> nn.Mo
         Dropout(dropout),
         nn.Linear(256, classes),
     )
+
+
+HEADS: dict[str, Callable[[int, int, int, float], nn.Module]] = {
+    "linear": linear_head,
+    "alexnet": alexnet_head,
+    "fusion": fusion_head,
+}

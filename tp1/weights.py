@@ -40,7 +40,7 @@ def imagenet_weights(architecture: str) -> Weights:
     Raises:
         TP1Error: They are not in torch's cache and cannot be downloaded.
     """
-    from torchvision import models  # here, for it takes seconds: see torchvision_nets
+    from torchvision import models  # here, for it takes seconds: see networks
 
     enum = models.get_weight(IMAGENET_NAMES[architecture])
     try:

@@ -1,22 +1,49 @@
-"""torchvision's networks of the report's second part, untrained, with as many classes as are asked for.
+"""The networks of the report, untrained, by name: what an experiment gives as its ``model``.
 
-torchvision is imported where it is used: that takes seconds, which commands without it need not wait for.
+torch and torchvision are imported where a network is built: that takes seconds and half a gigabyte, which commands
+that build none (``tp1 compare``) do without.
 
-Each takes float32 images (N, 3, S, S), normalised, and returns logits (N, classes). Both end in adaptive average
-pooling and so take any S that leaves their convolutions something to see.
+Each takes float32 images (N, 3, S, S), normalised, and returns logits (N, classes).
 """
 
-from torch import nn
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
 
 from tp1.errors import TP1Error
 
+if TYPE_CHECKING:
+    from torch import nn
+
 SMALLEST = {"alexnet": 63, "mobilenet_v2": 32}  # pixels per side that leave a feature map of one pixel
+
+
+def cnn_base(classes: int, image_size: int, dropout: float) -> nn.Module:
+    """Section 1.2: see :class:`tp1.cnn.CNNBase`."""
+    from tp1.cnn import CNNBase
+
+    return CNNBase(classes, image_size, dropout)
+
+
+def cnnv2(classes: int, image_size: int, dropout: float) -> nn.Module:
+    """Section 1.3: see :class:`tp1.cnn.CNNV2`."""
+    from tp1.cnn import CNNV2
+
+    return CNNV2(classes, image_size, dropout)
+
+
+def cnnv3(classes: int, image_size: int, dropout: float) -> nn.Module:
+    """Section 1.4: see :class:`tp1.cnn.CNNV3`."""
+    from tp1.cnn import CNNV3
+
+    return CNNV3(classes, image_size, dropout)
 
 
 def alexnet(classes: int, image_size: int, dropout: float = 0.5) -> nn.Module:
     """AlexNet (Krizhevsky 2014, "One weird trick"): 57.0 million parameters with 10 classes.
 
     Features of 64x64 pixels are 256x1x1, of 128 256x3x3, of 224 256x6x6; they are pooled to 256x6x6.
+    Any S of 63 or more.
     ``dropout`` stands before the two hidden dense layers.
     """
     from torchvision import models
@@ -29,6 +56,7 @@ def mobilenet_v2(classes: int, image_size: int, dropout: float = 0.2) -> nn.Modu
     """MobileNetV2 (Sandler et al. 2018): 2.24 million parameters with 10 classes.
 
     Features of 64x64 pixels are 1280x2x2, of 128 1280x4x4, of 224 1280x7x7; they are averaged to 1280.
+    Any S of 32 or more.
     ``dropout`` stands before the one dense layer.
     """
     from torchvision import models

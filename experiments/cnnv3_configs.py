@@ -1,0 +1,32 @@
+"""CNNV3 with four configurations of learning rate, dropout and weight decay (report section 1.5, table 2).
+
+Claims: validation accuracy 0.8313, 0.8223, 0.7848 and 0.7069, in this order.
+Repeat: mlflow run . -e cnnv3-configs -P seeds=0,1
+"""
+
+from dataclasses import replace
+
+from experiments.cnnv3 import experiment as cnnv3
+from tp1.cli import main
+from tp1.experiment import Published, Study
+
+TABLE = (  # learning rate, dropout, weight decay, and what the report says of them
+    (1e-3, 0.3, 1e-4, Published(val_accuracy=0.8313, remark="good balance, least overfitting")),
+    (5e-4, 0.4, 5e-4, Published(val_accuracy=0.8223, remark="overfitting well controlled, slight underfitting")),
+    (1e-4, 0.3, 1e-4, Published(val_accuracy=0.7848, remark="underfitting, learning rate too low")),
+    (1e-4, 0.5, 5e-4, Published(val_accuracy=0.7069, remark="strong underfitting, too much regularisation")),
+)
+
+experiment = Study.of(
+    cnnv3,
+    name="cnnv3-configs",
+    section="1.5",
+    summary="CNNV3 with four configurations of learning rate, dropout and weight decay.",
+    configurations=[
+        (replace(cnnv3.config, learning_rate=rate, dropout=dropout, weight_decay=decay), published)
+        for rate, dropout, decay, published in TABLE
+    ],
+)
+
+if __name__ == "__main__":
+    main(experiment)

@@ -1,0 +1,92 @@
+"""Runs side by side: one row for each configuration, over its seeds, beside what was published (tables 1 and 2).
+
+Repeat: mlflow run . -e compare
+"""
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+import click
+
+from tp1 import tracking
+from tp1.cli import Names, tracked_command
+from tp1.compare import choose_other, compare_pairs, comparison_files, nothing_found, select, sort_groups
+from tp1.comparison_page import paired_sentence
+from tp1.errors import TP1Error
+from tp1.folders import write_files
+from tp1.report import summary_table
+from tp1.runs import RunReader
+from tp1.store import prepare_store
+from tp1.terminal import print_table
+from tp1.texts import TEXTS
+
+
+def compare(
+    command: str,
+    experiments: tuple[str, ...] | None = None,
+    dataset: str | None = None,
+    since: datetime | None = None,
+    sort: str | None = None,
+    against: str | None = None,
+    to: Path | None = None,
+    tracking_uri: str | None = None,
+) -> list[str]:
+    """Print the comparison, and log it as artifacts of the active run."""
+    from experiments.catalog import catalog  # here, for the catalog imports this module
+
+    entries = catalog()
+    reader = RunReader(prepare_store(tracking_uri))
+    started = int(since.replace(tzinfo=UTC).timestamp() * 1000) if since else None
+    selection = select(reader, entries, experiments, dataset, started)
+    limits = (f" on {dataset}" if dataset else "") + (f" since {since:%Y-%m-%d %H:%M} UTC" if since else "")
+    if not selection.groups:
+        raise TP1Error(selection.complaint() or str(nothing_found(reader, experiments, limits)))
+    groups = sort_groups(selection.groups, sort)
+    pairs = {}
+    if against is not None:
+        there = groups if experiments is None else select(reader, entries, [against], dataset).groups
+        other = choose_other(there, against, entries)
+        if other is None:
+            raise nothing_found(reader, [against], f" on {dataset}" if dataset else "")
+        pairs = compare_pairs(reader, groups, other, strict=experiments is not None)
+    files = comparison_files(groups, pairs, reader)
+    if to is not None:
+        write_files(to, files)
+    tracking.log_files(files)
+    tracking.log_note(f"**compare**: {len(groups)} configurations. See compare.html.\n\n    {command}\n")
+    print_table(summary_table(groups, TEXTS["en"]))
+    if (complaint := selection.complaint()) is not None:
+        raise TP1Error(complaint)
+    return [
+        *(f"{title}: {paired_sentence(pair)}" for title, pair in pairs.items()),
+        *([f"Written to {to}"] if to else []),
+    ]
+
+
+def known() -> list[str]:
+    """What can be compared."""
+    from experiments.catalog import catalog
+
+    return [entry.name for entry in catalog()]
+
+
+OUTPUT = click.Option(["--to"], type=click.Path(path_type=Path, file_okay=False), help="Write the files here too.")
+TRACKING_URI = click.Option(["--tracking-uri"], help="Read runs from this store.  [default: where runs are logged]")
+
+command = tracked_command(
+    "compare",
+    "Runs side by side: hyperparameters, mean and standard deviation over seeds, published figures, remarks.",
+    [
+        click.Option(["--experiments"], type=Names(known), help="Only these experiments.  [default: all]"),
+        click.Option(["--dataset"], help="Only runs on this data set, by its name."),
+        click.Option(["--since"], type=click.DateTime(), help="Only runs that started then or later (UTC)."),
+        click.Option(["--sort"], help="A column of compare.csv, such as test_accuracy.  [default: the report's order]"),
+        click.Option(["--against"], help="Compare each with this experiment, or cnnv3-c2, image by image."),
+        OUTPUT,
+        TRACKING_URI,
+    ],
+    compare,
+)
+
+if __name__ == "__main__":
+    command()

@@ -1,0 +1,180 @@
+"""Which runs are compared, and what is written of it."""
+
+import io
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+
+import pandas as pd
+
+from tp1.comparison import DESCENDING, Group, group, newest, table
+from tp1.comparison_page import comparison_page
+from tp1.errors import TP1Error
+from tp1.experiment import Experiment, Study
+from tp1.page import Picture, plain_png, to_html, to_markdown
+from tp1.paired import Paired, compare_predictions
+from tp1.report import groups_of
+from tp1.runs import RunReader, TrainedRun
+from tp1.store import masked
+
+
+@dataclass(frozen=True)
+class Selection:
+    """What was found.
+
+    Attributes:
+        groups: By configuration.
+        broken: Finished runs that were not logged whole, and are left out.
+    """
+
+    groups: list[Group]
+    broken: list[TrainedRun]
+
+    def complaint(self) -> str | None:
+        """One line that names the runs that were left out, or None."""
+        if not self.broken:
+            return None
+        named = "; ".join(f"{run.name} ({run.run_id}) lacks {', '.join(run.missing[:3])}" for run in self.broken[:5])
+        return (
+            f"{len(self.broken)} finished runs were not logged whole and are left out: {named}. "
+            "Delete them in the tracking UI; run their experiments again."
+        )
+
+
+def select(
+    reader: RunReader,
+    entries: Sequence[Experiment | Study],
+    names: Collection[str] | None = None,
+    dataset: str | None = None,
+    since: int | None = None,
+) -> Selection:
+    """The runs to compare, by configuration.
+
+    Args:
+        entries: What this code knows.
+        names: Of experiments and studies; None: all, also those that this code does not know.
+        dataset: Only on this data set.
+        since: Only those that started then or later; milliseconds since 1970, UTC.
+    """
+    known = {
+        (experiment.name, experiment.configuration): experiment
+        for entry in entries
+        for experiment in (entry.experiments if isinstance(entry, Study) else (entry,))
+    }
+    if names is None:
+        runs = list(reader.find_runs(None, dataset, since))
+    else:
+        wanted = {key for name in names for key in keys_of(name, entries)}
+        runs = [
+            run
+            for experiment in dict.fromkeys(experiment for experiment, _ in sorted(wanted))
+            for run in reader.find_runs(experiment, dataset, since)
+            if (run.experiment, run.configuration) in wanted
+        ]
+    chosen, broken = newest(runs)
+    return Selection(group(chosen, known), broken)
+
+
+def keys_of(name: str, entries: Sequence[Experiment | Study]) -> list[tuple[str, str]]:
+    """Experiment and configuration of everything that ``name`` names: an experiment, a study, or one of a study.
+
+    Raises:
+        TP1Error: There is nothing of this name.
+    """
+    for entry in entries:
+        experiments = entry.experiments if isinstance(entry, Study) else (entry,)
+        if entry.name == name:
+            return [(experiment.name, experiment.configuration) for experiment in experiments]
+        for experiment in experiments:
+            if experiment.label == name:
+                return [(experiment.name, experiment.configuration)]
+    raise TP1Error(f"there is no experiment {name!r}: there are {', '.join(entry.name for entry in entries)}.")
+
+
+def nothing_found(reader: RunReader, names: Collection[str] | None, limits: str) -> TP1Error:
+    """What to say where no run matches, with the commands that would make some."""
+    commands = " or ".join(f"mlflow run . -e {name}" for name in names or ["cnnv3"])
+    what = f" of {', '.join(names)}" if names else ""
+    return TP1Error(f"no finished run{what}{limits} in {masked(reader.uri)}: make one with {commands}.")
+
+
+def sort_groups(groups: Sequence[Group], column: str | None) -> list[Group]:
+    """Groups by a column of their table; without one, in the order of the report.
+
+    Raises:
+        TP1Error: The table has no such column.
+    """
+    if column is None:
+        return list(groups)
+    frame = table(groups)
+    if column not in frame:
+        raise TP1Error(f"sort={column}: the table has no such column; it has {', '.join(map(str, frame))}.")
+    order = frame[column].sort_values(ascending=column not in DESCENDING, na_position="last", kind="stable").index
+    return [groups[place] for place in order]
+
+
+def compare_pairs(reader: RunReader, groups: Sequence[Group], other: Group, *, strict: bool) -> dict[str, Paired]:
+    """Every group against ``other`` on the same test images, seed by seed where both have it; by title.
+
+    Args:
+        strict: Refuse groups with another split; else leave them out.
+
+    Raises:
+        TP1Error: Splits or data differ, a run has no predictions, or nothing is left to compare.
+    """
+    pairs = {}
+    for one in groups:
+        if one.runs[0].run_id == other.runs[0].run_id:
+            continue
+        if _images(one) != _images(other):
+            if strict:
+                raise TP1Error(
+                    f"{one.label} and {other.label} were tested on different images (data and split digests "
+                    f"{' '.join(_images(one))} and {' '.join(_images(other))}): they cannot be compared in pairs."
+                )
+            continue
+        for first, second in _by_seed(one, other):
+            title = f"{one.label} (seed {first.seed}) against {other.label} (seed {second.seed})"
+            pairs[title] = compare_predictions(_predictions(reader, first), _predictions(reader, second))
+    if not pairs:
+        raise TP1Error(f"there is nothing to compare with {other.label}: no other run was tested on the same images.")
+    return pairs
+
+
+def choose_other(groups: Sequence[Group], name: str, entries: Sequence[Experiment | Study]) -> Group | None:
+    """The group that ``name`` (an experiment, or ``cnnv3-c2``) stands for; the default configuration first."""
+    keys = keys_of(name, entries)
+    experiments = [
+        experiment
+        for entry in entries
+        for experiment in (entry.experiments if isinstance(entry, Study) else (entry,))
+        if (experiment.name, experiment.configuration) in keys
+    ]
+    found = [candidate for experiment in experiments for candidate in groups_of(experiment, groups)]
+    return found[0] if found else None
+
+
+def comparison_files(groups: Sequence[Group], pairs: Mapping[str, Paired], reader: RunReader) -> dict[str, bytes]:
+    """``compare.csv``, ``compare.md``, ``compare.html`` and ``curves.png``."""
+    page = comparison_page(groups, pairs, reader)
+    curves = next(block for block in page.sections[0].blocks if isinstance(block, Picture))
+    markdown, _ = to_markdown(page, ".")
+    return {
+        "compare.csv": table(groups).to_csv(index=False).encode(),
+        "compare.md": markdown.replace("curves.svg", "curves.png").encode(),
+        "compare.html": to_html(page).encode(),
+        "curves.png": plain_png(curves.figure),
+    }
+
+
+def _images(one: Group) -> tuple[str, str]:
+    return one.runs[0].data_digest, one.runs[0].split_digest
+
+
+def _by_seed(one: Group, other: Group) -> list[tuple[TrainedRun, TrainedRun]]:
+    seconds = {run.seed: run for run in other.runs}
+    both = [(run, seconds[run.seed]) for run in one.runs if run.seed in seconds]
+    return both or [(one.runs[0], other.runs[0])]
+
+
+def _predictions(reader: RunReader, run: TrainedRun) -> pd.DataFrame:
+    return pd.read_parquet(io.BytesIO(reader.read_file(run.run_id, "predictions.parquet")))

@@ -1,0 +1,76 @@
+"""A comparison as a page: the table, its curves, the paired tests, and the rule behind the remarks."""
+
+from collections.abc import Mapping, Sequence
+
+from tp1.comparison import RULE, Group
+from tp1.figures import LINES, compared_curves
+from tp1.page import Block, Number, Page, Paragraph, Picture, Section, Table
+from tp1.paired import Paired
+from tp1.report import number, read_histories, summary_table
+from tp1.runs import RunReader
+from tp1.texts import TEXTS
+
+
+def comparison_page(
+    groups: Sequence[Group], pairs: Mapping[str, Paired], reader: RunReader, title: str = "Comparison"
+) -> Page:
+    """The page of ``compare``.
+
+    Args:
+        groups: In the order of the table. The first ten have their curves drawn.
+        pairs: Paired comparisons by title.
+    """
+    texts = TEXTS["en"]
+    drawn = groups[: len(LINES)]
+    histories = {_unique(group, drawn): read_histories(group, reader) for group in drawn}
+    beside = f" The first {len(drawn)} of {len(groups)} configurations." if len(drawn) < len(groups) else ""
+    blocks: list[Block] = [
+        summary_table(groups, texts, "Mean ± standard deviation over the newest run of each of n seeds."),
+        Picture("curves", compared_curves(histories, ""), texts["compared"], texts["compared"] + beside),
+    ]
+    sections = [Section("table", "Configurations", blocks)]
+    sections += [
+        Section(f"pair-{place}", name, paired_blocks(pair)) for place, (name, pair) in enumerate(pairs.items())
+    ]
+    sections.append(Section("rule", "Remarks", [Paragraph([f"The rule: {RULE}"])]))
+    return Page(title, "en", ["From the runs in the tracking store, newest of each configuration and seed."], sections)
+
+
+def paired_sentence(pair: Paired) -> str:
+    """What a paired comparison says."""
+    return (
+        f"{pair.first_accuracy:.4f} against {pair.second_accuracy:.4f} on the same {pair.images:,} test images: "
+        f"difference {pair.difference:+.4f}, 95 % bootstrap interval {pair.low:+.4f} to {pair.high:+.4f}. "
+        f"{pair.only_first} images only the first gets right, {pair.only_second} only the second; "
+        f"McNemar's exact test p = {pair.p_value:.2g}."
+    )
+
+
+def paired_blocks(pair: Paired) -> list[Block]:
+    """What a paired comparison says, as a sentence and a table of classes."""
+    return [
+        Paragraph([paired_sentence(pair)]),
+        Table(
+            ["class", "images", "recall, first", "recall, second", "gain"],
+            [
+                [
+                    str(row["class"]),
+                    Number(str(row["images"]), row["images"]),
+                    number(row["first"], 3),
+                    number(row["second"], 3),
+                    Number(f"{row['gain']:+.3f}", row["gain"]),
+                ]
+                for _, row in pair.classes.iterrows()
+            ],
+            "Classes that gain come first, those that lose last.",
+        ),
+    ]
+
+
+def _unique(group: Group, groups: Sequence[Group]) -> str:
+    """The group's label, with its data set or its data's digest where others have the same."""
+    same = [other for other in groups if other.label == group.label]
+    if len(same) == 1:
+        return group.label
+    one_name = len({other.dataset for other in same}) == 1
+    return f"{group.label} [{group.runs[0].data_digest[:8] if one_name else group.dataset}]"

@@ -1,0 +1,93 @@
+"""Several runs one after another: what is finished is skipped, and one failure does not stop the others."""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from tp1.progress import say
+
+
+@dataclass(frozen=True)
+class Job:
+    """One thing to be done.
+
+    Attributes:
+        name: Such as ``cnnv3-c2-s1``.
+        minutes: How long it is expected to take; None: not known.
+        find_finished: Returns the id of a finished run that makes it needless, or None.
+        work: Does it; what it returns is one line that says what came of it.
+    """
+
+    name: str
+    minutes: float | None
+    find_finished: Callable[[], str | None]
+    work: Callable[[], str]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a job.
+
+    Attributes:
+        status: ``finished``, ``skipped`` or ``failed``.
+        line: What came of it: a result, the id of the run that was there, or the error.
+    """
+
+    name: str
+    status: str
+    line: str
+
+
+def run_jobs(jobs: Sequence[Job], describe_error: Callable[[Exception], str]) -> list[Outcome]:
+    """Do every job that is not finished, in order, and go on after a failure.
+
+    The expected time is said before the first, and the time that is left before each; it is corrected by how
+    long the earlier ones took.
+
+    Args:
+        describe_error: The line that tells of an error.
+    """
+    finished = {job.name: run_id for job in jobs if (run_id := job.find_finished()) is not None}
+    to_do = [job for job in jobs if job.name not in finished]
+    say(
+        f"{len(jobs)} runs, {len(finished)} of them finished already"
+        + (f"; expected time {_duration(to_do, 1.0)}." if to_do else ".")
+    )
+    outcomes = []
+    spent = expected = 0.0
+    for job in jobs:
+        if job.name in finished:
+            outcomes.append(Outcome(job.name, "skipped", f"finished already: run {finished[job.name]}"))
+            continue
+        rest = to_do[to_do.index(job) :]
+        pace = spent / expected if expected else 1.0
+        say(f"\n{job.name}: {len(to_do) - len(rest) + 1} of {len(to_do)}; time left {_duration(rest, pace)}")
+        began = time.perf_counter()
+        try:
+            outcomes.append(Outcome(job.name, "finished", job.work()))
+        except Exception as error:
+            outcomes.append(Outcome(job.name, "failed", describe_error(error)))
+            say(f"{job.name} failed: {outcomes[-1].line}")
+        else:
+            if job.minutes is not None:
+                spent += time.perf_counter() - began
+                expected += 60 * job.minutes
+    return outcomes
+
+
+def failures(outcomes: Sequence[Outcome]) -> str | None:
+    """One line that names what failed and says what to do, or None."""
+    failed = [outcome for outcome in outcomes if outcome.status == "failed"]
+    if not failed:
+        return None
+    named = "; ".join(f"{outcome.name} ({outcome.line})" for outcome in failed)
+    return f"{len(failed)} of {len(outcomes)} runs failed: {named}. The same command runs these again, and only these."
+
+
+def _duration(jobs: Sequence[Job], pace: float) -> str:
+    minutes = pace * sum(job.minutes for job in jobs if job.minutes is not None)
+    unknown = sum(job.minutes is None for job in jobs)
+    beside = f", and {unknown} not known" if unknown else ""
+    if unknown == len(jobs):
+        return "not known"
+    return f"about {minutes / 60:.1f} h{beside}" if minutes >= 90 else f"about {max(minutes, 1):.0f} min{beside}"
