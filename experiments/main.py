@@ -4,12 +4,13 @@ Repeat: mlflow run .
 """
 
 from functools import partial
+from pathlib import Path
 
 import click
 
 from experiments.compare import compare
 from experiments.eda import look
-from experiments.report import entries, report
+from experiments.report import OUTPUT, TO, entries, report
 from tp1.cli import Names, Numbers, as_command, one_line, tracked_command
 from tp1.errors import TP1Error
 from tp1.experiment import Experiment
@@ -20,7 +21,9 @@ from tp1.runs import RunReader
 from tp1.tracking import log_note, run_tags, tracked_run
 
 
-def run_report(command: str, only: tuple[str, ...] | None = None, seeds: tuple[int, ...] = (0,)) -> list[str]:
+def run_report(
+    command: str, only: tuple[str, ...] | None = None, seeds: tuple[int, ...] = (0,), to: Path = OUTPUT
+) -> list[str]:
     """Run what is not finished, then compare and rebuild the report, all under the active run."""
     jobs: list[Job] = []
     for entry in entries():
@@ -33,7 +36,7 @@ def run_report(command: str, only: tuple[str, ...] | None = None, seeds: tuple[i
     log_note(describe_outcomes("main", outcomes, command))
     failed = failures(outcomes)
     try:
-        lines = [*compare(command), *report(command)]
+        lines = [*compare(command), *report(command, to=to)]
     except TP1Error as error:
         raise TP1Error(f"{failed or ''} {error}".strip()) from error
     if failed is not None:
@@ -66,6 +69,7 @@ command = tracked_command(
     [
         click.Option(["--only"], type=Names(_known), help="Only these experiments.  [default: all]"),
         click.Option(["--seeds"], type=Numbers(), help="Each experiment with these seeds, such as 0,1.  [default: 0]"),
+        TO,
     ],
     run_report,
 )

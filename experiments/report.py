@@ -23,6 +23,9 @@ from tp1.store import address, prepare_store
 
 LOOKS = (("1.1", "cifar10"), ("2", "eurosat"))  # where the report looks at data, and at which
 OUTPUT = Path("docs")
+TO = click.Option(
+    ["--to"], type=click.Path(path_type=Path, file_okay=False), help=f"Write the report here.  [default: {OUTPUT}]"
+)
 
 
 def entries() -> list[Experiment | Study | tuple[str, str]]:
@@ -77,9 +80,7 @@ command = tracked_command(
     "Rebuild every table and figure of the report from tracked runs, as one HTML file and as docs/RESULTS.md.",
     [
         click.Option(["--language"], type=click.Choice(["en", "pt"]), help="Of the fixed texts.  [default: en]"),
-        click.Option(
-            ["--to"], type=click.Path(path_type=Path, file_okay=False), help=f"Write here.  [default: {OUTPUT}]"
-        ),
+        TO,
         TRACKING_URI,
     ],
     report,

@@ -52,10 +52,11 @@ def test_compare_prints_logs_and_writes(runs, tmp_path):
     result = invoke("compare", "sort=test_accuracy", "to=out")
     assert result.exit_code == 0, result.output
     assert re.search(
-        r"cnnv3 +cifar10 +2 +0\.8050 ± 0\.0071 +0\.8050 ± 0\.0071 .* 0\.8 \(test\) +\+0\.0050", result.output
+        r"cnnv3 +cifar10 +0\.5 +0\.0001 +2 +0\.8050 ± 0\.0071 +0\.8050 ± 0\.0071 .* 0\.8 \(test\) +\+0\.0050",
+        result.output,
     )
     table = pd.read_csv("out/compare.csv")
-    assert table["label"].tolist() == ["cnnv3-c1", "cnn-base (epochs=3)", "cnnv3", "cnnv2"]
+    assert table["label"].tolist() == ["cnnv3-c1", "cnnv3", "cnn-base (epochs=3)", "cnnv2"]
     assert table.set_index("label").loc["cnnv3-c1", "published_remark"] == "good balance, least overfitting"
     assert "cnn-base (epochs=3)" in Path("out/compare.md").read_text()
     assert Image.open("out/curves.png").size[0] > 1000
