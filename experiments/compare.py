@@ -11,9 +11,10 @@ import click
 from tp1 import tracking
 from tp1.cli import Names, tracked_command
 from tp1.compare import choose_other, compare_pairs, comparison_files, nothing_found, select, sort_groups
-from tp1.comparison_page import paired_sentence
+from tp1.comparison_page import ROWS, paired_sentence
 from tp1.errors import TP1Error
 from tp1.folders import write_files
+from tp1.progress import say
 from tp1.report import summary_table
 from tp1.runs import RunReader
 from tp1.store import prepare_store
@@ -54,7 +55,9 @@ def compare(
         write_files(to, files)
     tracking.log_files(files)
     tracking.log_note(f"**compare**: {len(groups)} configurations. See compare.html.\n\n    {command}\n")
-    print_table(summary_table(groups, TEXTS["en"]))
+    print_table(summary_table(groups[:ROWS], TEXTS["en"]))
+    if len(groups) > ROWS:
+        say(f"{ROWS} of {len(groups):,} rows; compare.csv has all.")
     if (complaint := selection.complaint()) is not None:
         raise TP1Error(complaint)
     return [

@@ -10,6 +10,8 @@ from tp1.report import number, read_histories, summary_table
 from tp1.runs import RunReader
 from tp1.texts import TEXTS
 
+ROWS = 500  # of a table that is to be read
+
 
 def comparison_page(
     groups: Sequence[Group], pairs: Mapping[str, Paired], reader: RunReader, title: str = "Comparison"
@@ -22,10 +24,12 @@ def comparison_page(
     """
     texts = TEXTS["en"]
     drawn = groups[: len(LINES)]
+    listed = groups[:ROWS]
+    rest = f" {ROWS} of {len(groups):,} rows; compare.csv has all." if len(listed) < len(groups) else ""
     histories = {_unique(group, drawn): read_histories(group, reader) for group in drawn}
     beside = f" The first {len(drawn)} of {len(groups)} configurations." if len(drawn) < len(groups) else ""
     blocks: list[Block] = [
-        summary_table(groups, texts, "Mean ± standard deviation over the newest run of each of n seeds."),
+        summary_table(listed, texts, f"Mean ± standard deviation over the newest run of each of n seeds.{rest}"),
         Picture("curves", compared_curves(histories, ""), texts["compared"], texts["compared"] + beside),
     ]
     sections = [Section("table", "Configurations", blocks)]
