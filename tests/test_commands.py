@@ -191,6 +191,18 @@ def test_export_and_import_keep_everything_but_the_model(store, image_folder, tm
     assert {"predictions.parquet", "curves.png", "confusion_matrix.png", "classification_report.json"} <= names
 
 
+def test_a_look_at_data_is_kept_too(store, image_folder, tmp_path, monkeypatch, empty_database):
+    assert invoke("eda", f"dataset={image_folder}").exit_code == 0
+    assert invoke("export", all_runs()[0].info.run_id, "--to", "kept").exit_code == 0
+    (tmp_path / "other").mkdir()
+    shutil.copy(empty_database, tmp_path / "other" / "mlflow.db")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path / 'other' / 'mlflow.db'}")
+    assert "1 new reference runs" in invoke("import", "kept").output
+    (copy,) = all_runs()
+    names = {item.path for item in MlflowClient().list_artifacts(copy.info.run_id)}
+    assert names == {"samples.png", "class_distribution.png", "class_distribution.csv", "channels.csv"}
+
+
 def test_a_record_that_is_damaged_is_named_and_nothing_is_half_loaded(store, image_folder, tmp_path):
     assert invoke("cnn-base", f"dataset={image_folder}", *QUICK).exit_code == 0
     assert invoke("export", all_runs()[0].info.run_id, "--to", "kept").exit_code == 0

@@ -6,7 +6,8 @@ from numpy.typing import NDArray
 
 from tp1 import tracking
 from tp1.data import ImageData, Part
-from tp1.figures import class_distribution, sample_images
+from tp1.figures import sample_images
+from tp1.run_figures import distribution_figure
 
 SAMPLES_PER_CLASS = 10
 
@@ -25,11 +26,9 @@ def explore(data: ImageData, seed: int) -> str:
     tracking.log_figure(
         sample_images(samples, data.classes, f"{data.name}: random training images of {width}x{height} pixels"),
         "samples.png",
+        dpi=80,  # a pixel for a pixel, nearly: photographs in the size of other figures would take megabytes
     )
-    by_part = {str(part): counts[part].tolist() for part in counts}
-    tracking.log_figure(
-        class_distribution(by_part, data.classes, f"{data.name}: images per class"), "class_distribution.png"
-    )
+    tracking.log_figure(distribution_figure(counts, data.name), "class_distribution.png")
     tracking.log_table(counts, "class_distribution.csv")
     tracking.log_table(channels, "channels.csv")
     return f"{counts.to_string()}\n\n{channels.to_string(float_format='{:.4f}'.format)}"

@@ -8,7 +8,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from tp1.figures import confusion_matrix, curves
+from tp1.figures import class_distribution, confusion_matrix, curves
 from tp1.runs import RunRecord
 
 
@@ -31,8 +31,17 @@ def run_figures(
     }
 
 
+def distribution_figure(counts: pd.DataFrame, dataset: str) -> Figure:
+    """Images by class (rows) and part (columns) of a data set."""
+    by_part = {str(part): counts[part].tolist() for part in counts}
+    return class_distribution(by_part, [str(name) for name in counts.index], f"{dataset}: images per class")
+
+
 def record_figures(record: RunRecord) -> dict[str, Figure]:
-    """The same figures, drawn from a record."""
+    """The figures of a training or ``eda`` run that its record leaves out, drawn from what it holds."""
+    if "tp1.model" not in record.tags:
+        counts = pd.read_csv(io.BytesIO(record.files["class_distribution.csv"]), index_col="class")
+        return {"class_distribution.png": distribution_figure(counts, record.tags["tp1.dataset"])}
     table = pd.read_csv(io.BytesIO(record.files["confusion_matrix.csv"]), index_col="true")
     names = ("train/loss", "train/accuracy", "val/loss", "val/accuracy")
     history = {name: [value for _, _, value in record.metrics[name]] for name in names}

@@ -31,7 +31,7 @@ RECORD_FILES = (
     "model_summary.txt",
     "predictions.parquet",
 )
-LOOK_FILES = ("samples.png", "class_distribution.csv", "class_distribution.png", "channels.csv")  # of an eda run
+LOOK_FILES = ("samples.png", "class_distribution.csv", "channels.csv")  # of an eda run
 REFERENCE_TAG = "tp1.reference"  # on a run that was loaded from a record: the id of the run it was made from
 PAGE = 250  # runs read at a time: some 20,000 objects
 # What a comparison needs of a run's metrics; one that lacks any was not logged whole.

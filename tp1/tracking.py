@@ -252,9 +252,9 @@ def log_table(table: pd.DataFrame, name: str) -> None:
     mlflow.log_text(table.to_csv(), name)
 
 
-def log_figure(figure: Figure, name: str) -> None:
+def log_figure(figure: Figure, name: str, dpi: int = FIGURE_DPI) -> None:
     """A figure as PNG."""
-    mlflow.log_figure(figure, name, save_kwargs={"dpi": FIGURE_DPI})
+    mlflow.log_figure(figure, name, save_kwargs={"dpi": dpi})
 
 
 def log_record(record: RunRecord, tags: Mapping[str, str]) -> str:
@@ -279,7 +279,7 @@ def log_record(record: RunRecord, tags: Mapping[str, str]) -> str:
         with TemporaryDirectory() as name:
             for file, content in record.files.items():
                 (Path(name) / file).write_bytes(content)
-            for file, figure in (record_figures(record) if "tp1.model" in record.tags else {}).items():
+            for file, figure in record_figures(record).items():
                 figure.savefig(Path(name) / file, dpi=FIGURE_DPI)
             client.log_artifacts(run_id, name)
         for key, value in tags.items():
