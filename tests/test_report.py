@@ -93,6 +93,13 @@ def test_report_is_written_whole_and_the_same_again(runs):
     assert Path("b/report.html").read_text() == Path("a/report.html").read_text()
 
 
+def test_what_was_written_down_about_a_run_stands_in_the_report(runs):
+    MlflowClient().set_tag(make_run("fusion"), "tp1.remark", "Another trunk, <b>see</b> below.")
+    assert invoke("report", "to=a").exit_code == 0
+    assert "Another trunk, \\<b\\>see\\</b\\> below." in Path("a/RESULTS.md").read_text()
+    assert "Another trunk, &lt;b&gt;see&lt;/b&gt; below." in Path("a/report.html").read_text()
+
+
 def test_report_in_portuguese(runs):
     assert invoke("report", "to=a", "language=pt").exit_code == 0
     html = Path("a/report.html").read_text()

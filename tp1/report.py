@@ -275,6 +275,7 @@ def _experiment_section(
         blocks.append(Paragraph([experiment.note]))
     if not first.is_default and first.differences:
         blocks.append(Paragraph([texts["not_default"].format(what=first.differences)]))
+    blocks += [Paragraph([remark]) for remark in dict.fromkeys(run.remark for run in first.runs) if remark]
     blocks += [
         _measured_table(first, texts),
         _curves(detail, texts),

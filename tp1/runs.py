@@ -56,6 +56,7 @@ class TrainedRun:
         train_images: Images in an epoch; 0 where that is not tracked.
         record: The folder of the record that it was loaded from; empty where it ran here.
         original: The id of the run that the record was made from, else its own.
+        remark: What somebody wrote down about the run (tag ``tp1.remark``), for the report.
     """
 
     run_id: str
@@ -74,6 +75,7 @@ class TrainedRun:
     train_images: int
     record: str
     original: str
+    remark: str = ""
 
     @property
     def seconds(self) -> float:
@@ -205,6 +207,7 @@ def _trained_run(run: Run) -> TrainedRun:
         train_images=_train_images(run),
         record=tags.get("mlflow.source.name", "") if REFERENCE_TAG in tags else "",
         original=tags.get(REFERENCE_TAG, run.info.run_id),
+        remark=tags.get("tp1.remark", ""),
     )
 
 
