@@ -155,8 +155,12 @@ def number(value: float | None, digits: int = 4, sd: float | None = None) -> Inl
     return Number(f"{value:.{digits}f}" + (f" ± {sd:.{digits}f}" if sd is not None else ""), value)
 
 
-def summary_table(groups: Sequence[Group], texts: Texts, caption: str = "") -> Table:
-    """One row for each group: what is measured, what was published, and the remark."""
+def summary_table(groups: Sequence[Group], texts: Texts, caption: str = "", *, brief: bool = False) -> Table:
+    """One row for each group: what is measured, what was published, and the remark.
+
+    Args:
+        brief: Without the columns of time and size.
+    """
     varying = [
         name
         for name in ("learning_rate", "dropout", "weight_decay")
@@ -173,7 +177,8 @@ def summary_table(groups: Sequence[Group], texts: Texts, caption: str = "") -> T
             texts["published"],
             texts["difference"],
         ),
-        *(texts["epoch_time"], texts["parameters"], texts["remark"]),
+        *(() if brief else (texts["epoch_time"], texts["parameters"])),
+        texts["remark"],
     ]
     published_remarks = any(group.experiment and group.experiment.published.remark for group in groups)
     rows: list[list[Inline]] = []
@@ -193,8 +198,7 @@ def summary_table(groups: Sequence[Group], texts: Texts, caption: str = "") -> T
             number(group.mean("test/f1_macro"), 4, group.sd("test/f1_macro")),
             Number(f"{published:g} ({short[metric]})", published) if metric and published is not None else "–",
             Number(f"{measured - published:+.4f}", measured - published) if published is not None else "–",
-            number(group.epoch_seconds, 1),
-            Number(f"{int(parameters):,}", int(parameters)) if parameters.isdecimal() else "–",
+            *(() if brief else (number(group.epoch_seconds, 1), _count(parameters))),
             texts["remarks"].get(group.remark(), group.remark()),
         ]
         if published_remarks:
@@ -225,7 +229,7 @@ def _overview(entries: Sequence[Any], groups: Sequence[Group], texts: Texts) -> 
         figure = published_and_measured(rows, "")
         blocks = [
             Picture("overview", figure, texts["overview_figure"], texts["overview_figure"]),
-            summary_table(chosen, texts),
+            summary_table(chosen, texts, brief=True),
         ]
     return Section("overview", texts["overview"], blocks)
 
@@ -450,6 +454,10 @@ def _newest(group: Group) -> int:
 
 def _param(group: Group, name: str) -> str:
     return group.runs[0].params.get(name, "")
+
+
+def _count(text: str) -> Inline:
+    return Number(f"{int(text):,}", int(text)) if text.isdecimal() else "–"
 
 
 def _sortable(text: str) -> Inline:
