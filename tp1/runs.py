@@ -1,7 +1,6 @@
 """The only module that reads runs from MLflow."""
 
 import gc
-import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from mlflow.store.artifact.models_artifact_repo import ModelsArtifactRepository
 from tp1.config import TrainConfig, same_configuration
 from tp1.errors import TP1Error
 from tp1.experiment import Experiment
+from tp1.run_database import RawRun, images_of, is_database, read_runs
 from tp1.store import masked
 
 # What a record keeps of a run's artifacts: the figures can be drawn from these.
@@ -39,6 +39,12 @@ COMPARED_METRICS = (
     *("train/loss", "train/accuracy", "val/loss", "val/accuracy", "train/images_per_second"),
     *("best/epoch", "best/val_accuracy", "best/val_loss"),
     *("test/accuracy", "test/loss", "test/precision_macro", "test/recall_macro", "test/f1_macro"),
+)
+
+
+COMPARED_TAGS = (
+    *("tp1.experiment", "tp1.configuration", "tp1.dataset", "tp1.seed", "tp1.data_digest", "tp1.split_digest"),
+    *("tp1.remark", REFERENCE_TAG, "mlflow.source.name"),
 )
 
 
@@ -109,15 +115,17 @@ class RunReader:
             dataset: Tag ``tp1.dataset``.
             since: Milliseconds since 1970, UTC: only runs that started then or later.
         """
-        conditions = ["attributes.status = 'FINISHED'", "tags.`tp1.model` IS NOT NULL"]
-        conditions += [
-            f"tags.`tp1.{tag}` = {_quoted(value)}"
-            for tag, value in (("experiment", experiment), ("dataset", dataset))
-            if value is not None
-        ]
-        if since is not None:
-            conditions.append(f"attributes.start_time >= {since}")
-        yield from (_trained_run(run) for run in self._search(" AND ".join(conditions)))
+        given = {"tp1.experiment": experiment, "tp1.dataset": dataset}
+        where = {tag: value for tag, value in given.items() if value is not None}
+        if is_database(self.uri):
+            raw = read_runs(self.uri, where, since, COMPARED_TAGS, COMPARED_METRICS)
+        else:
+            conditions = ["attributes.status = 'FINISHED'", "tags.`tp1.model` IS NOT NULL"]
+            conditions += [f"tags.`{tag}` = {_quoted(value)}" for tag, value in where.items()]
+            if since is not None:
+                conditions.append(f"attributes.start_time >= {since}")
+            raw = (_raw_run(run) for run in self._search(" AND ".join(conditions)))
+        yield from map(_trained_run, raw)
 
     def find_finished(self, experiment: Experiment, config: TrainConfig) -> str | None:
         """The newest finished run of this experiment, configuration and seed, or None."""
@@ -188,37 +196,47 @@ def _without_collections() -> Iterator[None]:
             gc.enable()
 
 
-def _trained_run(run: Run) -> TrainedRun:
-    tags, metrics = run.data.tags, run.data.metrics
-    return TrainedRun(
+def _raw_run(run: Run) -> RawRun:
+    datasets = run.inputs.dataset_inputs if run.inputs else []
+    training = [
+        item.dataset.profile
+        for item in datasets
+        if any(tag.key == "mlflow.data.context" and tag.value == "training" for tag in item.tags)
+    ]
+    return RawRun(
         run_id=run.info.run_id,
         mlflow_experiment=run.info.experiment_id,
         name=run.info.run_name,
         start_time=run.info.start_time,
         end_time=run.info.end_time,
+        tags=run.data.tags,
+        params=run.data.params,
+        metrics=run.data.metrics,
+        train_images=images_of(training[0]) if training else 0,
+    )
+
+
+def _trained_run(raw: RawRun) -> TrainedRun:
+    tags, metrics = raw.tags, raw.metrics
+    return TrainedRun(
+        run_id=raw.run_id,
+        mlflow_experiment=raw.mlflow_experiment,
+        name=raw.name,
+        start_time=raw.start_time,
+        end_time=raw.end_time,
         experiment=tags.get("tp1.experiment", ""),
         configuration=tags.get("tp1.configuration", ""),
         dataset=tags.get("tp1.dataset", ""),
         seed=int(seed) if (seed := tags.get("tp1.seed", "")).isdecimal() else -1,
         data_digest=tags.get("tp1.data_digest", ""),
         split_digest=tags.get("tp1.split_digest", ""),
-        params=dict(run.data.params),
+        params=dict(raw.params),
         metrics={name: metrics[name] for name in COMPARED_METRICS if name in metrics},
-        train_images=_train_images(run),
+        train_images=raw.train_images,
         record=tags.get("mlflow.source.name", "") if REFERENCE_TAG in tags else "",
-        original=tags.get(REFERENCE_TAG, run.info.run_id),
+        original=tags.get(REFERENCE_TAG, raw.run_id),
         remark=tags.get("tp1.remark", ""),
     )
-
-
-def _train_images(run: Run) -> int:
-    for item in run.inputs.dataset_inputs if run.inputs else []:
-        if any(tag.key == "mlflow.data.context" and tag.value == "training" for tag in item.tags):
-            try:
-                return int(json.loads(item.dataset.profile or "")["features_shape"][0])
-            except (ValueError, KeyError, TypeError, IndexError):
-                return 0
-    return 0
 
 
 def _experiment_ids(client: MlflowClient) -> list[str]:

@@ -1,0 +1,63 @@
+"""Runs read from the tables are those of MLflow's own search."""
+
+import pytest
+from mlflow import MlflowClient
+
+from tests.conftest import invoke
+from tests.made_runs import make_run
+from tp1 import runs
+from tp1.run_database import images_of, is_database
+from tp1.runs import RunReader
+
+
+@pytest.fixture
+def many(store) -> None:
+    client = MlflowClient()
+    elsewhere = client.create_experiment("elsewhere")
+    for number, label in enumerate(("cnnv3", "cnnv2", "cnnv3-c2", "fusion")):
+        make_run(
+            label, seed=number, start=1_700_000_000_000 + number, mlflow_experiment=elsewhere if number % 2 else "0"
+        )
+    make_run("cnnv3", dataset="it's", name="o'brien \" <b>")
+    make_run("cnn-base", without=("test/accuracy",))
+    client.log_metric(make_run("cnnv2", seed=5), "val/loss", float("nan"))
+    client.delete_run(make_run("cnnv3", seed=8))
+    gone = client.create_experiment("gone")
+    make_run("cnnv3", seed=9, mlflow_experiment=gone)
+    client.delete_experiment(gone)
+    client.set_terminated(make_run("cnnv3", seed=10), "FAILED")
+    client.create_run("0", tags={"tp1.experiment": "cnnv3"})
+    invoke("cnn-base", "dataset=digits", "epochs=1", "seed=3")
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"experiment": "cnnv3"}, {"dataset": "it's"}, {"since": 1_700_000_000_002}, {"experiment": "none"}],
+)
+def test_the_tables_say_what_the_search_says(many, monkeypatch, options):
+    direct = list(RunReader().find_runs(**options))
+    monkeypatch.setattr(runs, "is_database", lambda uri: False)
+    monkeypatch.setattr(runs, "PAGE", 3)
+    searched = list(RunReader().find_runs(**options))
+    assert repr(direct) == repr(searched)  # NaN is not itself
+    if options == {}:
+        assert len(direct) == 8
+        assert next(run for run in direct if run.dataset == "digits").train_images == 1259
+
+
+@pytest.mark.parametrize(
+    ("uri", "is_one"),
+    [
+        ("sqlite:///mlflow.db", True),
+        ("postgresql+psycopg2://user@host/db", True),
+        ("http://127.0.0.1:5000", False),
+        ("databricks", False),
+    ],
+)
+def test_what_a_database_is(uri, is_one):
+    assert is_database(uri) == is_one
+
+
+@pytest.mark.parametrize("profile", [None, "", "[]", '{"features_shape": []}', '{"features_shape": {"a": 1}}', "x"])
+def test_a_profile_that_does_not_say_is_zero(profile):
+    assert images_of(profile) == 0
