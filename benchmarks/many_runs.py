@@ -1,0 +1,143 @@
+"""What a comparison costs on a large tracking store: time and memory of `tp1 compare`, on SQLite and over HTTP.
+
+    python benchmarks/many_runs.py --runs 10000
+
+The runs are copies of a real one (reference/cifar10/cnnv3-s0): twelve experiments, twenty learning rates, five seeds, each
+combination many times. One in twelve is of cnnv3.
+"""
+
+import argparse
+import os
+import random
+import socket
+import sqlite3
+import subprocess
+import sys
+import tempfile
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import psutil
+import requests
+
+PROJECT = Path(__file__).resolve().parent.parent
+EXPERIMENTS = ("cnnv3", "cnnv2", "cnn-base", "alexnet-scratch", "fusion", *(f"own-{number}" for number in range(7)))
+RATES = [round(1e-4 * 1.3**step, 6) for step in range(20)]
+TABLES = ("runs", "params", "tags", "latest_metrics", "metrics", "inputs")
+
+
+def fill(path: Path, count: int) -> None:
+    """Write copies of the one run of a store into it."""
+    database = sqlite3.connect(path)
+    database.execute("PRAGMA synchronous=OFF")
+    (source,) = next(database.execute("SELECT run_uuid FROM runs"))
+    templates = {}
+    for table in TABLES:
+        columns = [row[1] for row in database.execute(f"PRAGMA table_info({table})")]
+        key = "destination_id" if table == "inputs" else "run_uuid"
+        # System metrics are most of the points, and none of a comparison's.
+        extra = " AND key NOT LIKE 'system/%'" if table == "metrics" else ""
+        rows = database.execute(f"SELECT * FROM {table} WHERE {key} = ?{extra}", (source,)).fetchall()
+        templates[table] = (columns, columns.index(key), rows)
+    tags_of_input = dict(database.execute("SELECT input_uuid, value FROM input_tags").fetchall())
+    generator = random.Random(0)
+    for number in range(count):
+        run_id = uuid.UUID(int=generator.getrandbits(128)).hex
+        experiment = EXPERIMENTS[number % len(EXPERIMENTS)]
+        rate, seed = generator.choice(RATES), str(generator.randrange(5))
+        values = {"learning_rate": str(rate), "tp1.experiment": experiment, "tp1.seed": seed, "seed": seed}
+        for table, (columns, place, rows) in templates.items():
+            copies = [list(row) for row in rows]
+            for copy in copies:
+                copy[place] = run_id
+                if table == "runs":
+                    copy[columns.index("start_time")] += number
+                    copy[columns.index("name")] = f"{experiment}-s{seed}"
+                if table in ("params", "tags"):
+                    key = copy[columns.index("key")]
+                    copy[columns.index("value")] = values.get(key, copy[columns.index("value")])
+                if table == "inputs":
+                    old, copy[columns.index("input_uuid")] = copy[columns.index("input_uuid")], uuid.uuid4().hex
+                    database.execute(
+                        "INSERT INTO input_tags VALUES (?, 'mlflow.data.context', ?)",
+                        (copy[columns.index("input_uuid")], tags_of_input[old]),
+                    )
+            marks = ",".join("?" * len(columns))
+            database.executemany(f"INSERT INTO {table} ({','.join(columns)}) VALUES ({marks})", copies)
+    database.commit()
+    database.close()
+
+
+def measure(uri: str, folder: Path, *arguments: str) -> tuple[float, float]:
+    """Seconds and peak resident MB of `tp1 compare`."""
+    environment = {**os.environ, "MLFLOW_TRACKING_URI": uri}
+    began = time.perf_counter()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "experiments.compare", *arguments, f"to={folder / 'out'}"],
+        cwd=PROJECT,
+        env=environment,
+        stdout=subprocess.DEVNULL,
+    )
+    _, status, usage = os.wait4(process.pid, 0)
+    if status:
+        sys.exit("compare failed")
+    return time.perf_counter() - began, usage.ru_maxrss / 1000
+
+
+@contextmanager
+def server(uri: str, folder: Path) -> Iterator[str]:
+    """A real MLflow server on a free port."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", uri, "--port", str(port)]
+    process = subprocess.Popen(command, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    address = f"http://127.0.0.1:{port}"
+    try:
+        for _ in range(120):
+            try:
+                requests.get(f"{address}/health", timeout=1).raise_for_status()
+                break
+            except requests.RequestException:
+                time.sleep(0.5)
+        yield address
+    finally:
+        for child in [*psutil.Process(process.pid).children(recursive=True), psutil.Process(process.pid)]:
+            child.terminate()
+        process.wait()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--runs", type=int, default=10_000)
+    parser.add_argument("--rounds", type=int, default=3)
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        uri = f"sqlite:///{folder / 'mlflow.db'}"
+        subprocess.run(
+            [sys.executable, "-m", "experiments", "import", "reference/cifar10/cnnv3-s0"],
+            cwd=PROJECT,
+            env={**os.environ, "MLFLOW_TRACKING_URI": uri},
+            check=True,
+            stdout=subprocess.DEVNULL,
+        )
+        fill(folder / "mlflow.db", options.runs)
+        for arguments in ((), ("experiments=cnnv3",)):
+            what = " ".join(("compare", *arguments))
+            timings = sorted(measure(uri, folder, *arguments) for _ in range(options.rounds))
+            seconds, megabytes = timings[len(timings) // 2]
+            print(
+                f"{options.runs:,} runs, SQLite, {what}: {seconds:.1f} s (median of {options.rounds}), {megabytes:.0f} MB"
+            )
+            with server(uri, folder) as address:
+                timings = sorted(measure(address, folder, *arguments) for _ in range(options.rounds))
+            over, megabytes = timings[len(timings) // 2]
+            print(f"{options.runs:,} runs, HTTP, {what}: {over:.1f} s ({over / seconds:.1f} times), {megabytes:.0f} MB")
+
+
+if __name__ == "__main__":
+    main()
