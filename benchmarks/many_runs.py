@@ -2,8 +2,8 @@
 
     python benchmarks/many_runs.py --runs 10000
 
-The runs are copies of a real one (reference/cifar10/cnnv3-s0): twelve experiments, twenty learning rates, five seeds, each
-combination many times. One in twelve is of cnnv3.
+The runs are copies of a real one (reference/cifar10/cnnv3-s0): twelve experiments, twenty learning rates, five seeds,
+each combination many times. One in twelve is of cnnv3.
 """
 
 import argparse
@@ -130,9 +130,7 @@ def main() -> None:
             what = " ".join(("compare", *arguments))
             timings = sorted(measure(uri, folder, *arguments) for _ in range(options.rounds))
             seconds, megabytes = timings[len(timings) // 2]
-            print(
-                f"{options.runs:,} runs, SQLite, {what}: {seconds:.1f} s (median of {options.rounds}), {megabytes:.0f} MB"
-            )
+            print(f"{options.runs:,} runs, SQLite, {what}: {seconds:.1f} s, {megabytes:.0f} MB")
             with server(uri, folder) as address:
                 timings = sorted(measure(address, folder, *arguments) for _ in range(options.rounds))
             over, megabytes = timings[len(timings) // 2]

@@ -10,13 +10,13 @@ import click
 
 from tp1 import tracking
 from tp1.cli import Names, tracked_command
-from tp1.compare import choose_other, compare_pairs, comparison_files, nothing_found, select, sort_groups
-from tp1.comparison_page import ROWS, paired_sentence
+from tp1.comparison_page import ROWS, comparison_files, paired_sentence
 from tp1.errors import TP1Error
 from tp1.folders import write_files
 from tp1.progress import say
 from tp1.report import summary_table
 from tp1.runs import RunReader
+from tp1.selection import choose_other, compare_pairs, nothing_found, select, sort_groups
 from tp1.store import prepare_store
 from tp1.terminal import print_table
 from tp1.texts import TEXTS

@@ -13,7 +13,7 @@ from experiments.eda import look
 from experiments.report import OUTPUT, TO, entries, report
 from tp1.cli import Names, Numbers, as_command, one_line, tracked_command
 from tp1.errors import TP1Error
-from tp1.experiment import Experiment
+from tp1.experiment import Experiment, experiments_of
 from tp1.jobs import Job, failures, run_jobs
 from tp1.notes import describe_outcomes
 from tp1.repeats import training_jobs
@@ -30,8 +30,7 @@ def run_report(
         if isinstance(entry, tuple):
             jobs += [_look_job(entry[1])] if only is None or "eda" in only else []
         elif only is None or entry.name in only:
-            experiments = [entry] if isinstance(entry, Experiment) else entry.experiments
-            jobs += training_jobs(experiments, seeds, {}, partial(_command_of, entry.name))
+            jobs += training_jobs(experiments_of(entry), seeds, {}, partial(_command_of, entry.name))
     outcomes = run_jobs(jobs, one_line)
     log_note(describe_outcomes("main", outcomes, command))
     failed = failures(outcomes)

@@ -12,13 +12,13 @@ import click
 from experiments.compare import TRACKING_URI
 from tp1 import tracking
 from tp1.cli import tracked_command
-from tp1.compare import select
 from tp1.errors import TP1Error
 from tp1.experiment import Experiment, Study
 from tp1.folders import write_files
 from tp1.page import Page, to_html, to_markdown
 from tp1.report import chosen_groups, read_detail, read_look, report_page
 from tp1.runs import RunReader, TrainedRun
+from tp1.selection import select
 from tp1.store import address, prepare_store
 
 LOOKS = (("1.1", "cifar10"), ("2", "eurosat"))  # where the report looks at data, and at which

@@ -12,7 +12,7 @@ from mlflow.entities import Metric, Param
 from sklearn.metrics import classification_report
 
 from experiments.catalog import catalog
-from tp1.experiment import Experiment
+from tp1.experiment import Experiment, experiments_of
 
 CLASSES = ["cat", "dog", "owl"]
 COUNT = 60  # test images
@@ -21,7 +21,7 @@ COUNT = 60  # test images
 def experiment_of(label: str) -> Experiment:
     """``cnnv3``, or ``cnnv3-c2``."""
     for entry in catalog():
-        for experiment in [entry] if isinstance(entry, Experiment) else entry.experiments:
+        for experiment in experiments_of(entry):
             if experiment.label == label:
                 return experiment
     raise KeyError(label)

@@ -4,11 +4,11 @@ import pytest
 
 from experiments.catalog import catalog
 from tests.made_runs import experiment_of, make_run
-from tp1.compare import select, sort_groups
 from tp1.comparison import RULE, Group, table
 from tp1.config import TrainConfig, hyperparameters, same_configuration
 from tp1.errors import TP1Error
 from tp1.runs import RunReader, TrainedRun
+from tp1.selection import select, sort_groups
 
 
 def groups(**options) -> list[Group]:

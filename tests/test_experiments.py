@@ -14,7 +14,7 @@ from mlflow.utils.environment import _PythonEnv
 from experiments.catalog import modules, render_mlproject
 from experiments.published import report
 from tests.conftest import PROJECT
-from tp1.experiment import Experiment, Study
+from tp1.experiment import Experiment, Study, experiments_of
 
 EXPERIMENTS = [module.experiment for module in modules() if hasattr(module, "experiment")]
 
@@ -63,8 +63,7 @@ def test_an_experiment_is_a_short_file_that_says_what_it_claims(experiment: Expe
     assert len(text.splitlines()) < (30 if isinstance(experiment, Experiment) else 35)
     docstring = ast.get_docstring(ast.parse(text)) or ""
     assert f"mlflow run . -e {experiment.name}" in docstring
-    parts = [experiment] if isinstance(experiment, Experiment) else experiment.experiments
-    published = [value for part in parts for value in part.published.metrics().values()]
+    published = [value for part in experiments_of(experiment) for value in part.published.metrics().values()]
     claims = {number for value in published for number in (f"{value:g}", f"{value:.2f}")}
     stated = set(re.findall(r"\b0\.\d+|\b1\.\d{4}", docstring.split("Claims:")[1]))
     assert stated, "the docstring claims nothing"

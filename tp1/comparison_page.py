@@ -2,9 +2,9 @@
 
 from collections.abc import Mapping, Sequence
 
-from tp1.comparison import RULE, Group
+from tp1.comparison import RULE, Group, table
 from tp1.figures import LINES, compared_curves
-from tp1.page import Block, Number, Page, Paragraph, Picture, Section, Table
+from tp1.page import Block, Number, Page, Paragraph, Picture, Section, Table, plain_png, to_html, to_markdown
 from tp1.paired import Paired
 from tp1.report import number, read_histories, summary_table
 from tp1.runs import RunReader
@@ -38,6 +38,19 @@ def comparison_page(
     ]
     sections.append(Section("rule", "Remarks", [Paragraph([f"The rule: {RULE}"])]))
     return Page(title, "en", ["From the runs in the tracking store, newest of each configuration and seed."], sections)
+
+
+def comparison_files(groups: Sequence[Group], pairs: Mapping[str, Paired], reader: RunReader) -> dict[str, bytes]:
+    """``compare.csv``, ``compare.md``, ``compare.html`` and ``curves.png``."""
+    page = comparison_page(groups, pairs, reader)
+    curves = next(block for block in page.sections[0].blocks if isinstance(block, Picture))
+    markdown, _ = to_markdown(page, ".")
+    return {
+        "compare.csv": table(groups).to_csv(index=False).encode(),
+        "compare.md": markdown.replace("curves.svg", "curves.png").encode(),
+        "compare.html": to_html(page).encode(),
+        "curves.png": plain_png(curves.figure),
+    }
 
 
 def paired_sentence(pair: Paired) -> str:

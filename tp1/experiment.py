@@ -144,3 +144,8 @@ class Study:
             for other in self.experiments
             if getattr(other.config, name) != getattr(first, name)
         }
+
+
+def experiments_of(entry: Experiment | Study) -> tuple[Experiment, ...]:
+    """An experiment itself, or the configurations of a study."""
+    return entry.experiments if isinstance(entry, Study) else (entry,)

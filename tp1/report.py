@@ -12,7 +12,7 @@ from typing import Any
 import pandas as pd
 
 from tp1.comparison import RULE, Group
-from tp1.experiment import Experiment, Study
+from tp1.experiment import Experiment, Study, experiments_of
 from tp1.figures import class_distribution, compared_curves, confusion_matrix, curves, published_and_measured
 from tp1.page import Block, Code, Command, Inline, Link, Matrix, Number, Page, Paragraph, Photo, Picture, Section, Table
 from tp1.runs import RunReader, TrainedRun
@@ -144,7 +144,9 @@ def groups_of(experiment: Experiment, groups: Sequence[Group]) -> list[Group]:
 
 def chosen_groups(entries: Sequence[Experiment | Study | tuple[str, str]], groups: Sequence[Group]) -> list[Group]:
     """The groups that stand for their experiments in the report: one for each that was run."""
-    experiments = [experiment for entry in entries for experiment in _experiments(entry)]
+    experiments = [
+        experiment for entry in entries if not isinstance(entry, tuple) for experiment in experiments_of(entry)
+    ]
     return [found[0] for experiment in experiments if (found := groups_of(experiment, groups))]
 
 
@@ -435,12 +437,6 @@ def duration(seconds: float) -> str:
     if whole < 3600:
         return f"{whole // 60} min {whole % 60:02} s"
     return f"{whole // 3600} h {whole % 3600 // 60:02} min"
-
-
-def _experiments(entry: Experiment | Study | tuple[str, str]) -> Sequence[Experiment]:
-    if isinstance(entry, Study):
-        return entry.experiments
-    return [entry] if isinstance(entry, Experiment) else []
 
 
 def _label(group: Group) -> str:

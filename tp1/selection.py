@@ -1,16 +1,14 @@
-"""Which runs are compared, and what is written of it."""
+"""Which runs are compared, and which of them in pairs."""
 
 import io
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import pandas as pd
 
 from tp1.comparison import DESCENDING, Group, group, newest, table
-from tp1.comparison_page import comparison_page
 from tp1.errors import TP1Error
-from tp1.experiment import Experiment, Study
-from tp1.page import Picture, plain_png, to_html, to_markdown
+from tp1.experiment import Experiment, Study, experiments_of
 from tp1.paired import Paired, compare_predictions
 from tp1.report import groups_of
 from tp1.runs import RunReader, TrainedRun
@@ -58,7 +56,7 @@ def select(
     known = {
         (experiment.name, experiment.configuration): experiment
         for entry in entries
-        for experiment in (entry.experiments if isinstance(entry, Study) else (entry,))
+        for experiment in experiments_of(entry)
     }
     if names is None:
         runs = list(reader.find_runs(None, dataset, since))
@@ -81,7 +79,7 @@ def keys_of(name: str, entries: Sequence[Experiment | Study]) -> list[tuple[str,
         TP1Error: There is nothing of this name.
     """
     for entry in entries:
-        experiments = entry.experiments if isinstance(entry, Study) else (entry,)
+        experiments = experiments_of(entry)
         if entry.name == name:
             return [(experiment.name, experiment.configuration) for experiment in experiments]
         for experiment in experiments:
@@ -146,24 +144,11 @@ def choose_other(groups: Sequence[Group], name: str, entries: Sequence[Experimen
     experiments = [
         experiment
         for entry in entries
-        for experiment in (entry.experiments if isinstance(entry, Study) else (entry,))
+        for experiment in experiments_of(entry)
         if (experiment.name, experiment.configuration) in keys
     ]
     found = [candidate for experiment in experiments for candidate in groups_of(experiment, groups)]
     return found[0] if found else None
-
-
-def comparison_files(groups: Sequence[Group], pairs: Mapping[str, Paired], reader: RunReader) -> dict[str, bytes]:
-    """``compare.csv``, ``compare.md``, ``compare.html`` and ``curves.png``."""
-    page = comparison_page(groups, pairs, reader)
-    curves = next(block for block in page.sections[0].blocks if isinstance(block, Picture))
-    markdown, _ = to_markdown(page, ".")
-    return {
-        "compare.csv": table(groups).to_csv(index=False).encode(),
-        "compare.md": markdown.replace("curves.svg", "curves.png").encode(),
-        "compare.html": to_html(page).encode(),
-        "curves.png": plain_png(curves.figure),
-    }
 
 
 def _images(one: Group) -> tuple[str, str]:
