@@ -32,14 +32,29 @@ def make_look(dataset: str) -> None:
     client.set_terminated(run.info.run_id, "FINISHED")
 
 
+@pytest.fixture(scope="module")
+def filled(tmp_path_factory, empty_database) -> Path:
+    """A store's database with runs in it; their artifacts lie beside it."""
+    folder = tmp_path_factory.mktemp("filled")
+    for path in empty_database.parent.glob("mlflow.db*"):
+        shutil.copy(path, folder)
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.chdir(folder)
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{folder / 'mlflow.db'}")
+        make_look("cifar10")
+        for seed in (0, 1):
+            make_run("cnnv3", seed, accuracy=0.8 + 0.01 * seed)
+            make_run("cnnv3-c1", seed, accuracy=0.83)
+        make_run("cnnv2", accuracy=0.75, name="<script>alert(1)</script>")
+        make_run("cnn-base", epochs=3)
+    return folder / "mlflow.db"
+
+
 @pytest.fixture
-def runs(store) -> None:
-    make_look("cifar10")
-    for seed in (0, 1):
-        make_run("cnnv3", seed, accuracy=0.8 + 0.01 * seed)
-        make_run("cnnv3-c1", seed, accuracy=0.83)
-    make_run("cnnv2", accuracy=0.75, name="<script>alert(1)</script>")
-    make_run("cnn-base", epochs=3)
+def runs(store, filled) -> None:
+    """A store of the test's own with these runs."""
+    for path in filled.parent.glob("mlflow.db*"):
+        shutil.copy(path, ".")
 
 
 def last_run(name: str):
