@@ -59,7 +59,7 @@ def paired_sentence(pair: Paired) -> str:
         f"{pair.first_accuracy:.4f} against {pair.second_accuracy:.4f} on the same {pair.images:,} test images: "
         f"difference {pair.difference:+.4f}, 95 % bootstrap interval {pair.low:+.4f} to {pair.high:+.4f}. "
         f"{pair.only_first} images only the first gets right, {pair.only_second} only the second; "
-        f"McNemar's exact test p = {pair.p_value:.2g}."
+        f"McNemar's exact test p {'< 0.001' if pair.p_value < 0.001 else f'= {pair.p_value:.3f}'}."
     )
 
 
