@@ -1,9 +1,9 @@
-"""Runs read from the tables are those of MLflow's own search."""
+"""Runs read from a database's tables, or from a server's JSON, are those of MLflow's own search."""
 
 import pytest
 from mlflow import MlflowClient
 
-from tests.conftest import invoke
+from tests.conftest import invoke, served
 from tests.made_runs import make_run
 from tp1 import runs
 from tp1.run_database import images_of, is_database
@@ -43,6 +43,15 @@ def test_the_tables_say_what_the_search_says(many, monkeypatch, options):
     if options == {}:
         assert len(direct) == 8
         assert next(run for run in direct if run.dataset == "digits").train_images == 1259
+
+
+def test_a_server_says_what_the_search_says(many, store, monkeypatch):
+    with served(store) as address:
+        monkeypatch.setattr(runs, "PAGE", 2)  # pages side by side, the last of them beyond the end
+        over = list(RunReader(address).find_runs())
+        monkeypatch.setattr(runs, "is_server", lambda uri: False)
+        by_client = list(RunReader(address).find_runs())
+    assert repr(over) == repr(by_client) == repr(list(RunReader().find_runs()))
 
 
 @pytest.mark.parametrize(

@@ -1,8 +1,6 @@
 """The only module that reads runs from MLflow."""
 
-import gc
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -18,6 +16,7 @@ from tp1.config import TrainConfig, same_configuration
 from tp1.errors import TP1Error
 from tp1.experiment import Experiment
 from tp1.run_database import RawRun, images_of, is_database, read_runs
+from tp1.run_server import is_server, search_runs
 from tp1.store import masked
 
 # What a record keeps of a run's artifacts: the figures can be drawn from these.
@@ -33,7 +32,7 @@ RECORD_FILES = (
 )
 LOOK_FILES = ("samples.png", "class_distribution.csv", "channels.csv")  # of an eda run
 REFERENCE_TAG = "tp1.reference"  # on a run that was loaded from a record: the id of the run it was made from
-PAGE = 250  # runs read at a time: some 20,000 objects
+PAGE = 1000  # runs read at a time
 # What a comparison needs of a run's metrics; one that lacks any was not logged whole.
 COMPARED_METRICS = (
     *("train/loss", "train/accuracy", "val/loss", "val/accuracy", "train/images_per_second"),
@@ -124,7 +123,10 @@ class RunReader:
             conditions += [f"tags.`{tag}` = {_quoted(value)}" for tag, value in where.items()]
             if since is not None:
                 conditions.append(f"attributes.start_time >= {since}")
-            raw = (_raw_run(run) for run in self._search(" AND ".join(conditions)))
+            if is_server(self.uri):
+                raw = search_runs(self.uri, _experiment_ids(self._client), " AND ".join(conditions), PAGE)
+            else:
+                raw = (_raw_run(run) for run in self._search(" AND ".join(conditions)))
         yield from map(_trained_run, raw)
 
     def find_finished(self, experiment: Experiment, config: TrainConfig) -> str | None:
@@ -171,29 +173,12 @@ class RunReader:
         experiments = _experiment_ids(self._client)
         token = None
         while True:
-            with _without_collections():
-                page = self._client.search_runs(
-                    experiments, conditions, max_results=PAGE, order_by=["start_time DESC"], page_token=token
-                )
+            page = self._client.search_runs(
+                experiments, conditions, max_results=PAGE, order_by=["start_time DESC"], page_token=token
+            )
             yield from page
             if not (token := page.token):
                 return
-
-
-@contextmanager
-def _without_collections() -> Iterator[None]:
-    """No garbage collection meanwhile.
-
-    A page of runs is 20,000 live objects, through which Python would look for garbage a hundred times: that takes two
-    thirds of a search (docs/LOG.md, 2026-11-24).
-    """
-    enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if enabled:
-            gc.enable()
 
 
 def _raw_run(run: Run) -> RawRun:
