@@ -42,6 +42,17 @@ def test_the_time_left_follows_the_pace(capsys, monkeypatch):
     assert "b: 2 of 2; time left about 20 min" in capsys.readouterr().out  # the first took twice what was expected
 
 
+def test_where_nothing_is_known_the_earlier_ones_tell(capsys, monkeypatch):
+    import tp1.jobs
+
+    clock = iter([0.0, 180.0, 200.0, 380.0, 400.0, 401.0])
+    monkeypatch.setattr(tp1.jobs.time, "perf_counter", lambda: next(clock))
+    run_jobs([job(name, minutes=None) for name in "abc"], str)
+    shown = capsys.readouterr().out
+    assert "3 runs, 0 of them finished already; expected time not known." in shown
+    assert "b: 2 of 3; time left about 6 min" in shown
+
+
 def test_an_interrupt_stops_all():
     def interrupted() -> str:
         raise KeyboardInterrupt
@@ -69,7 +80,7 @@ def test_seeds_are_children_of_one_run_and_are_not_repeated(store):
     assert "cnn-base-s0: finished already: run" in again.output
     assert sum(run.info.run_name == "cnn-base-s0" for run in all_runs()) == 1
     other = invoke("cnn-base", *QUICK, "dropout=0.1", "seeds=0")  # another configuration
-    assert "1 runs, 0 of them finished" in other.output
+    assert "1 run, 0 of them finished" in other.output
 
 
 def test_a_study_runs_its_configurations(store):

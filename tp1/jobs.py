@@ -49,11 +49,10 @@ def run_jobs(jobs: Sequence[Job], describe_error: Callable[[Exception], str]) ->
     """
     finished = {job.name: run_id for job in jobs if (run_id := job.find_finished()) is not None}
     to_do = [job for job in jobs if job.name not in finished]
-    say(
-        f"{len(jobs)} runs, {len(finished)} of them finished already"
-        + (f"; expected time {_duration(to_do, 1.0)}." if to_do else ".")
-    )
+    expectation = f"; expected time {_duration(to_do, 1.0, None)}" if to_do else ""
+    say(f"{len(jobs)} run{'s' * (len(jobs) != 1)}, {len(finished)} of them finished already{expectation}.")
     outcomes = []
+    took: list[float] = []
     spent = expected = 0.0
     for job in jobs:
         if job.name in finished:
@@ -61,7 +60,8 @@ def run_jobs(jobs: Sequence[Job], describe_error: Callable[[Exception], str]) ->
             continue
         rest = to_do[to_do.index(job) :]
         pace = spent / expected if expected else 1.0
-        say(f"\n{job.name}: {len(to_do) - len(rest) + 1} of {len(to_do)}; time left {_duration(rest, pace)}")
+        typical = sum(took) / len(took) / 60 if took else None
+        say(f"\n{job.name}: {len(to_do) - len(rest) + 1} of {len(to_do)}; time left {_duration(rest, pace, typical)}")
         began = time.perf_counter()
         try:
             outcomes.append(Outcome(job.name, "finished", job.work()))
@@ -69,8 +69,9 @@ def run_jobs(jobs: Sequence[Job], describe_error: Callable[[Exception], str]) ->
             outcomes.append(Outcome(job.name, "failed", describe_error(error)))
             say(f"{job.name} failed: {outcomes[-1].line}")
         else:
+            took.append(time.perf_counter() - began)
             if job.minutes is not None:
-                spent += time.perf_counter() - began
+                spent += took[-1]
                 expected += 60 * job.minutes
     return outcomes
 
@@ -84,10 +85,20 @@ def failures(outcomes: Sequence[Outcome]) -> str | None:
     return f"{len(failed)} of {len(outcomes)} runs failed: {named}. The same command runs these again, and only these."
 
 
-def _duration(jobs: Sequence[Job], pace: float) -> str:
-    minutes = pace * sum(job.minutes for job in jobs if job.minutes is not None)
-    unknown = sum(job.minutes is None for job in jobs)
-    beside = f", and {unknown} not known" if unknown else ""
-    if unknown == len(jobs):
+def _duration(jobs: Sequence[Job], pace: float, typical: float | None) -> str:
+    """How long the jobs will take.
+
+    Args:
+        pace: Of the earlier ones, over what was expected of them.
+        typical: Minutes for each of which nothing is known; None: not known either.
+    """
+    known = [pace * job.minutes for job in jobs if job.minutes is not None]
+    unknown = len(jobs) - len(known)
+    if unknown and typical is not None:
+        known += [typical] * unknown
+        unknown = 0
+    if not known:
         return "not known"
+    minutes = sum(known)
+    beside = f", and {unknown} not known" if unknown else ""
     return f"about {minutes / 60:.1f} h{beside}" if minutes >= 90 else f"about {max(minutes, 1):.0f} min{beside}"

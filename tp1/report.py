@@ -182,7 +182,7 @@ def summary_table(groups: Sequence[Group], texts: Texts, caption: str = "", *, b
         *(() if brief else (texts["epoch_time"], texts["parameters"])),
         texts["remark"],
     ]
-    published_remarks = any(group.experiment and group.experiment.published.remark for group in groups)
+    published_remarks = any(_published_remark(group) for group in groups)
     rows: list[list[Inline]] = []
     for group in groups:
         metric = group.published_metric
@@ -204,7 +204,7 @@ def summary_table(groups: Sequence[Group], texts: Texts, caption: str = "", *, b
             texts["remarks"].get(group.remark(), group.remark()),
         ]
         if published_remarks:
-            row.append(group.experiment.published.remark if group.experiment else "")
+            row.append(_published_remark(group))
         rows.append(row)
     if published_remarks:
         columns.append(texts["published_remark"])
@@ -450,6 +450,10 @@ def _newest(group: Group) -> int:
 
 def _param(group: Group, name: str) -> str:
     return group.runs[0].params.get(name, "")
+
+
+def _published_remark(group: Group) -> str:
+    return group.experiment.published.remark if group.experiment and group.published else ""
 
 
 def _count(text: str) -> Inline:
