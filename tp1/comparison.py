@@ -9,7 +9,7 @@ from statistics import fmean, stdev
 
 import pandas as pd
 
-from tp1.config import HYPERPARAMETERS, hyperparameters, same_configuration
+from tp1.config import HYPERPARAMETERS, differences, hyperparameters
 from tp1.experiment import Experiment
 from tp1.notes import published_for
 from tp1.runs import TrainedRun
@@ -175,18 +175,13 @@ def _make_group(runs: Sequence[TrainedRun], experiment: Experiment | None) -> Gr
     name = f"{first.experiment}-{first.configuration}" if first.configuration else first.experiment
     if experiment is None:
         return Group(name, tuple(runs), None, is_default=False)
-    found = hyperparameters(first.params)
-    others = {
-        key: value
-        for key in HYPERPARAMETERS
-        if (value := getattr(experiment.config, key)) is not None and value != found[key]
-    }
-    differs = ", ".join(f"{key}={_short(found[key])}" for key in others)
+    others = differences(experiment.config, first.params)
+    differs = ", ".join(f"{key}={_short(value)}" for key, value in others.items())
     return Group(
         f"{name} ({differs})" if differs else name,
         tuple(runs),
         experiment,
-        is_default=same_configuration(experiment.config, first.params),
+        is_default=not others,
         differences=differs,
     )
 

@@ -76,12 +76,17 @@ def hyperparameters(params: Mapping[str, str]) -> dict[str, str | float | None]:
     return {name: _value(params[name]) if name in params else getattr(defaults, name) for name in HYPERPARAMETERS}
 
 
-def same_configuration(config: TrainConfig, params: Mapping[str, str]) -> bool:
-    """Whether a run with the tracked parameters ``params`` was one of ``config``, whatever its seed."""
+def differences(config: TrainConfig, params: Mapping[str, str]) -> dict[str, str | float | None]:
+    """The hyperparameters in which a run with the tracked parameters ``params`` differs from ``config``: the run's."""
     found = hyperparameters(params)
     wanted = {name: getattr(config, name) for name in HYPERPARAMETERS}
     # An image_size that is not given is the data set's own; a run's is always logged as a number.
-    return all(value is None or value == found[name] for name, value in wanted.items())
+    return {name: found[name] for name, value in wanted.items() if value is not None and value != found[name]}
+
+
+def same_configuration(config: TrainConfig, params: Mapping[str, str]) -> bool:
+    """Whether a run with the tracked parameters ``params`` was one of ``config``, whatever its seed."""
+    return not differences(config, params)
 
 
 def _value(text: str) -> str | float:

@@ -19,11 +19,6 @@ ENDPOINT = "/api/2.0/mlflow/runs/search"
 AT_ONCE = 4  # requests; an MLflow server has as many workers unless told otherwise
 
 
-def is_server(uri: str) -> bool:
-    """Whether a tracking store's URI is that of an MLflow server."""
-    return uri.startswith(("http://", "https://"))
-
-
 def search_runs(uri: str, experiments: Sequence[str], conditions: str, page: int) -> Iterator[RawRun]:
     """Runs that meet the conditions, newest first, each once.
 

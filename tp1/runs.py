@@ -16,8 +16,8 @@ from tp1.config import TrainConfig, same_configuration
 from tp1.errors import TP1Error
 from tp1.experiment import Experiment
 from tp1.run_database import RawRun, images_of, is_database, read_runs
-from tp1.run_server import is_server, search_runs
-from tp1.store import masked
+from tp1.run_server import search_runs
+from tp1.store import is_server, masked
 
 # What a record keeps of a run's artifacts: the figures can be drawn from these.
 RECORD_FILES = (

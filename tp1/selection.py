@@ -61,7 +61,7 @@ def select(
     if names is None:
         runs = list(reader.find_runs(None, dataset, since))
     else:
-        wanted = {key for name in names for key in keys_of(name, entries)}
+        wanted = {(one.name, one.configuration) for name in names for one in named(name, entries)}
         runs = [
             run
             for experiment in dict.fromkeys(experiment for experiment, _ in sorted(wanted))
@@ -72,19 +72,18 @@ def select(
     return Selection(group(chosen, known), broken)
 
 
-def keys_of(name: str, entries: Sequence[Experiment | Study]) -> list[tuple[str, str]]:
-    """Experiment and configuration of everything that ``name`` names: an experiment, a study, or one of a study.
+def named(name: str, entries: Sequence[Experiment | Study]) -> tuple[Experiment, ...]:
+    """Everything that ``name`` names: an experiment, a study's configurations, or one of them (``cnnv3-c2``).
 
     Raises:
         TP1Error: There is nothing of this name.
     """
     for entry in entries:
-        experiments = experiments_of(entry)
         if entry.name == name:
-            return [(experiment.name, experiment.configuration) for experiment in experiments]
-        for experiment in experiments:
+            return experiments_of(entry)
+        for experiment in experiments_of(entry):
             if experiment.label == name:
-                return [(experiment.name, experiment.configuration)]
+                return (experiment,)
     raise TP1Error(f"there is no experiment {name!r}: there are {', '.join(entry.name for entry in entries)}.")
 
 
@@ -140,14 +139,7 @@ def compare_pairs(reader: RunReader, groups: Sequence[Group], other: Group, *, s
 
 def choose_other(groups: Sequence[Group], name: str, entries: Sequence[Experiment | Study]) -> Group | None:
     """The group that ``name`` (an experiment, or ``cnnv3-c2``) stands for; the default configuration first."""
-    keys = keys_of(name, entries)
-    experiments = [
-        experiment
-        for entry in entries
-        for experiment in experiments_of(entry)
-        if (experiment.name, experiment.configuration) in keys
-    ]
-    found = [candidate for experiment in experiments for candidate in groups_of(experiment, groups)]
+    found = [candidate for experiment in named(name, entries) for candidate in groups_of(experiment, groups)]
     return found[0] if found else None
 
 

@@ -30,9 +30,14 @@ def prepare_store(uri: str | None = None) -> str:
     uri = uri or mlflow.get_tracking_uri()
     if uri.startswith("sqlite"):
         _prepare_sqlite(uri)
-    elif uri.startswith(("http://", "https://")):
+    elif is_server(uri):
         _check_server(uri)
     return uri
+
+
+def is_server(uri: str) -> bool:
+    """Whether a tracking store's URI is that of an MLflow server."""
+    return uri.startswith(("http://", "https://"))
 
 
 def masked(uri: str) -> str:
@@ -42,14 +47,14 @@ def masked(uri: str) -> str:
 
 def how_to_open(uri: str, page: str = "experiments") -> str:
     """Where to look at ``page`` of the tracking UI in a browser, and how to start the UI if it needs that."""
-    if uri.startswith(("http://", "https://")):
+    if is_server(uri):
         return address(uri, page)
     return f"{address(uri, page)} (start it with: mlflow ui --backend-store-uri {masked(uri)})"
 
 
 def address(uri: str, page: str) -> str:
     """The address of ``page`` of the tracking UI, without a password."""
-    host = masked(uri).rstrip("/") if uri.startswith(("http://", "https://")) else "http://127.0.0.1:5000"
+    host = masked(uri).rstrip("/") if is_server(uri) else "http://127.0.0.1:5000"
     # Without the last part the UI opens in its view for prompts and traces, which has no place for trained models.
     return f"{host}/#/{page}?workflowType=machine_learning"
 
