@@ -55,7 +55,7 @@ def _look_job(dataset: str) -> Job:
             look(as_command("eda", {"dataset": dataset}), dataset)
         return "done"
 
-    return Job(f"eda-{dataset}", 1, lambda: RunReader().find_looks().get(dataset), work)
+    return Job(f"eda-{dataset}", 1, RunReader().find_looks().get(dataset), work)
 
 
 def _known() -> list[str]:

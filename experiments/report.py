@@ -12,11 +12,12 @@ import click
 from experiments.compare import TRACKING_URI
 from tp1 import tracking
 from tp1.cli import tracked_command
+from tp1.details import read_details, read_look
 from tp1.errors import TP1Error
 from tp1.experiment import Experiment, Study
 from tp1.folders import write_files
 from tp1.page import Page, to_html, to_markdown
-from tp1.report import chosen_groups, read_detail, read_look, report_page
+from tp1.report import chosen_groups, report_page
 from tp1.runs import RunReader, TrainedRun
 from tp1.selection import select
 from tp1.store import address, prepare_store
@@ -46,7 +47,7 @@ def report(command: str, language: str = "en", to: Path = OUTPUT, tracking_uri: 
     reader = RunReader(prepare_store(tracking_uri))
     sections = entries()
     selection = select(reader, [entry for entry in sections if not isinstance(entry, tuple)])
-    details = {group.runs[0].run_id: read_detail(group, reader) for group in chosen_groups(sections, selection.groups)}
+    details = read_details(chosen_groups(sections, selection.groups), reader)
     looks = {
         dataset: read_look(dataset, run_id, reader)
         for dataset, run_id in reader.find_looks().items()

@@ -18,7 +18,7 @@ def job(name: str, finished: str | None = None, error: Exception | None = None, 
             raise error
         return "well"
 
-    return Job(name, minutes, lambda: finished, work)
+    return Job(name, minutes, finished, work)
 
 
 def test_finished_jobs_are_skipped_and_a_failure_stops_nothing(capsys):
@@ -58,7 +58,7 @@ def test_an_interrupt_stops_all():
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        run_jobs([Job("a", 1, lambda: None, interrupted), job("b")], str)
+        run_jobs([Job("a", 1, None, interrupted), job("b")], str)
 
 
 def test_seeds_are_children_of_one_run_and_are_not_repeated(store):

@@ -5,7 +5,7 @@ from mlflow import MlflowClient
 
 from tests.conftest import invoke, served
 from tests.made_runs import make_run
-from tp1 import runs
+from tp1 import run_server, runs
 from tp1.run_database import images_of, is_database
 from tp1.runs import RunReader
 
@@ -52,6 +52,25 @@ def test_a_server_says_what_the_search_says(many, store, monkeypatch):
         monkeypatch.setattr(runs, "is_server", lambda uri: False)
         by_client = list(RunReader(address).find_runs())
     assert repr(over) == repr(by_client) == repr(list(RunReader().find_runs()))
+
+
+def test_histories_are_the_same_everywhere(store, monkeypatch):
+    client = MlflowClient()
+    ids = [make_run("cnnv3"), make_run("cnnv2", without=("val/loss",))]
+    for step in (4, 3):  # logged out of order, and one of them not a number
+        client.log_metric(ids[0], "val/loss", float("nan") if step == 3 else 0.25, step=step)
+    client.log_metric(ids[0], "val/loss", 0.5, timestamp=1, step=4)  # the same epoch again, by an earlier clock
+    metrics = ("val/loss", "val/accuracy")
+    direct = RunReader().read_histories(ids, metrics)
+    assert repr(direct[ids[0]]) == repr({"val/loss": [1.1, 0.6, float("nan"), 0.5, 0.25], "val/accuracy": [0.5, 0.8]})
+    assert direct[ids[1]] == {"val/loss": [], "val/accuracy": [0.5, 0.8]}
+    with served(store) as address:
+        over = RunReader(address).read_histories(ids, metrics)
+        monkeypatch.setattr(run_server, "POINTS", 3)  # answers that may be cut off are asked for by halves
+        halved = RunReader(address).read_histories(ids, metrics)
+    monkeypatch.setattr(runs, "is_database", lambda uri: False)
+    by_client = RunReader().read_histories(ids, metrics)
+    assert repr(direct) == repr(over) == repr(halved) == repr(by_client)
 
 
 @pytest.mark.parametrize(

@@ -3,10 +3,11 @@
 from collections.abc import Mapping, Sequence
 
 from tp1.comparison import RULE, Group, table
-from tp1.figures import LINES, compared_curves
+from tp1.details import read_histories
+from tp1.figures import COMPARED, LINES, compared_curves
 from tp1.page import Block, Number, Page, Paragraph, Picture, Section, Table, plain_png, to_html, to_markdown
 from tp1.paired import Paired
-from tp1.report import number, read_histories, summary_table
+from tp1.report import number, signed, summary_table
 from tp1.runs import RunReader
 from tp1.texts import TEXTS
 
@@ -26,7 +27,8 @@ def comparison_page(
     drawn = groups[: len(LINES)]
     listed = groups[:ROWS]
     rest = f" {ROWS} of {len(groups):,} rows; compare.csv has all." if len(listed) < len(groups) else ""
-    histories = {_unique(group, drawn): read_histories(group, reader) for group in drawn}
+    labels = [_unique(group, drawn) for group in drawn]
+    histories = dict(zip(labels, read_histories(drawn, COMPARED, reader), strict=True))
     beside = f" The first {len(drawn)} of {len(groups)} configurations." if len(drawn) < len(groups) else ""
     blocks: list[Block] = [
         summary_table(listed, texts, f"Mean ± standard deviation over the newest run of each of n seeds.{rest}"),
@@ -75,7 +77,7 @@ def paired_blocks(pair: Paired) -> list[Block]:
                     Number(str(row["images"]), row["images"]),
                     number(row["first"], 3),
                     number(row["second"], 3),
-                    Number(f"{row['gain']:+.3f}", row["gain"]),
+                    signed(row["gain"], 3),
                 ]
                 for _, row in pair.classes.iterrows()
             ],

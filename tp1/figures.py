@@ -41,6 +41,9 @@ def curves(histories: Sequence[Mapping[str, Sequence[float]]], title: str, best_
     return figure
 
 
+COMPARED = ("val/accuracy", "val/loss")  # metrics that compared_curves draws
+
+
 def compared_curves(groups: Mapping[str, Sequence[Mapping[str, Sequence[float]]]], title: str) -> Figure:
     """Validation accuracy and loss by epoch, one line for each group of runs, their mean.
 

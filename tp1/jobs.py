@@ -14,13 +14,13 @@ class Job:
     Attributes:
         name: Such as ``cnnv3-c2-s1``.
         minutes: How long it is expected to take; None: not known.
-        find_finished: Returns the id of a finished run that makes it needless, or None.
+        finished: The id of a finished run that makes it needless, or None.
         work: Does it; what it returns is one line that says what came of it.
     """
 
     name: str
     minutes: float | None
-    find_finished: Callable[[], str | None]
+    finished: str | None
     work: Callable[[], str]
 
 
@@ -47,7 +47,7 @@ def run_jobs(jobs: Sequence[Job], describe_error: Callable[[Exception], str]) ->
     Args:
         describe_error: The line that tells of an error.
     """
-    finished = {job.name: run_id for job in jobs if (run_id := job.find_finished()) is not None}
+    finished = {job.name: job.finished for job in jobs if job.finished is not None}
     to_do = [job for job in jobs if job.name not in finished]
     expectation = f"; expected time {_duration(to_do, 1.0, None)}" if to_do else ""
     say(f"{len(jobs)} run{'s' * (len(jobs) != 1)}, {len(finished)} of them finished already{expectation}.")

@@ -4,10 +4,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
-from tp1.config import same_configuration
+from tp1.config import TrainConfig, same_configuration
 from tp1.experiment import Experiment
 from tp1.jobs import Job
-from tp1.runs import RunReader
+from tp1.runs import RunReader, TrainedRun
 from tp1.tracking import run_tags, tracked_run
 
 
@@ -23,12 +23,28 @@ def training_jobs(
         changed: Parameters that differ from the experiments' defaults.
         command: What repeats one of them, for its record.
     """
-    return [_job(experiment, seed, changed, command(experiment, seed)) for experiment in experiments for seed in seeds]
-
-
-def _job(experiment: Experiment, seed: int, changed: dict[str, Any], command: str) -> Job:
-    config = replace(experiment.config, **changed, seed=seed)
     reader = RunReader()
+    names = dict.fromkeys(experiment.name for experiment in experiments)
+    tracked = {name: list(reader.find_runs(name)) for name in names}
+    jobs = []
+    for experiment in experiments:
+        config = replace(experiment.config, **changed)
+        earlier = [run for run in tracked[experiment.name] if same_configuration(config, run.params)]
+        minutes = earlier[0].seconds / 60 if earlier else None if changed else experiment.minutes
+        jobs += [
+            _job(experiment, replace(config, seed=seed), minutes, earlier, command(experiment, seed)) for seed in seeds
+        ]
+    return jobs
+
+
+def _job(
+    experiment: Experiment, config: TrainConfig, minutes: float | None, earlier: Sequence[TrainedRun], command: str
+) -> Job:
+    """The job of one seed.
+
+    Args:
+        earlier: Finished runs of the same configuration, newest first.
+    """
 
     def work() -> str:
         from tp1.run import run  # here, for torch comes with it
@@ -39,18 +55,9 @@ def _job(experiment: Experiment, seed: int, changed: dict[str, Any], command: st
             f"validation {result.best.val_accuracy:.4f}, test {result.evaluation.accuracy:.4f}, {result.seconds:.0f} s"
         )
 
-    return Job(
-        name=f"{experiment.label}-s{seed}",
-        minutes=_minutes(reader, experiment, changed),
-        find_finished=lambda: reader.find_finished(experiment, config),
-        work=work,
+    whole = (
+        run.run_id
+        for run in earlier
+        if run.seed == config.seed and run.configuration == experiment.configuration and not run.missing
     )
-
-
-def _minutes(reader: RunReader, experiment: Experiment, changed: dict[str, Any]) -> float | None:
-    """How long the newest run of this configuration took, else what the experiment says of its defaults."""
-    config = replace(experiment.config, **changed)
-    for earlier in reader.find_runs(experiment.name):
-        if same_configuration(config, earlier.params):
-            return earlier.seconds / 60
-    return None if changed else experiment.minutes
+    return Job(name=f"{experiment.label}-s{config.seed}", minutes=minutes, finished=next(whole, None), work=work)

@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-import io
-import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from statistics import fmean, stdev
 from typing import Any
 
-import pandas as pd
-
 from tp1.comparison import RULE, Group
+from tp1.details import Detail, Look
 from tp1.experiment import Experiment, Study, experiments_of
-from tp1.figures import class_distribution, compared_curves, confusion_matrix, curves, published_and_measured
+from tp1.figures import compared_curves, confusion_matrix, curves, published_and_measured
 from tp1.page import Block, Code, Command, Inline, Link, Matrix, Number, Page, Paragraph, Photo, Picture, Section, Table
-from tp1.runs import RunReader, TrainedRun
+from tp1.run_figures import distribution_figure
+from tp1.runs import TrainedRun
 from tp1.texts import TEXTS
 
-CURVES = ("train/loss", "train/accuracy", "val/loss", "val/accuracy")
 SHOWN = {  # tracked metric -> the metric that its published figure has
     "train/accuracy": "train/accuracy",
     "train/loss": "train/loss",
@@ -30,75 +26,6 @@ SHOWN = {  # tracked metric -> the metric that its published figure has
     "test/f1_macro": "test/f1_macro",
 }
 Texts = Mapping[str, Any]
-
-
-@dataclass(frozen=True)
-class Look:
-    """What ``eda`` left of a data set.
-
-    Attributes:
-        samples: PNG.
-        distribution: Images by class (rows) and part (columns).
-        channels: ``mean`` and ``std`` by channel.
-    """
-
-    dataset: str
-    samples: bytes
-    distribution: pd.DataFrame
-    channels: pd.DataFrame
-
-
-@dataclass(frozen=True)
-class Detail:
-    """What the report shows of a group, and a comparison does not need.
-
-    Attributes:
-        histories: By run, as the group's.
-        reports: scikit-learn's classification reports, by run.
-        confusion: Of the first run: counts by true class (rows) and predicted class.
-        command: What repeats the first run.
-    """
-
-    group: Group
-    histories: Sequence[Mapping[str, Sequence[float]]]
-    reports: Sequence[Mapping[str, Any]]
-    confusion: pd.DataFrame
-    command: str
-
-
-def read_histories(group: Group, reader: RunReader) -> list[dict[str, list[float]]]:
-    """Loss and accuracy by epoch, of each run."""
-    return [{name: reader.read_history(run.run_id, name) for name in CURVES} for run in group.runs]
-
-
-def read_detail(group: Group, reader: RunReader) -> Detail:
-    """Histories and files of a group's runs.
-
-    Raises:
-        TP1Error: A run lacks one of its files.
-    """
-    ids = [run.run_id for run in group.runs]
-    return Detail(
-        group=group,
-        histories=read_histories(group, reader),
-        reports=[json.loads(reader.read_file(run_id, "classification_report.json")) for run_id in ids],
-        confusion=pd.read_csv(io.BytesIO(reader.read_file(ids[0], "confusion_matrix.csv")), index_col="true"),
-        command=json.loads(reader.read_file(ids[0], "config.json"))["command"],
-    )
-
-
-def read_look(dataset: str, run_id: str, reader: RunReader) -> Look:
-    """What the ``eda`` run ``run_id`` left.
-
-    Raises:
-        TP1Error: It lacks one of its files.
-    """
-    return Look(
-        dataset=dataset,
-        samples=reader.read_file(run_id, "samples.png"),
-        distribution=pd.read_csv(io.BytesIO(reader.read_file(run_id, "class_distribution.csv")), index_col="class"),
-        channels=pd.read_csv(io.BytesIO(reader.read_file(run_id, "channels.csv")), index_col="channel"),
-    )
 
 
 def report_page(
@@ -114,7 +41,8 @@ def report_page(
     Args:
         entries: Its sections in order: experiments, studies, and looks at data as (section, data set).
         groups: All that was run.
-        details: Of the groups that have a section (:func:`chosen_groups`), by the id of their first run.
+        details: Of the groups that have a section (:func:`chosen_groups`), as :func:`~tp1.details.read_details`
+            gives them.
         looks: By data set.
         language: ``en`` or ``pt``: of the fixed texts.
         link: From a run to where it can be looked at.
@@ -155,6 +83,11 @@ def number(value: float | None, digits: int = 4, sd: float | None = None) -> Inl
     if value is None:
         return "–"
     return Number(f"{value:.{digits}f}" + (f" ± {sd:.{digits}f}" if sd is not None else ""), value)
+
+
+def signed(value: float | None, digits: int = 4) -> Inline:
+    """A difference, with its sign; a dash for None."""
+    return "–" if value is None else Number(f"{value:+.{digits}f}", value)
 
 
 def summary_table(groups: Sequence[Group], texts: Texts, caption: str = "", *, brief: bool = False) -> Table:
@@ -199,7 +132,7 @@ def summary_table(groups: Sequence[Group], texts: Texts, caption: str = "", *, b
             number(group.mean("test/accuracy"), 4, group.sd("test/accuracy")),
             number(group.mean("test/f1_macro"), 4, group.sd("test/f1_macro")),
             Number(f"{published:g} ({short[metric]})", published) if metric and published is not None else "–",
-            Number(f"{measured - published:+.4f}", measured - published) if published is not None else "–",
+            signed(measured - published if published is not None else None),
             *(() if brief else (number(group.epoch_seconds, 1), _count(parameters))),
             texts["remarks"].get(group.remark(), group.remark()),
         ]
@@ -243,8 +176,6 @@ def _look_section(section: str, dataset: str, looks: Mapping[str, Look], texts: 
             anchor, title, [Command(f"mlflow run . -e eda -P dataset={dataset}", texts["missing"], missing=True)]
         )
     look = looks[dataset]
-    counts = {str(part): [int(count) for count in look.distribution[part]] for part in look.distribution}
-    classes = [str(name) for name in look.distribution.index]
     rows = [[str(channel), number(row["mean"]), number(row["std"])] for channel, row in look.channels.iterrows()]
     return Section(
         anchor,
@@ -253,7 +184,7 @@ def _look_section(section: str, dataset: str, looks: Mapping[str, Look], texts: 
             Photo(f"{dataset}-samples", look.samples, texts["samples"], texts["samples"]),
             Picture(
                 f"{dataset}-classes",
-                class_distribution(counts, classes, ""),
+                distribution_figure(look.distribution, ""),
                 texts["distribution"],
                 texts["distribution"],
             ),
@@ -329,9 +260,7 @@ def _measured_table(group: Group, texts: Texts) -> Table:
                 texts["metrics"][metric],
                 Number(f"{published:g}", published) if published is not None else "–",
                 number(group.mean(metric), 4, group.sd(metric)),
-                Number(f"{group.mean(metric) - published:+.4f}", group.mean(metric) - published)
-                if published is not None
-                else "–",
+                signed(group.mean(metric) - published if published is not None else None),
             ]
         )
     remark = texts["remarks"].get(group.remark(), group.remark())

@@ -1,4 +1,4 @@
-"""Many runs from a tracking database at once, and only what a comparison needs of each.
+"""Many runs, and many histories, from a tracking database at once, and only what a comparison needs of each.
 
 MLflow's search makes an object for every metric, parameter and tag, some 85 for each of our runs, and cannot be
 asked for less: 10,000 runs take it 12 s of computing and more (docs/LOG.md, 2026-11-24). This reads MLflow's own tables
@@ -6,7 +6,7 @@ by MLflow's own definitions of them; a test holds it to what the search returns.
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
@@ -18,12 +18,15 @@ from mlflow.store.tracking.dbmodels.models import (
     SqlInput,
     SqlInputTag,
     SqlLatestMetric,
+    SqlMetric,
     SqlParam,
     SqlRun,
     SqlTag,
 )
 from sqlalchemy import Connection, Select, create_engine, select
 from sqlalchemy.orm import aliased
+
+Point = tuple[str, str, float]  # run id, metric, value
 
 
 @dataclass(slots=True)
@@ -88,6 +91,23 @@ def read_runs(
     finally:
         engine.dispose()
     yield from runs.values()
+
+
+def read_points(uri: str, run_ids: Sequence[str], metrics: Sequence[str]) -> Iterator[Point]:
+    """Every logged value of these metrics of these runs, by step."""
+    engine = create_engine(uri)
+    columns = (SqlMetric.run_uuid, SqlMetric.key, SqlMetric.value, SqlMetric.is_nan)
+    query: Any = (
+        select(*columns)
+        .where(SqlMetric.run_uuid.in_(run_ids), SqlMetric.key.in_(metrics))
+        .order_by(SqlMetric.step, SqlMetric.timestamp)
+    )
+    try:
+        with engine.connect() as connection:
+            for run_id, key, value, is_nan in connection.execute(query):
+                yield run_id, key, float("nan") if is_nan else value
+    finally:
+        engine.dispose()
 
 
 @lru_cache(maxsize=256)

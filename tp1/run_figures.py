@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from tp1.figures import class_distribution, confusion_matrix, curves
-from tp1.runs import RunRecord
+from tp1.runs import CURVES, RunRecord
 
 
 def run_title(experiment: str, dataset: str, seed: str | int) -> str:
@@ -32,9 +32,10 @@ def run_figures(
 
 
 def distribution_figure(counts: pd.DataFrame, dataset: str) -> Figure:
-    """Images by class (rows) and part (columns) of a data set."""
+    """Images by class (rows) and part (columns) of a data set, whose name stands above unless it is empty."""
     by_part = {str(part): counts[part].tolist() for part in counts}
-    return class_distribution(by_part, [str(name) for name in counts.index], f"{dataset}: images per class")
+    title = f"{dataset}: images per class" if dataset else ""
+    return class_distribution(by_part, [str(name) for name in counts.index], title)
 
 
 def record_figures(record: RunRecord) -> dict[str, Figure]:
@@ -43,8 +44,7 @@ def record_figures(record: RunRecord) -> dict[str, Figure]:
         counts = pd.read_csv(io.BytesIO(record.files["class_distribution.csv"]), index_col="class")
         return {"class_distribution.png": distribution_figure(counts, record.tags["tp1.dataset"])}
     table = pd.read_csv(io.BytesIO(record.files["confusion_matrix.csv"]), index_col="true")
-    names = ("train/loss", "train/accuracy", "val/loss", "val/accuracy")
-    history = {name: [value for _, _, value in record.metrics[name]] for name in names}
+    history = {name: [value for _, _, value in record.metrics[name]] for name in CURVES}
     label = record.name.removesuffix(f"-s{record.tags['tp1.seed']}")
     title = run_title(label, record.tags["tp1.dataset"], record.tags["tp1.seed"])
     best_epoch = int(record.metrics["best/epoch"][-1][2])

@@ -1,6 +1,6 @@
 """The only module that reads runs from MLflow."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -12,11 +12,9 @@ from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
 from mlflow.store.artifact.models_artifact_repo import ModelsArtifactRepository
 
-from tp1.config import TrainConfig, same_configuration
+from tp1 import run_database, run_server
 from tp1.errors import TP1Error
-from tp1.experiment import Experiment
-from tp1.run_database import RawRun, images_of, is_database, read_runs
-from tp1.run_server import search_runs
+from tp1.run_database import Point, RawRun, images_of, is_database
 from tp1.store import is_server, masked
 
 # What a record keeps of a run's artifacts: the figures can be drawn from these.
@@ -32,10 +30,11 @@ RECORD_FILES = (
 )
 LOOK_FILES = ("samples.png", "class_distribution.csv", "channels.csv")  # of an eda run
 REFERENCE_TAG = "tp1.reference"  # on a run that was loaded from a record: the id of the run it was made from
-PAGE = 1000  # runs read at a time
+PAGE = 200  # runs read at a time; a server shares them out between its workers
+CURVES = ("train/loss", "train/accuracy", "val/loss", "val/accuracy")  # by epoch
 # What a comparison needs of a run's metrics; one that lacks any was not logged whole.
 COMPARED_METRICS = (
-    *("train/loss", "train/accuracy", "val/loss", "val/accuracy", "train/images_per_second"),
+    *(*CURVES, "train/images_per_second"),
     *("best/epoch", "best/val_accuracy", "best/val_loss"),
     *("test/accuracy", "test/loss", "test/precision_macro", "test/recall_macro", "test/f1_macro"),
 )
@@ -117,29 +116,17 @@ class RunReader:
         given = {"tp1.experiment": experiment, "tp1.dataset": dataset}
         where = {tag: value for tag, value in given.items() if value is not None}
         if is_database(self.uri):
-            raw = read_runs(self.uri, where, since, COMPARED_TAGS, COMPARED_METRICS)
+            raw = run_database.read_runs(self.uri, where, since, COMPARED_TAGS, COMPARED_METRICS)
         else:
             conditions = ["attributes.status = 'FINISHED'", "tags.`tp1.model` IS NOT NULL"]
             conditions += [f"tags.`{tag}` = {_quoted(value)}" for tag, value in where.items()]
             if since is not None:
                 conditions.append(f"attributes.start_time >= {since}")
             if is_server(self.uri):
-                raw = search_runs(self.uri, _experiment_ids(self._client), " AND ".join(conditions), PAGE)
+                raw = run_server.search_runs(self.uri, _experiment_ids(self._client), " AND ".join(conditions), PAGE)
             else:
                 raw = (_raw_run(run) for run in self._search(" AND ".join(conditions)))
         yield from map(_trained_run, raw)
-
-    def find_finished(self, experiment: Experiment, config: TrainConfig) -> str | None:
-        """The newest finished run of this experiment, configuration and seed, or None."""
-        for run in self.find_runs(experiment.name):
-            if (
-                run.seed == config.seed
-                and run.configuration == experiment.configuration
-                and not run.missing
-                and same_configuration(config, run.params)
-            ):
-                return run.run_id
-        return None
 
     def find_looks(self) -> dict[str, str]:
         """The newest finished ``eda`` run of each data set: run id by name."""
@@ -149,10 +136,18 @@ class RunReader:
             found.setdefault(run.data.tags["tp1.dataset"], run.info.run_id)
         return found
 
-    def read_history(self, run_id: str, metric: str) -> list[float]:
-        """The values of a metric by step."""
-        points = self._client.get_metric_history(run_id, metric)
-        return [point.value for point in sorted(points, key=lambda point: point.step)]
+    def read_histories(self, run_ids: Sequence[str], metrics: Sequence[str]) -> dict[str, dict[str, list[float]]]:
+        """The values of metrics by step, by run and metric; an empty list where a run has none."""
+        histories: dict[str, dict[str, list[float]]] = {run_id: {name: [] for name in metrics} for run_id in run_ids}
+        if is_database(self.uri):
+            points = run_database.read_points(self.uri, run_ids, metrics)
+        elif is_server(self.uri):
+            points = run_server.read_points(self.uri, run_ids, metrics)
+        else:
+            points = self._points(run_ids, metrics)
+        for run_id, name, value in points:
+            histories[run_id][name].append(value)
+        return histories
 
     def read_file(self, run_id: str, name: str) -> bytes:
         """An artifact of a run.
@@ -167,6 +162,13 @@ class RunReader:
                 raise TP1Error(
                     f"run {run_id} has no artifact {name}: it was not logged whole; run it again, and delete this one."
                 ) from error
+
+    def _points(self, run_ids: Sequence[str], metrics: Sequence[str]) -> Iterator[Point]:
+        for run_id in run_ids:
+            for name in metrics:
+                history = self._client.get_metric_history(run_id, name)
+                for point in sorted(history, key=lambda point: (point.step, point.timestamp)):
+                    yield run_id, name, point.value
 
     def _search(self, conditions: str) -> Iterator[Run]:
         """Runs of all MLflow experiments, newest first."""
