@@ -30,7 +30,7 @@ test: $(BIN)/.installed ## Install, then lint, type-check and test (offline, und
 	ruff format --check .
 	ruff check .
 	mypy
-	pytest
+	OMP_NUM_THREADS=1 pytest -n auto --maxprocesses 4 --dist loadfile
 
 $(EXPERIMENTS): $(BIN)/.installed ## Run an experiment of the report: make cnnv3 P="seed=1 epochs=25"
 	@$(RUN) $@
