@@ -91,10 +91,12 @@ def test_an_unreadable_image_is_named(image_folder, fault):
 def test_grey_and_transparent_images_become_rgb(image_folder):
     Image.new("L", (32, 32), 100).save(image_folder / "a" / "000.png")
     Image.new("RGBA", (32, 32), (1, 2, 3, 255)).save(image_folder / "a" / "001.png")
+    Image.new("RGBA", (32, 32), (1, 2, 3, 0)).save(image_folder / "a" / "002.png")
     source = ImageFolder("x", image_folder)
     images = list(source.decode(source.list()))
     assert images[0][5, 5].tolist() == [100, 100, 100]
     assert images[1][5, 5].tolist() == [1, 2, 3]
+    assert images[2][5, 5].tolist() == [255, 255, 255]
 
 
 def test_sixteen_bit_greys_keep_their_brightness(image_folder):

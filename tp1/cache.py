@@ -19,7 +19,7 @@ from tp1.folders import whole_folder
 from tp1.progress import progress
 from tp1.sources import Listing, Source
 
-FORMAT = 1  # part of every entry: raise it when decoding, resizing or rounding changes
+FORMAT = 2  # part of every entry: raise it when decoding, resizing or rounding changes
 OWN_NAME = re.compile(r"(?!\.)[^/]+-[0-9a-f]{16}(-\d+px)?")
 
 

@@ -133,7 +133,44 @@ class Photo:
     caption: str = ""
 
 
-Block = Paragraph | Command | Table | Matrix | Picture | Photo
+@dataclass(frozen=True)
+class Tile:
+    """An image with what a model says of it.
+
+    Attributes:
+        name: Of the image.
+        image: PNG or JPEG.
+        title: Stands out below it, such as the class.
+        share: Drawn as a bar, 0 to 1.
+        verdict: Whether the model is right; None where that is not known.
+        note: Further words.
+        small: Whether it has so few pixels that they are to be seen.
+    """
+
+    name: str
+    image: bytes = field(repr=False)
+    title: str
+    share: float
+    verdict: bool | None
+    note: str
+    small: bool
+
+
+@dataclass(frozen=True)
+class Gallery:
+    """Images side by side.
+
+    Attributes:
+        right, wrong: Words for the verdict.
+    """
+
+    name: str
+    tiles: Sequence[Tile]
+    right: str = "right"
+    wrong: str = "wrong"
+
+
+Block = Paragraph | Command | Table | Matrix | Picture | Photo | Gallery
 
 
 @dataclass(frozen=True)
@@ -222,8 +259,12 @@ def themed_svg(figure: Figure, name: str) -> str:
     return re.sub("#[0-9a-f]{6}", lambda match: THEMED.get(match[0], match[0]), text)
 
 
-def _data_uri(png: bytes) -> str:
-    return f"data:image/png;base64,{base64.b64encode(png).decode()}"
+def _data_uri(image: bytes) -> str:
+    return f"data:image/{_image_type(image)};base64,{base64.b64encode(image).decode()}"
+
+
+def _image_type(image: bytes) -> str:
+    return "jpeg" if image.startswith(b"\xff\xd8") else "png"
 
 
 def _block(block: Block, pictures: str, files: dict[str, bytes]) -> list[str]:
@@ -236,10 +277,29 @@ def _block(block: Block, pictures: str, files: dict[str, bytes]) -> list[str]:
     if isinstance(block, Photo):
         files[f"{block.name}.png"] = block.png
         return [f"![{_escape(block.alt)}]({pictures}/{block.name}.png)", *_caption(block.caption)]
+    if isinstance(block, Gallery):
+        return _gallery(block, pictures, files)
     files[f"{block.name}.svg"] = plain_svg(block.figure, block.name)
     alt = block.alt if isinstance(block, Picture) else block.caption
     caption = block.caption if isinstance(block, Picture) else ""
     return [f"![{_escape(alt)}]({pictures}/{block.name}.svg)", *_caption(caption)]
+
+
+def _gallery(gallery: Gallery, pictures: str, files: dict[str, bytes]) -> list[str]:
+    lines = ["| | | | |", "|---|---|---:|---|"]
+    for number, tile in enumerate(gallery.tiles):
+        file = f"{gallery.name}-{number}.{_image_type(tile.image)}"
+        files[file] = tile.image
+        verdict = "" if tile.verdict is None else gallery.right if tile.verdict else gallery.wrong
+        words = ", ".join(word for word in (verdict, tile.note) if word)
+        cells = (
+            f"![{_escape(tile.name)}]({pictures}/{file})",
+            _escape(tile.title),
+            f"{tile.share:.3f}",
+            _escape(words),
+        )
+        lines.append(f"| {' | '.join(cells)} |")
+    return lines
 
 
 def _caption(text: str) -> list[str]:

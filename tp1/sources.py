@@ -124,7 +124,7 @@ class ImageFolder:
         path = self.root / name
         try:
             with Image.open(path) as image:
-                rgb = _as_rgb(image)
+                rgb = as_rgb(image)
         except Exception as error:  # Pillow's readers raise whatever comes, SyntaxError for a broken PNG among it
             raise TP1Error(f"cannot read image {path}: {error}. Mend or remove the file.") from error
         if self.resize is not None:
@@ -242,13 +242,24 @@ def find_source(dataset: str, data_dir: Path) -> Source:
     return ImageFolder(root.name, root)
 
 
-def _as_rgb(image: Image.Image) -> Image.Image:
-    """Upright, 8 bits, three channels. Pillow's own conversion would turn 16-bit greys white."""
+def as_rgb(image: Image.Image) -> Image.Image:
+    """Upright, 8 bits, three channels, on white where it is transparent.
+
+    Pillow's own conversion would turn 16-bit greys white, and show the colours under transparent pixels, which are any.
+
+    Raises:
+        ValueError: Its mode has no fixed range of brightness.
+    """
+    if image.mode in ("I", "F"):
+        raise ValueError(f"mode {image.mode} has no fixed range of brightness")
+    image = ImageOps.exif_transpose(image)
     if image.mode.startswith("I;16"):
         image = Image.fromarray(np.round(np.asarray(image) / 257).astype(np.uint8))
-    elif image.mode in ("I", "F"):
-        raise ValueError(f"mode {image.mode} has no fixed range of brightness")
-    return ImageOps.exif_transpose(image).convert("RGB")
+    elif image.has_transparency_data:
+        white = Image.new("RGBA", image.size, "white")
+        white.alpha_composite(image.convert("RGBA"))
+        image = white
+    return image.convert("RGB")
 
 
 def _eurosat_folder(data_dir: Path) -> Path:

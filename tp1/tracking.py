@@ -30,10 +30,12 @@ from mlflow.exceptions import MlflowException
 
 from tp1.config import TrainConfig
 from tp1.data import ImageData, Part
+from tp1.digests import DIGESTS_TAG, as_tag
 from tp1.environment import describe_environment, git_state
 from tp1.errors import TP1Error
 from tp1.experiment import Experiment
 from tp1.notes import describe_run, published_for
+from tp1.registry import model_digests
 from tp1.run_figures import record_figures, run_figures, run_title
 from tp1.runs import RunRecord
 
@@ -194,6 +196,8 @@ def log_result(
     if best is None:
         raise ValueError("nothing was trained")
     logged = log_classifier(model, data.val.images[:2], data.name, config.image_size or data.image_shape[0])
+    with TemporaryDirectory() as folder:
+        mlflow.set_tag(DIGESTS_TAG, as_tag(model_digests(logged.model_id, Path(folder))))
     datasets = _datasets(data)
     chosen = {"best/epoch": best.number, "best/val_accuracy": best.val_accuracy, "best/val_loss": best.val_loss}
     # Without a step: the UI then draws them as bars, side by side for the runs that are compared.

@@ -1,0 +1,64 @@
+"""A model from the registry as a folder: pt2 program, safetensors weights, labels, model card.
+
+Repeat: mlflow run . -e download -P dataset=cifar10
+"""
+
+from pathlib import Path
+
+import click
+
+from tp1.cli import tracked_command
+from tp1.download import download as write
+from tp1.errors import TP1Error
+from tp1.experiment import experiments_of
+from tp1.registry import CHAMPION, find_model, find_model_of_run, registered_name
+from tp1.runs import read_run
+from tp1.tracking import log_note, log_parameters, name_run
+
+
+def download(
+    command: str,
+    dataset: str = "cifar10",
+    version: int | None = None,
+    alias: str | None = None,
+    run_id: str | None = None,
+    to: Path | None = None,
+) -> list[str]:
+    """Fetch, check and write one model."""
+    from experiments.catalog import catalog  # here, for the catalog imports this module
+
+    if sum(given is not None for given in (version, alias, run_id)) > 1:
+        raise TP1Error("give one of version, alias and run_id.")
+    name = registered_name(dataset)
+    if run_id is not None:
+        model, title = find_model_of_run(run_id), f"run-{run_id[:8]}"
+    elif version is not None:
+        model, title = find_model(f"models:/{name}/{version}"), f"{name}-v{version}"
+    else:
+        model, title = find_model(f"models:/{name}@{alias or CHAMPION}"), name
+    log_parameters({"dataset": dataset, "model_id": model.model_id})
+    name_run(f"download-{title}")
+    tags = read_run(model.run_id).tags if model.version is None else {}
+    known = {(one.name, one.configuration): one for entry in catalog() for one in experiments_of(entry)}
+    experiment = known.get((tags.get("tp1.experiment", ""), tags.get("tp1.configuration", "")))
+    folder = write(model, experiment, to or Path(title))
+    log_note(f"**download** of {model}.\n\n    {command}\n")
+    files = sorted(path for path in folder.iterdir() if path.is_file())
+    return [f"{model}:", *(f"{path.stat().st_size / 1e6:10.2f} MB  {path}" for path in files)]
+
+
+command = tracked_command(
+    "download",
+    "Fetch a model from the registry into a folder, checked: pt2 program, weights, labels, card.",
+    [
+        click.Option(["--dataset"], help="Whose champion.  [default: cifar10]"),
+        click.Option(["--version"], type=int, help="This version in place of the champion."),
+        click.Option(["--alias"], help="What this alias points to, such as challenger."),
+        click.Option(["--run-id"], help="The model of this run, promoted or not."),
+        click.Option(["--to"], type=click.Path(path_type=Path), help="The folder.  [default: the model's name]"),
+    ],
+    download,
+)
+
+if __name__ == "__main__":
+    command()

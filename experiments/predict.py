@@ -1,0 +1,157 @@
+"""Images in, classes out: a trained model on files, folders and arrays, as a table, JSON or CSV, and as a page.
+
+Repeat: mlflow run . -e predict -P images=PATH -P model=models:/tp1-cifar10@champion
+"""
+
+import io
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stdout, suppress
+from pathlib import Path
+from typing import Any
+
+import click
+
+from tp1.cli import BadArguments, Command, as_command
+from tp1.errors import TP1Error
+from tp1.folders import write_files
+from tp1.gallery import gallery_html
+from tp1.image_files import find_images
+from tp1.predictions import Predictions, as_csv, as_json, as_table, predict_images
+from tp1.predictor import is_stored, load_predictor
+from tp1.store import prepare_store
+from tp1.terminal import print_table
+from tp1.tracking import log_files, log_note, run_tags, tracked_run
+
+ROWS = 500  # of the table where it is printed
+FORMATS = ("table", "json", "csv")
+
+
+def predict(
+    images: tuple[tuple[str, ...], ...], model: str, top: int, format: str | None, to: Path | None, gallery: Path | None
+) -> None:
+    """Predict; standard output gets the predictions and nothing else."""
+    paths = tuple(path for several in images for path in several)
+    given = {"images": paths, "model": model, "top": top, "format": format, "to": to, "gallery": gallery}
+    with _started_run() as tracked:
+        if is_stored(model):
+            prepare_store()
+        found = find_images(
+            [Path(path).expanduser() for path in paths]
+        )  # before the model, which takes seconds to load
+        predictor = load_predictor(model)
+        predictions = predict_images(predictor, found)
+        _show(predictions, top, format or _format_of(to), to)
+        files = {"predictions.csv": as_csv(predictions, top)} if tracked else {}
+        if gallery is not None:
+            files["gallery.html"] = gallery_html(predictions, model)
+            _write(gallery, files["gallery.html"], "gallery")
+        notes = _notes(predictions, predictor.image_shape)
+        for line in notes:
+            click.echo(line, err=True)
+        if tracked:
+            log_files(files)
+            command = as_command("predict", {key: value for key, value in given.items() if value is not None})
+            log_note("\n\n".join([f"**predict** with {model}.", *notes, f"    {command}"]))
+        if (complaint := predictions.complaint()) is not None:
+            raise TP1Error(complaint)
+
+
+def _show(predictions: Predictions, top: int, format: str, to: Path | None) -> None:
+    """Print the predictions, or write them to ``to``."""
+    if format == "table" and to is None:
+        print_table(as_table(predictions, top, ROWS))
+        if (count := len(predictions.images)) > ROWS:
+            click.echo(f"{ROWS} of {count:,} rows; to=FILE.csv and to=FILE.json have all.", err=True)
+        return
+    if format == "table":
+        text = io.StringIO()
+        with redirect_stdout(text):
+            print_table(as_table(predictions, top))
+        content = text.getvalue().encode()
+    else:
+        content = as_json(predictions, top) if format == "json" else as_csv(predictions, top)
+    if to is None:
+        click.echo(content, nl=False)
+    else:
+        _write(to, content, "to")
+
+
+def _notes(predictions: Predictions, shape: tuple[int, int, int]) -> list[str]:
+    """What there is to say of the predictions as a whole."""
+    notes = []
+    if (resized := predictions.resized) > 0:
+        images = "1 image was" if resized == 1 else f"{resized:,} images were"
+        notes.append(f"{images} resized to {shape[1]}x{shape[0]}.")
+    if (accuracy := predictions.accuracy()) is not None:
+        notes.append(f"{accuracy}.")
+    return notes
+
+
+@contextmanager
+def _started_run() -> Iterator[bool]:
+    """The run that ``mlflow run`` has started, and whether there is one; this command starts none of its own."""
+    if "MLFLOW_RUN_ID" not in os.environ:
+        yield False
+        return
+    prepare_store()
+    with tracked_run("predict", run_tags("predict")):
+        yield True
+
+
+def _write(path: Path, content: bytes, option: str) -> None:
+    try:
+        write_files(path.parent, {path.name: content})
+    except TP1Error as error:
+        raise TP1Error(str(error).replace("with to=.", f"with {option}=.")) from error
+    click.echo(f"Written to {path}", err=True)
+
+
+def _format_of(to: Path | None) -> str:
+    """The format that a file's name asks for."""
+    suffix = to.suffix.lower().removeprefix(".") if to is not None else ""
+    return suffix if suffix in FORMATS else "table"
+
+
+def _on_bad_arguments(message: str) -> None:
+    with suppress(BadArguments), _started_run():
+        raise BadArguments(message)
+
+
+class Paths(click.ParamType):  # type: ignore[type-arg]  # generic since click 8.3
+    """Paths with commas between them; a comma may also be part of one."""
+
+    name = "path,..."
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, ...]:
+        if isinstance(value, tuple):
+            return value
+        parts = (value,) if Path(value).expanduser().exists() else tuple(value.split(","))
+        if not all(parts):
+            self.fail(f"{value!r} has an empty path in it.", param, ctx)
+        return parts
+
+
+command = Command(
+    "predict",
+    callback=predict,
+    help="Classes of images: a trained model on image files, folders and .npy arrays.",
+    params=[
+        click.Option(
+            ["--images"],
+            type=Paths(),
+            required=True,
+            multiple=True,
+            help="Image files, folders and .npy arrays, uint8 (N, H, W, 3); with commas, or given several times.",
+        ),
+        click.Option(["--model"], required=True, help="models:/NAME@ALIAS, models:/m-ID, or a folder from download."),
+        click.Option(["--top"], type=click.IntRange(1), default=3, show_default=True, help="Classes shown."),
+        click.Option(["--format"], type=click.Choice(FORMATS), help="[default: by the suffix of to, else table]"),
+        click.Option(["--to"], type=click.Path(path_type=Path, dir_okay=False), help="A file to write them to."),
+        click.Option(["--gallery"], type=click.Path(path_type=Path, dir_okay=False), help="A page to write, as HTML."),
+    ],
+    on_bad_arguments=_on_bad_arguments,
+)
+
+if __name__ == "__main__":
+    command()

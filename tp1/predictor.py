@@ -1,0 +1,168 @@
+"""Load a trained model to predict with: from the tracking store, or from a folder that ``download`` wrote."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any, TypeGuard
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tp1.digests import digest
+from tp1.errors import TP1Error
+
+if TYPE_CHECKING:
+    from torch import nn
+
+FORMAT = 1  # of model.json
+PROGRAM = "model.pt2"
+
+
+@dataclass(frozen=True)
+class Predictor:
+    """A trained model that takes images of one size.
+
+    Attributes:
+        dataset: The name of the data set that it was trained on.
+        classes: Names of the classes, by class number.
+        image_shape: (H, W, 3) of the images that it takes.
+        program: uint8 (N, H, W, 3) -> float32 probabilities (N, classes).
+    """
+
+    dataset: str
+    classes: tuple[str, ...]
+    image_shape: tuple[int, int, int]
+    program: nn.Module = field(repr=False)
+
+    def probabilities(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """uint8 RGB (N, H, W, 3), any N -> float32 (N, classes)."""
+        import torch
+
+        from tp1.evaluation import EVALUATION_BATCH
+
+        result = np.empty((len(images), len(self.classes)), np.float32)
+        with torch.inference_mode():
+            for start in range(0, len(images), EVALUATION_BATCH):
+                part = slice(start, start + EVALUATION_BATCH)
+                result[part] = self.program(torch.from_numpy(images[part])).numpy()
+        return result
+
+
+def load_predictor(model: str) -> Predictor:
+    """The model that ``model`` names; no pickle in it is read.
+
+    Args:
+        model: ``models:/NAME@ALIAS``, ``models:/NAME/VERSION`` or ``models:/m-ID``, in a store that is prepared; or a
+            folder that ``download`` wrote.
+
+    Raises:
+        TP1Error: There is none, a file of it is missing or not the one that was recorded, or it was not made here.
+    """
+    if is_stored(model):
+        return _from_store(model)
+    folder = Path(model).expanduser()
+    if not folder.is_dir():
+        raise TP1Error(
+            f"no model {model}: give models:/NAME@ALIAS, models:/NAME/VERSION, the models:/m-... that a run printed, "
+            "or a folder that download wrote."
+        )
+    return _from_folder(folder)
+
+
+def is_stored(model: str) -> bool:
+    """Whether a model lies in the tracking store, and not in a folder."""
+    return model.startswith("models:")
+
+
+def load_logged(folder: Path, what: str) -> Predictor:
+    """The model in a folder as MLflow logs it, whose files were checked.
+
+    Args:
+        what: It is, for messages.
+
+    Raises:
+        TP1Error: It was not made here, or cannot be loaded.
+    """
+    from mlflow.models import Model
+
+    return _predictor(Model.load(str(folder)).metadata, what, folder / "data" / PROGRAM)
+
+
+def _from_store(uri: str) -> Predictor:
+    from tp1.registry import fetch, find_model
+
+    with TemporaryDirectory() as name:
+        return load_logged(fetch(find_model(uri), Path(name)), f"the model {uri}")
+
+
+def _from_folder(folder: Path) -> Predictor:
+    facts = _facts(folder / "model.json")
+    recorded = facts["sha256"]
+    for name, expected in recorded.items():
+        path = folder / name
+        if not path.is_file():
+            raise TP1Error(f"the model in {folder} lacks its file {name}: download it anew.")
+        if digest(path) != expected:
+            raise TP1Error(
+                f"{path} is not the file that was downloaded (its SHA-256 differs): download the model anew."
+            )
+    return _predictor(facts, f"the model in {folder}", folder / PROGRAM)
+
+
+def _facts(path: Path) -> dict[str, Any]:
+    """``model.json`` of a downloaded model, whose format, and names in ``sha256``, are checked."""
+    try:
+        facts = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise TP1Error(f"cannot read {path} ({reason}): give a folder that download wrote.") from error
+    if not isinstance(facts, dict) or facts.get("format") != FORMAT:
+        raise TP1Error(f"{path} is not of format {FORMAT}: download the model anew, with this version of the platform.")
+    recorded = facts.get("sha256")
+    if not isinstance(recorded, dict) or PROGRAM not in recorded:
+        raise TP1Error(f"{path} has no SHA-256 of {PROGRAM}: download the model anew.")
+    for name in recorded:
+        if name in ("", ".", "..") or "/" in name or "\\" in name:
+            raise TP1Error(f"{path} names the file {name!r}, which is not in its folder: download the model anew.")
+    return facts
+
+
+def _predictor(facts: Mapping[str, Any] | None, what: str, program: Path) -> Predictor:
+    facts = facts or {}
+    classes, shape = facts.get("classes"), facts.get("image_shape")
+    if not (_is_list(classes, str) and _is_list(shape, int) and len(shape) == 3 and shape[2] == 3):
+        raise TP1Error(f"{what} was not made by this platform: it does not say which classes and images it knows.")
+    if not program.is_file():
+        raise TP1Error(f"{what} was not made by this platform: it has no {PROGRAM}.")
+    height, width, channels = shape
+    return Predictor(str(facts.get("dataset", "")), tuple(classes), (height, width, channels), _load(program, what))
+
+
+def _is_list(value: Any, kind: type) -> TypeGuard[list[Any]]:
+    return isinstance(value, list) and bool(value) and all(isinstance(item, kind) for item in value)
+
+
+def _load(program: Path, what: str) -> nn.Module:
+    import torch
+    from mlflow.environment_variables import MLFLOW_ALLOW_PICKLE_DESERIALIZATION
+    from mlflow.exceptions import MlflowException
+    from mlflow.pytorch import _validate_pt2_archive_is_pickle_free
+
+    # A pt2 archive can hold pickles, and torch.export.load would run them. MLflow's check needs torch 2.10, and MLflow
+    # itself makes it only where pickles are forbidden. (torch compares its version as one, not as text.)
+    if torch.__version__ >= "2.10" or not MLFLOW_ALLOW_PICKLE_DESERIALIZATION.get():
+        try:
+            _validate_pt2_archive_is_pickle_free(str(program))
+        except MlflowException as error:
+            raise TP1Error(
+                f"{what} is refused: {PROGRAM} is damaged or holds a pickle, which could run code."
+            ) from error
+    try:
+        loaded: nn.Module = torch.export.load(program).module()
+    except Exception as error:  # torch raises whatever comes
+        raise TP1Error(f"cannot load {what}: {str(error).splitlines()[0]}.") from error
+    return loaded
