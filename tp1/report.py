@@ -221,8 +221,7 @@ def _experiment_section(
         _runs_table([first], texts, link),
         Command(detail.command, texts["repeat"]),
     ]
-    if others:
-        blocks += [Paragraph([texts["others"]]), summary_table(others, texts), _runs_table(others, texts, link)]
+    blocks += _others(others, texts, link)
     return Section(experiment.name, title, blocks)
 
 
@@ -248,7 +247,17 @@ def _study_section(
         blocks.append(Command(command, texts["missing_some"] if chosen else texts["missing"], missing=True))
     else:
         blocks.append(Command(command, texts["repeat"]))
+    blocks += _others(
+        [group for experiment in study.experiments for group in groups_of(experiment, groups)[1:]], texts, link
+    )
     return Section(study.name, title, blocks)
+
+
+def _others(groups: Sequence[Group], texts: Texts, link: Callable[[TrainedRun], str]) -> list[Block]:
+    """Runs with other parameters than the section's own."""
+    if not groups:
+        return []
+    return [Paragraph([texts["others"]]), summary_table(groups, texts), _runs_table(groups, texts, link)]
 
 
 def _measured_table(group: Group, texts: Texts) -> Table:
