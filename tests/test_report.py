@@ -115,6 +115,17 @@ def test_what_was_written_down_about_a_run_stands_in_the_report(runs):
     assert "Another trunk, &lt;b&gt;see&lt;/b&gt; below." in Path("a/report.html").read_text()
 
 
+def test_a_study_shows_remarks_seeds_and_its_other_runs(runs):
+    MlflowClient().set_tag(make_run("cnnv3-c2"), "tp1.remark", "Beside another run.")
+    make_run("cnnv3-c1", augment="flip-crop", accuracy=0.9)
+    assert invoke("report", "to=a").exit_code == 0
+    text = Path("a/RESULTS.md").read_text()
+    section = text[text.index("## 1.5 cnnv3-configs") : text.index("## 2.1 alexnet-scratch")]
+    assert "Beside another run." in section
+    assert "mlflow run . -e cnnv3-configs -P seeds=0,1\n" in section
+    assert re.search(r"\| cnnv3-c1 \(augment=flip-crop\) \|.*\| 0\.9000 \|", section)
+
+
 def test_report_in_portuguese(runs):
     assert invoke("report", "to=a", "language=pt").exit_code == 0
     html = Path("a/report.html").read_text()

@@ -212,8 +212,8 @@ def _experiment_section(
         blocks.append(Paragraph([experiment.note]))
     if not first.is_default and first.differences:
         blocks.append(Paragraph([texts["not_default"].format(what=first.differences)]))
-    blocks += [Paragraph([remark]) for remark in dict.fromkeys(run.remark for run in first.runs) if remark]
     blocks += [
+        *_remarks([first]),
         _measured_table(first, texts),
         _curves(detail, texts),
         _per_class(detail, experiment, texts),
@@ -234,7 +234,7 @@ def _study_section(
 ) -> Section:
     title = f"{study.section} {study.name}".strip()
     chosen = chosen_groups([study], groups)
-    blocks: list[Block] = [Paragraph([study.summary])]
+    blocks: list[Block] = [Paragraph([study.summary]), *_remarks(chosen)]
     if chosen:
         histories = {group.label: details[group.runs[0].run_id].histories for group in chosen}
         blocks += [
@@ -242,7 +242,8 @@ def _study_section(
             Picture(f"{study.name}-curves", compared_curves(histories, ""), texts["compared"], texts["compared"]),
             _runs_table(chosen, texts, link),
         ]
-    command = f"mlflow run . -e {study.name}"
+    seeds = sorted({run.seed for group in chosen for run in group.runs})
+    command = f"mlflow run . -e {study.name}" + (f" -P seeds={','.join(map(str, seeds))}" if len(seeds) > 1 else "")
     if len(chosen) < len(study.experiments):
         blocks.append(Command(command, texts["missing_some"] if chosen else texts["missing"], missing=True))
     else:
@@ -251,6 +252,12 @@ def _study_section(
         [group for experiment in study.experiments for group in groups_of(experiment, groups)[1:]], texts, link
     )
     return Section(study.name, title, blocks)
+
+
+def _remarks(groups: Sequence[Group]) -> list[Paragraph]:
+    """What somebody wrote down about the runs, each once."""
+    remarks = dict.fromkeys(run.remark for group in groups for run in group.runs)
+    return [Paragraph([remark]) for remark in remarks if remark]
 
 
 def _others(groups: Sequence[Group], texts: Texts, link: Callable[[TrainedRun], str]) -> list[Block]:
