@@ -143,6 +143,9 @@ def test_force_is_recorded(runs):
     assert (forced.run_id, forced.tags["tp1.forced"], forced.tags["tp1.replaced"]) == (
         *(runs["cnn-base"], "a demonstration", "1"),
     )
+    assert "It is the champion now." in promote()
+    assert "It stays challenger" in promote("experiments=cnn-base")
+    assert find_version(NAME, "challenger").tags["tp1.replaced"] == "1"  # what it replaced when it was champion
 
 
 @pytest.mark.parametrize("tag", ["tp1.data_digest", "tp1.split_digest"])

@@ -107,10 +107,11 @@ def promote(candidate: Candidate, data: ImageData, force: str | None) -> Outcome
         version = registry.register(name, run.run_id, candidate.model.model_id)
         tags = _tags(candidate, champion, paired, data) | {
             "tp1.verdict": registry.CHAMPION if wins else registry.CHALLENGER,
-            "tp1.replaced": str(champion.number) if wins and champion is not None else "",
             "tp1.forced": force or "",
             DIGESTS_TAG: as_tag(file_digests(path)),
         }
+        if wins:  # for rollback; a version that was champion once keeps what it replaced then
+            tags["tp1.replaced"] = str(champion.number) if champion is not None else ""
         card = model_card(
             str(version),
             read_run(run.run_id),
