@@ -92,7 +92,11 @@ def model_card(
         *_table(
             ["", "published", "measured"],
             [
-                (f"validation accuracy ({images.get('validation', 0):,} images)", None, last("best/val_accuracy")),
+                (
+                    f"validation accuracy ({images.get('validation', 0):,} images)",
+                    config["published"].get("val/accuracy"),
+                    last("best/val_accuracy"),
+                ),
                 (f"test accuracy ({len(predictions):,} images)", published.get("accuracy"), last("test/accuracy")),
                 ("test F1, macro", published.get("macro_avg", {}).get("f1"), last("test/f1_macro")),
                 ("test loss, nats", None, last("test/loss")),
