@@ -102,12 +102,13 @@ def promote(candidate: Candidate, data: ImageData, force: str | None) -> Outcome
         if champion is not None:
             there = registry.fetch(registry.stored(champion), Path(folder) / "champion")
             paired = _compare(predictor, champion, load_logged(there, str(champion)), data)
-        wins = paired is None or paired.low > 0 or force is not None
+        by_rule = paired is None or paired.low > 0
+        wins = by_rule or force is not None
         verdict = _verdict(champion, paired, force, wins)
         version = registry.register(name, run.run_id, candidate.model.model_id)
         tags = _tags(candidate, champion, paired, data) | {
             "tp1.verdict": registry.CHAMPION if wins else registry.CHALLENGER,
-            "tp1.forced": force or "",
+            "tp1.forced": "" if by_rule else force or "",
             DIGESTS_TAG: as_tag(file_digests(path)),
         }
         if wins:  # for rollback; a version that was champion once keeps what it replaced then
