@@ -94,12 +94,13 @@ def summary_table(groups: Sequence[Group], texts: Texts, caption: str = "", *, b
     """One row for each group: what is measured, what was published, and the remark.
 
     Args:
-        brief: Without the columns of time and size.
+        brief: Without the columns of hyperparameters, time and size, and without what was published as remark.
     """
+    is_study = any(group.runs[0].configuration for group in groups)
     varying = [
         name
         for name in ("learning_rate", "dropout", "weight_decay")
-        if len({_param(group, name) for group in groups}) > 1 and any(group.runs[0].configuration for group in groups)
+        if is_study and not brief and len({_param(group, name) for group in groups}) > 1
     ]
     columns = [
         *(texts["experiment"], texts["dataset"]),
@@ -115,7 +116,7 @@ def summary_table(groups: Sequence[Group], texts: Texts, caption: str = "", *, b
         *(() if brief else (texts["epoch_time"], texts["parameters"])),
         texts["remark"],
     ]
-    published_remarks = any(_published_remark(group) for group in groups)
+    published_remarks = not brief and any(_published_remark(group) for group in groups)
     rows: list[list[Inline]] = []
     for group in groups:
         metric = group.published_metric
