@@ -362,7 +362,7 @@ def test_a_file_that_was_changed_or_is_missing_is_refused(downloaded, name):
     content = bytearray((downloaded / name).read_bytes())
     content[len(content) // 2] ^= 1
     (downloaded / name).write_bytes(content)
-    with pytest.raises(TP1Error, match=rf"{name} is not the file that was downloaded"):
+    with pytest.raises(TP1Error, match=rf"its file {name} is not the one that was recorded .*: download it anew\."):
         load_predictor(str(downloaded))
     (downloaded / name).unlink()
     with pytest.raises(TP1Error, match=f"lacks its file {name}: download it anew"):

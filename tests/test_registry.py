@@ -96,13 +96,13 @@ def test_files_that_differ_are_named(tmp_path):
     (tmp_path / "data" / "model.pt2").write_bytes(b"program")
     recorded = file_digests(tmp_path)
     assert list(recorded) == ["data/model.pt2"]
-    check_digests(tmp_path, recorded, "version 1")
+    check_digests(tmp_path, recorded, "version 1", "restore it")
     (tmp_path / "data" / "model.pt2").write_bytes(b"PROGRAM")
     with pytest.raises(TP1Error, match=r"version 1 is refused: its file data/model\.pt2 is not the one"):
-        check_digests(tmp_path, recorded, "version 1")
+        check_digests(tmp_path, recorded, "version 1", "restore it")
     (tmp_path / "data" / "model.pt2").unlink()
-    with pytest.raises(TP1Error, match=r"version 1 lacks its file data/model\.pt2"):
-        check_digests(tmp_path, recorded, "version 1")
+    with pytest.raises(TP1Error, match=r"version 1 lacks its file data/model\.pt2: restore it\."):
+        check_digests(tmp_path, recorded, "version 1", "restore it")
 
 
 @pytest.mark.parametrize("uri", ["models:/nothing@champion", "models:/nothing/3", "models:/m-0", "nothing", ""])

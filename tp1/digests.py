@@ -22,11 +22,12 @@ def digest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def check_digests(folder: Path, recorded: Mapping[str, str], what: str) -> None:
+def check_digests(folder: Path, recorded: Mapping[str, str], what: str, remedy: str) -> None:
     """Compare files with their recorded digests. Files that have none are not looked at.
 
     Args:
         what: Whose files they are, for the message.
+        remedy: What to do where one is wrong.
 
     Raises:
         TP1Error: A file is missing, or is not the one that was recorded.
@@ -34,11 +35,11 @@ def check_digests(folder: Path, recorded: Mapping[str, str], what: str) -> None:
     for name, expected in recorded.items():
         path = folder / name
         if not path.is_file():
-            raise TP1Error(f"{what} lacks its file {name}: train and promote it anew, or restore its artifacts.")
+            raise TP1Error(f"{what} lacks its file {name}: {remedy}.")
         if digest(path) != expected:
             raise TP1Error(
                 f"{what} is refused: its file {name} is not the one that was recorded "
-                f"(SHA-256 {digest(path)[:12]}..., recorded {expected[:12]}...). Restore its artifacts."
+                f"(SHA-256 {digest(path)[:12]}..., recorded {expected[:12]}...): {remedy}."
             )
 
 

@@ -14,11 +14,10 @@ from tp1.errors import TP1Error
 from tp1.experiment import Experiment
 from tp1.folders import whole_folder
 from tp1.model_card import model_card
+from tp1.predictor import FORMAT, INFO
 from tp1.registry import StoredModel
 from tp1.runs import read_run
 
-FORMAT = 1
-INFO = "model.json"
 CARD = "MODEL_CARD.md"
 LABELS = "labels.txt"
 FILES = {"model.pt2": "data/model.pt2", "weights.safetensors": "extra_files/weights.safetensors"}  # here: there

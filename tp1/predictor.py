@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING, Any, TypeGuard
 import numpy as np
 from numpy.typing import NDArray
 
-from tp1.digests import digest
+from tp1.digests import check_digests
 from tp1.errors import TP1Error
 
 if TYPE_CHECKING:
     from torch import nn
 
-FORMAT = 1  # of model.json
+INFO = "model.json"  # in a folder that download wrote: what it is, with digests
+FORMAT = 1  # of that file
 PROGRAM = "model.pt2"
 
 
@@ -100,16 +101,8 @@ def _from_store(uri: str) -> Predictor:
 
 
 def _from_folder(folder: Path) -> Predictor:
-    facts = _facts(folder / "model.json")
-    recorded = facts["sha256"]
-    for name, expected in recorded.items():
-        path = folder / name
-        if not path.is_file():
-            raise TP1Error(f"the model in {folder} lacks its file {name}: download it anew.")
-        if digest(path) != expected:
-            raise TP1Error(
-                f"{path} is not the file that was downloaded (its SHA-256 differs): download the model anew."
-            )
+    facts = _facts(folder / INFO)
+    check_digests(folder, facts["sha256"], f"the model in {folder}", "download it anew")
     return _predictor(facts, f"the model in {folder}", folder / PROGRAM)
 
 

@@ -232,7 +232,7 @@ def fetch(model: StoredModel, folder: Path) -> Path:
         path = Path(mlflow.artifacts.download_artifacts(f"models:/{model.model_id}", dst_path=str(folder)))
     except (MlflowException, OSError) as error:
         raise TP1Error(f"cannot read the files of {model} ({str(error).splitlines()[0]}).") from error
-    check_digests(path, model.sha256, str(model))
+    check_digests(path, model.sha256, str(model), "restore its artifacts, or train it anew")
     return path
 
 
