@@ -10,9 +10,8 @@ import click
 from tp1.cli import tracked_command
 from tp1.download import download as write
 from tp1.errors import TP1Error
-from tp1.experiment import experiments_of
+from tp1.experiment import by_name_and_configuration
 from tp1.registry import CHAMPION, find_model, find_model_of_run, registered_name
-from tp1.runs import read_run
 from tp1.tracking import log_note, log_parameters, name_run
 
 
@@ -38,10 +37,7 @@ def download(
         model, title = find_model(f"models:/{name}@{alias or CHAMPION}"), name
     log_parameters({"dataset": dataset, "model_id": model.model_id})
     name_run(f"download-{title}")
-    tags = read_run(model.run_id).tags if model.version is None else {}
-    known = {(one.name, one.configuration): one for entry in catalog() for one in experiments_of(entry)}
-    experiment = known.get((tags.get("tp1.experiment", ""), tags.get("tp1.configuration", "")))
-    folder = write(model, experiment, to or Path(title))
+    folder = write(model, by_name_and_configuration(catalog()), to or Path(title))
     log_note(f"**download** of {model}.\n\n    {command}\n")
     files = sorted(path for path in folder.iterdir() if path.is_file())
     return [f"{model}:", *(f"{path.stat().st_size / 1e6:10.2f} MB  {path}" for path in files)]

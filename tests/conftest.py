@@ -99,6 +99,12 @@ def own_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")  # a test that tracks asks for a store
 
 
+def copy_database(database: Path, folder: Path) -> None:
+    """Copy a SQLite database, with what lies beside it in WAL mode, into a folder."""
+    for path in database.parent.glob(f"{database.name}*"):
+        shutil.copy(path, folder)
+
+
 @pytest.fixture(scope="session")
 def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("store") / "mlflow.db"
@@ -111,8 +117,7 @@ def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def store(tmp_path: Path, empty_database: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """An empty SQLite tracking store in the working directory, which is ``tmp_path``."""
-    for path in empty_database.parent.glob("mlflow.db*"):
-        shutil.copy(path, tmp_path)
+    copy_database(empty_database, tmp_path)
     uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
     monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
     monkeypatch.chdir(tmp_path)

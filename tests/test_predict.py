@@ -17,7 +17,7 @@ import torch
 from mlflow import MlflowClient
 from PIL import Image
 
-from tests.conftest import invoke
+from tests.conftest import copy_database, invoke
 from tp1.digests import digest
 from tp1.errors import TP1Error
 from tp1.predictor import load_predictor
@@ -30,8 +30,7 @@ CLASSES = tuple("0123456789")
 def trained(tmp_path_factory, empty_database) -> tuple[Path, str]:
     """A folder with a tracking store, and the URI of the model of a short training in it."""
     folder = tmp_path_factory.mktemp("trained")
-    for path in empty_database.parent.glob("mlflow.db*"):
-        shutil.copy(path, folder)
+    copy_database(empty_database, folder)
     with pytest.MonkeyPatch.context() as monkeypatch:
         monkeypatch.chdir(folder)
         monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{folder}/mlflow.db")

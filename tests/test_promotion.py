@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from mlflow import MlflowClient
 
-from tests.conftest import PROJECT, all_runs, invoke
+from tests.conftest import PROJECT, all_runs, copy_database, invoke
 from tests.made_runs import make_run
 from tp1.data import load_data
 from tp1.registry import DESCRIPTION_LIMIT, find_version
@@ -25,8 +25,7 @@ NAME = "tp1-digits"
 def trained(tmp_path_factory, empty_database) -> Path:
     """A store's database with a weak model (cnn-base) and a better one (cnnv2); their files lie beside it."""
     folder = tmp_path_factory.mktemp("trained")
-    for path in empty_database.parent.glob("mlflow.db*"):
-        shutil.copy(path, folder)
+    copy_database(empty_database, folder)
     with pytest.MonkeyPatch.context() as monkeypatch:
         monkeypatch.chdir(folder)
         monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{folder / 'mlflow.db'}")
@@ -40,8 +39,7 @@ def trained(tmp_path_factory, empty_database) -> Path:
 @pytest.fixture
 def runs(store, trained, tmp_path, monkeypatch) -> dict[str, str]:
     """A store of the test's own with these runs; their ids by experiment."""
-    for path in trained.parent.glob("mlflow.db*"):
-        shutil.copy(path, ".")
+    copy_database(trained, Path())
     shutil.copytree(trained.parent / "cache", tmp_path / "cache", dirs_exist_ok=True)
     monkeypatch.setenv("MLFLOW_ALLOW_PICKLE_DESERIALIZATION", "false")
     return {run.data.tags["tp1.experiment"]: run.info.run_id for run in all_runs()}
@@ -50,8 +48,7 @@ def runs(store, trained, tmp_path, monkeypatch) -> dict[str, str]:
 @pytest.fixture(scope="module")
 def promoted_database(trained, tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("promoted")
-    for path in trained.parent.glob("mlflow.db*"):
-        shutil.copy(path, folder)
+    copy_database(trained, folder)
     with pytest.MonkeyPatch.context() as monkeypatch:
         monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{folder / 'mlflow.db'}")
         monkeypatch.setenv("TP1_CACHE_DIR", str(trained.parent / "cache"))
@@ -62,8 +59,7 @@ def promoted_database(trained, tmp_path_factory) -> Path:
 @pytest.fixture
 def promoted(runs, promoted_database) -> dict[str, str]:
     """The same, with cnnv2's model as champion."""
-    for path in promoted_database.parent.glob("mlflow.db*"):
-        shutil.copy(path, ".")
+    copy_database(promoted_database, Path())
     return runs
 
 

@@ -11,7 +11,7 @@ import pytest
 from mlflow import MlflowClient
 from PIL import Image
 
-from tests.conftest import all_runs, invoke
+from tests.conftest import all_runs, copy_database, invoke
 from tests.made_runs import make_run
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -36,8 +36,7 @@ def make_look(dataset: str) -> None:
 def filled(tmp_path_factory, empty_database) -> Path:
     """A store's database with runs in it; their artifacts lie beside it."""
     folder = tmp_path_factory.mktemp("filled")
-    for path in empty_database.parent.glob("mlflow.db*"):
-        shutil.copy(path, folder)
+    copy_database(empty_database, folder)
     with pytest.MonkeyPatch.context() as monkeypatch:
         monkeypatch.chdir(folder)
         monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{folder / 'mlflow.db'}")
@@ -53,8 +52,7 @@ def filled(tmp_path_factory, empty_database) -> Path:
 @pytest.fixture
 def runs(store, filled) -> None:
     """A store of the test's own with these runs."""
-    for path in filled.parent.glob("mlflow.db*"):
-        shutil.copy(path, ".")
+    copy_database(filled, Path())
 
 
 def last_run(name: str):

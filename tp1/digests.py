@@ -36,10 +36,10 @@ def check_digests(folder: Path, recorded: Mapping[str, str], what: str, remedy: 
         path = folder / name
         if not path.is_file():
             raise TP1Error(f"{what} lacks its file {name}: {remedy}.")
-        if digest(path) != expected:
+        if (found := digest(path)) != expected:
             raise TP1Error(
                 f"{what} is refused: its file {name} is not the one that was recorded "
-                f"(SHA-256 {digest(path)[:12]}..., recorded {expected[:12]}...): {remedy}."
+                f"(SHA-256 {found[:12]}..., recorded {expected[:12]}...): {remedy}."
             )
 
 

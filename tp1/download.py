@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -14,23 +15,23 @@ from tp1.errors import TP1Error
 from tp1.experiment import Experiment
 from tp1.folders import whole_folder
 from tp1.model_card import model_card
-from tp1.predictor import FORMAT, INFO
+from tp1.predictor import FORMAT, INFO, LOGGED_PROGRAM, PROGRAM
 from tp1.registry import StoredModel
 from tp1.runs import read_run
 
 CARD = "MODEL_CARD.md"
 LABELS = "labels.txt"
-FILES = {"model.pt2": "data/model.pt2", "weights.safetensors": "extra_files/weights.safetensors"}  # here: there
+FILES = {PROGRAM: LOGGED_PROGRAM, "weights.safetensors": "extra_files/weights.safetensors"}  # here: there
 
 
-def download(model: StoredModel, experiment: Experiment | None, target: Path) -> Path:
+def download(model: StoredModel, known: Mapping[tuple[str, str], Experiment], target: Path) -> Path:
     """Write a model's files to a folder, whole or not at all; return the folder.
 
     ``model.pt2`` and ``weights.safetensors`` as they were stored, ``labels.txt`` with the classes by number,
     ``MODEL_CARD.md``, and ``model.json``, which says what this is, with digests.
 
     Args:
-        experiment: What its run is of, for the card of a model that was never promoted; None: not known here.
+        known: Experiments by name and configuration, for the card of a model that was never promoted.
         target: New, empty, or an earlier download, which it replaces.
 
     Raises:
@@ -51,9 +52,7 @@ def download(model: StoredModel, experiment: Experiment | None, target: Path) ->
                 shutil.copyfile(source / there, partial / here)
             classes = [str(label) for label in metadata["classes"]]
             (partial / LABELS).write_text("".join(f"{label}\n" for label in classes))
-            (partial / CARD).write_text(
-                _card(model, experiment, metadata, (source / FILES["model.pt2"]).stat().st_size)
-            )
+            (partial / CARD).write_text(_card(model, known, metadata, (source / LOGGED_PROGRAM).stat().st_size))
             info = {
                 "format": FORMAT,
                 "name": model.version.name if model.version else model.model_id,
@@ -72,8 +71,10 @@ def download(model: StoredModel, experiment: Experiment | None, target: Path) ->
     return target
 
 
-def _card(model: StoredModel, experiment: Experiment | None, metadata: dict[str, Any], size: int) -> str:
+def _card(model: StoredModel, known: Mapping[tuple[str, str], Experiment], metadata: dict[str, Any], size: int) -> str:
     if model.version is not None and model.version.description:
         return model.version.description
     height, width, channels = metadata["image_shape"]
-    return model_card(model.model_id, read_run(model.run_id), experiment, (height, width, channels), size)
+    record = read_run(model.run_id)
+    experiment = known.get((record.tags.get("tp1.experiment", ""), record.tags.get("tp1.configuration", "")))
+    return model_card(model.model_id, record, experiment, (height, width, channels), size)

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from tp1.classifier import ImageModel
 from tp1.data import Part
 from tp1.errors import TP1Error
+from tp1.paired import prediction_table
 
 EVALUATION_BATCH = 64  # what fits a processor's cache is quicker, and 224 pixels fit in memory
 
@@ -101,8 +102,7 @@ class Evaluation:
 
     def predictions(self) -> pd.DataFrame:
         """``index``, ``true``, ``predicted``, then one float32 probability column per class, named by it."""
-        table = pd.DataFrame({"index": self.index, "true": self.true, "predicted": self.predicted})
-        return pd.concat([table, pd.DataFrame(self.probabilities, columns=list(self.classes))], axis=1)
+        return prediction_table(self.index, self.true, self.probabilities, self.classes)
 
 
 def evaluate(classifier: ImageModel, part: Part, classes: tuple[str, ...]) -> Evaluation:

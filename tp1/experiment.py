@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -144,6 +144,11 @@ class Study:
             for other in self.experiments
             if getattr(other.config, name) != getattr(first, name)
         }
+
+
+def by_name_and_configuration(entries: Iterable[Experiment | Study]) -> dict[tuple[str, str], Experiment]:
+    """Every experiment, in order, by what the tags ``tp1.experiment`` and ``tp1.configuration`` of its runs say."""
+    return {(one.name, one.configuration): one for entry in entries for one in experiments_of(entry)}
 
 
 def experiments_of(entry: Experiment | Study) -> tuple[Experiment, ...]:

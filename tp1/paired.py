@@ -1,5 +1,6 @@
 """Two models on the same test images: by how much one is better, and how sure that is."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -34,6 +35,14 @@ class Paired:
     only_second: int
     p_value: float
     classes: pd.DataFrame
+
+
+def prediction_table(
+    index: NDArray[np.int64], true: NDArray[np.int64], probabilities: NDArray[np.float32], classes: Sequence[str]
+) -> pd.DataFrame:
+    """``index``, ``true``, ``predicted``, then one float32 probability column per class, named by it."""
+    table = pd.DataFrame({"index": index, "true": true, "predicted": probabilities.argmax(axis=1)})
+    return pd.concat([table, pd.DataFrame(probabilities, columns=list(classes))], axis=1)
 
 
 def compare_predictions(first: pd.DataFrame, second: pd.DataFrame) -> Paired:

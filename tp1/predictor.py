@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 INFO = "model.json"  # in a folder that download wrote: what it is, with digests
 FORMAT = 1  # of that file
 PROGRAM = "model.pt2"
+LOGGED_PROGRAM = f"data/{PROGRAM}"  # in a folder as MLflow logs it
 
 
 @dataclass(frozen=True)
@@ -90,7 +91,7 @@ def load_logged(folder: Path, what: str) -> Predictor:
     """
     from mlflow.models import Model
 
-    return _predictor(Model.load(str(folder)).metadata, what, folder / "data" / PROGRAM)
+    return _predictor(Model.load(str(folder)).metadata, what, folder / LOGGED_PROGRAM)
 
 
 def _from_store(uri: str) -> Predictor:

@@ -22,12 +22,11 @@ from tp1.data import ImageData, Part
 from tp1.digests import DIGESTS_TAG, as_tag, file_digests
 from tp1.errors import TP1Error
 from tp1.model_card import Speed, model_card
-from tp1.paired import Paired, compare_predictions
-from tp1.predictor import Predictor, load_logged
+from tp1.paired import Paired, compare_predictions, prediction_table
+from tp1.predictor import LOGGED_PROGRAM, Predictor, load_logged
 from tp1.registry import StoredModel, Version
 from tp1.runs import TrainedRun, read_run
 
-PROGRAM = "data/model.pt2"
 ROUNDS = 20  # of measuring a model's speed
 
 
@@ -109,7 +108,7 @@ def promote(candidate: Candidate, data: ImageData, force: str | None) -> Outcome
         tags = _tags(candidate, champion, paired, data) | {
             "tp1.verdict": registry.CHAMPION if wins else registry.CHALLENGER,
             "tp1.forced": "" if by_rule else force or "",
-            DIGESTS_TAG: as_tag(file_digests(path)),
+            DIGESTS_TAG: as_tag(candidate.model.sha256 or file_digests(path)),
         }
         if wins:  # for rollback; a version that was champion once keeps what it replaced then
             tags["tp1.replaced"] = str(champion.number) if champion is not None else ""
@@ -118,7 +117,7 @@ def promote(candidate: Candidate, data: ImageData, force: str | None) -> Outcome
             read_run(run.run_id),
             candidate.group.experiment,
             predictor.image_shape,
-            (path / PROGRAM).stat().st_size,
+            (path / LOGGED_PROGRAM).stat().st_size,
             measure_speed(predictor, data.val.images),
             f"{_seeds(candidate)} By {tags['tp1.decided_by']}, {tags['tp1.decided_at']}. {verdict}",
         )
@@ -158,8 +157,7 @@ def predictions(predictor: Predictor, part: Part, classes: Sequence[str]) -> pd.
     if tuple(predictor.classes) != tuple(classes):
         raise TP1Error(f"the model knows the classes {list(predictor.classes)}, and the data has {list(classes)}.")
     probabilities = predictor.probabilities(part.images)
-    table = pd.DataFrame({"index": part.index, "true": part.labels, "predicted": probabilities.argmax(axis=1)})
-    return pd.concat([table, pd.DataFrame(probabilities, columns=list(classes))], axis=1)
+    return prediction_table(part.index, part.labels, probabilities, classes)
 
 
 def measure_speed(predictor: Predictor, images: NDArray[np.uint8]) -> Speed:

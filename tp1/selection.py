@@ -8,7 +8,7 @@ import pandas as pd
 
 from tp1.comparison import DESCENDING, Group, group, newest, table
 from tp1.errors import TP1Error
-from tp1.experiment import Experiment, Study, experiments_of
+from tp1.experiment import Experiment, Study, by_name_and_configuration, experiments_of
 from tp1.paired import Paired, compare_predictions
 from tp1.report import groups_of
 from tp1.runs import RunReader, TrainedRun
@@ -53,11 +53,7 @@ def select(
         dataset: Only on this data set.
         since: Only those that started then or later; milliseconds since 1970, UTC.
     """
-    known = {
-        (experiment.name, experiment.configuration): experiment
-        for entry in entries
-        for experiment in experiments_of(entry)
-    }
+    known = by_name_and_configuration(entries)
     if names is None:
         runs = list(reader.find_runs(None, dataset, since))
     else:
