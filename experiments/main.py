@@ -11,7 +11,7 @@ import click
 from experiments.compare import compare
 from experiments.eda import look
 from experiments.report import OUTPUT, TO, entries, report
-from tp1.cli import Names, Numbers, as_command, one_line, tracked_command
+from tp1.cli import RESUME_ALL, Names, Numbers, as_command, one_line, tracked_command
 from tp1.errors import TP1Error
 from tp1.experiment import Experiment, experiments_of
 from tp1.jobs import Job, failures, run_jobs
@@ -22,7 +22,11 @@ from tp1.tracking import log_note, run_tags, tracked_run
 
 
 def run_report(
-    command: str, only: tuple[str, ...] | None = None, seeds: tuple[int, ...] = (0,), to: Path = OUTPUT
+    command: str,
+    only: tuple[str, ...] | None = None,
+    seeds: tuple[int, ...] = (0,),
+    to: Path = OUTPUT,
+    resume: str | None = None,
 ) -> list[str]:
     """Run what is not finished, then compare and rebuild the report, all under the active run."""
     jobs: list[Job] = []
@@ -30,7 +34,8 @@ def run_report(
         if isinstance(entry, tuple):
             jobs += [_look_job(entry[1])] if only is None or "eda" in only else []
         elif only is None or entry.name in only:
-            jobs += training_jobs(experiments_of(entry), seeds, {}, partial(_command_of, entry.name))
+            command_of = partial(_command_of, entry.name)
+            jobs += training_jobs(experiments_of(entry), seeds, {}, command_of, resume=resume is not None)
     outcomes = run_jobs(jobs, one_line)
     log_note(describe_outcomes("main", outcomes, command))
     failed = failures(outcomes)
@@ -69,6 +74,7 @@ command = tracked_command(
         click.Option(["--only"], type=Names(_known), help="Only these experiments.  [default: all]"),
         click.Option(["--seeds"], type=Numbers(), help="Each experiment with these seeds, such as 0,1.  [default: 0]"),
         TO,
+        RESUME_ALL,
     ],
     run_report,
 )

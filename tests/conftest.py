@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import mlflow
 import numpy as np
@@ -17,6 +18,7 @@ import psutil
 import pytest
 import requests
 from click.testing import CliRunner, Result
+from mlflow.models.model import ModelInfo
 from PIL import Image
 
 from tp1.store import prepare_store
@@ -94,6 +96,7 @@ def own_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """No test reads or writes the user's caches, data or runs."""
     monkeypatch.setenv("TP1_CACHE_DIR", str(tmp_path / "cache"))
     monkeypatch.setenv("TP1_DATA_DIR", str(tmp_path / "data"))
+    monkeypatch.setenv("TP1_STATE_DIR", str(tmp_path / "state"))
     for name in ("MLFLOW_RUN_ID", "MLFLOW_EXPERIMENT_ID", "MLFLOW_EXPERIMENT_NAME"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")  # a test that tracks asks for a store
@@ -131,6 +134,17 @@ def invoke(*arguments: str) -> Result:
     from experiments.__main__ import main
 
     return CliRunner().invoke(main, list(arguments))
+
+
+def log_classifier(classifier, example: np.ndarray, dataset: str, image_size: int) -> ModelInfo:
+    """Save and send a classifier as the model of the active run."""
+    from tp1.model_files import save_classifier, send_model
+
+    run_id = mlflow.active_run().info.run_id
+    with TemporaryDirectory() as name:
+        folder = Path(name) / "model"
+        save_classifier(classifier, example, dataset, image_size, run_id, folder)
+        return mlflow.models.get_model_info(f"models:/{send_model(mlflow.MlflowClient(), run_id, folder)}")
 
 
 def all_runs() -> list:

@@ -5,13 +5,17 @@ import mlflow
 import numpy as np
 import pytest
 import torch
+from mlflow import MlflowClient
+from mlflow.entities import LoggedModelStatus
 from mlflow.models import Model
 from safetensors import safe_open
 
-from tests.conftest import coloured_images
+from tests.conftest import coloured_images, log_classifier
 from tp1.classifier import Classifier, Preparation
 from tp1.cnn import CNNV3
-from tp1.model_files import log_classifier
+from tp1.digests import file_digests
+from tp1.model_files import save_classifier, send_model
+from tp1.registry import model_digests
 
 CLASSES = ("a", "b", "c")
 
@@ -80,6 +84,20 @@ def test_no_file_of_the_model_is_a_pickle(model):
     assert not any(name.endswith((".pth", ".pkl", ".pickle")) for name in names)
 
 
-def test_an_example_of_one_image_is_refused(classifier):
+def test_an_example_of_one_image_is_refused(classifier, tmp_path):
     with pytest.raises(ValueError, match="two images"):
-        log_classifier(classifier, coloured_images(0, 1, 32, seed=0), "shapes", 32)
+        save_classifier(classifier, coloured_images(0, 1, 32, seed=0), "shapes", 32, "0" * 32, tmp_path / "model")
+
+
+def test_a_model_is_logged_once_however_often_it_is_sent(store, classifier, tmp_path):
+    """A kill may come at any moment of the first time."""
+    client = MlflowClient()
+    run_id = client.create_run("0").info.run_id
+    save_classifier(classifier, coloured_images(0, 2, 32, seed=0), "shapes", 32, run_id, tmp_path / "model")
+    begun = client.create_logged_model("0", "model", run_id)  # where it stopped
+    assert send_model(client, run_id, tmp_path / "model") == begun.model_id
+    assert send_model(client, run_id, tmp_path / "model") == begun.model_id
+    (logged,) = client.search_logged_models(["0"])
+    assert logged.status == LoggedModelStatus.READY
+    assert [output.model_id for output in client.get_run(run_id).outputs.model_outputs] == [begun.model_id]
+    assert model_digests(begun.model_id, tmp_path / "fetched") == file_digests(tmp_path / "model")

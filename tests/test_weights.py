@@ -6,12 +6,12 @@ import safetensors.torch
 import torch
 from torchvision import models
 
-from tests.conftest import coloured_images
+from tests.conftest import coloured_images, log_classifier
 from tp1.build import get_weights
 from tp1.classifier import Classifier, Preparation
 from tp1.errors import TP1Error
 from tp1.experiment import Transfer
-from tp1.model_files import log_classifier, save_weights
+from tp1.model_files import save_weights
 from tp1.networks import mobilenet_v2
 from tp1.transfer import Trunk, build_transfer
 from tp1.weights import IMAGENET_MEAN, IMAGENET_STD, features_digest, load_features

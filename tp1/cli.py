@@ -18,11 +18,14 @@ from mlflow.exceptions import MlflowException
 from tp1.config import TrainConfig
 from tp1.errors import TP1Error
 from tp1.experiment import Experiment, Study
+from tp1.interrupts import Interrupted, interruptible, watch_launcher
 from tp1.jobs import failures, run_jobs
 from tp1.notes import describe_outcomes, published_for
 from tp1.repeats import training_jobs
+from tp1.resumption import find_resumable
 from tp1.store import how_to_open, masked, prepare_store
 from tp1.tracking import log_note, name_run, run_tags, tracked_run
+from tp1.training_run import point_to
 
 
 class BadArguments(click.ClickException):
@@ -49,6 +52,10 @@ class Command(click.Command):
         if not ctx.meta["verbose"]:  # MLflow tells of every table that it makes, and of its metrics thread
             logging.getLogger("mlflow").setLevel(logging.WARNING)
             os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+        # A request to a server that is away fails within a minute, not after MLflow's half hour; what training has to
+        # tell is sent again by its outbox.
+        os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "30")
+        os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
         return super().parse_args(ctx, _as_options(args))
 
     def make_context(self, *args: Any, **kwargs: Any) -> click.Context:
@@ -64,12 +71,14 @@ class Command(click.Command):
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
-            return super().invoke(ctx)
+            with interruptible():
+                watch_launcher()
+                return super().invoke(ctx)
         except (click.ClickException, click.exceptions.Exit):
             raise
-        except KeyboardInterrupt:
+        except KeyboardInterrupt as interrupt:
             click.echo("Interrupted.", err=True)
-            ctx.exit(130)
+            ctx.exit(interrupt.exit_code if isinstance(interrupt, Interrupted) else 130)
         except Exception as error:
             if ctx.meta["verbose"]:
                 raise
@@ -116,21 +125,38 @@ def tracked_command(
 
     def callback(**given: Any) -> None:
         changed = {key: value for key, value in given.items() if value is not None}
-        command = as_command(name, changed)
-        uri = prepare_store()
-        with tracked_run(name, run_tags(name)) as tracked:
-            page = how_to_open(uri, f"experiments/{tracked.experiment_id}/runs/{tracked.run_id}")
-            click.echo(f"Tracking in {masked(uri)}\nSee {page}")
-            lines = body(command, **changed)
-        for line in [*lines, f"See {page}"]:
-            click.echo(line)
+        run_tracked(name, body, changed)
 
-    def on_bad_arguments(message: str) -> None:
+    return Command(name, callback=callback, params=params, help=help_text, on_bad_arguments=bad_arguments_of(name))
+
+
+def run_tracked(name: str, body: Callable[..., list[str]], changed: Mapping[str, Any]) -> None:
+    """Do the work of :func:`tracked_command`."""
+    uri = prepare_store()
+    with tracked_run(name, run_tags(name)) as tracked:
+        page = how_to_open(uri, f"experiments/{tracked.experiment_id}/runs/{tracked.run_id}")
+        click.echo(f"Tracking in {masked(uri)}\nSee {page}")
+        lines = body(as_command(name, changed), **changed)
+    for line in [*lines, f"See {page}"]:
+        click.echo(line)
+
+
+def bad_arguments_of(name: str) -> Callable[[str], None]:
+    """Records bad arguments of an entry point as a failed run."""
+
+    def record(message: str) -> None:
         prepare_store()
         with suppress(BadArguments), tracked_run(name, run_tags(name)):
             raise BadArguments(message)
 
-    return Command(name, callback=callback, params=params, help=help_text, on_bad_arguments=on_bad_arguments)
+    return record
+
+
+RESUME_ALL = click.Option(
+    ["--resume"],
+    type=click.Choice(["auto"]),
+    help="auto: go on with the runs that were begun and not finished, instead of training these anew.",
+)
 
 
 class Numbers(click.ParamType):  # type: ignore[type-arg]  # generic since click 8.3
@@ -180,27 +206,24 @@ def as_command(name: str, values: Mapping[str, Any]) -> str:
 def experiment_command(experiment: Experiment) -> Command:
     """The command that runs an experiment, with an option for every field of its configuration."""
 
-    def body(command: str, seeds: tuple[int, ...] | None = None, **changed: Any) -> list[str]:
-        if seeds is not None:
-            if "seed" in changed:
-                raise TP1Error("give either seed or seeds.")
+    def repeated(
+        command: str, seeds: tuple[int, ...], resume: str | None = None, seed: int | None = None, **changed: Any
+    ) -> list[str]:
+        if seed is not None:
+            raise TP1Error("give either seed or seeds.")
 
-            def command_of(experiment: Experiment, seed: int) -> str:
-                return as_command(experiment.name, {**changed, "seed": seed})
+        def command_of(experiment: Experiment, seed: int) -> str:
+            return as_command(experiment.name, {**changed, "seed": seed})
 
-            return repeat([experiment], seeds, changed, f"{experiment.name}-seeds", command, command_of)
-        from tp1.run import run  # here, for torch comes with it
+        return repeat([experiment], seeds, changed, f"{experiment.name}-seeds", command, command_of, resume)
 
-        result = run(experiment, replace(experiment.config, **changed), command)
-        dataset = changed.get("dataset", experiment.config.dataset)
-        published = published_for(experiment, dataset).get("test/accuracy")
-        beside = f" (published: {published:g})" if published is not None else ""
-        return [
-            result.evaluation.report_text(),
-            f"Test accuracy {result.evaluation.accuracy:.4f}{beside}; best epoch {result.best.number}, "
-            f"validation accuracy {result.best.val_accuracy:.4f}; {result.seconds:.0f} s",
-            f"Model {result.model_uri}",
-        ]
+    def callback(**given: Any) -> None:
+        changed = {key: value for key, value in given.items() if value is not None}
+        if "seeds" in changed:
+            run_tracked(experiment.name, repeated, changed)
+        else:
+            for line in _train_once(experiment, changed.pop("resume", None), changed):
+                click.echo(line)
 
     section = f" Section {experiment.section} of the report." if experiment.section else ""
     options = [
@@ -208,8 +231,47 @@ def experiment_command(experiment: Experiment) -> Command:
         click.Option(
             ["--seeds"], type=Numbers(), help="Repeat with these seeds, such as 0,1,2, in runs under one parent."
         ),
+        click.Option(
+            ["--resume"],
+            metavar="RUN_ID|auto",
+            help="Go on with an unfinished run; auto: the newest of the same configuration and seed, else a new one.",
+        ),
     ]
-    return tracked_command(experiment.name, f"{experiment.summary}{section}", options, body)
+    return Command(
+        experiment.name,
+        callback=callback,
+        params=options,
+        help=f"{experiment.summary}{section}",
+        on_bad_arguments=bad_arguments_of(experiment.name),
+    )
+
+
+def _train_once(experiment: Experiment, resume: str | None, changed: dict[str, Any]) -> list[str]:
+    """Train in one run, new or taken up again; return the lines to print."""
+    prepare_store()
+    try:
+        found = find_resumable(experiment, changed, resume)
+        folder = found.folder if found else None
+        config = folder.plan().config if folder else replace(experiment.config, **changed)
+    except TP1Error as error:
+        with tracked_run(experiment.name, run_tags(experiment.name)):
+            raise error
+    if found is not None:
+        point_to(found.run_id)
+        if folder is None:
+            return [f"Run {found.run_id} is finished; there is nothing to go on with."]
+    from tp1.run import run  # here, for torch comes with it
+
+    result = run(experiment, config, folder.plan().command if folder else as_command(experiment.name, changed), folder)
+    published = published_for(experiment, config.dataset).get("test/accuracy")
+    beside = f" (published: {published:g})" if published is not None else ""
+    return [
+        result.evaluation.report_text(),
+        f"Test accuracy {result.evaluation.accuracy:.4f}{beside}; best epoch {result.best.number}, "
+        f"validation accuracy {result.best.val_accuracy:.4f}; {result.seconds:.0f} s",
+        f"Model {result.model_uri}" if result.model_uri else "The model waits to be sent: tp1 sync",
+        f"See {result.page}",
+    ]
 
 
 def study_command(study: Study) -> Command:
@@ -217,13 +279,17 @@ def study_command(study: Study) -> Command:
     known = [experiment.configuration for experiment in study.experiments]
 
     def body(
-        command: str, seeds: tuple[int, ...] = (0,), configurations: tuple[str, ...] = tuple(known), **changed: Any
+        command: str,
+        seeds: tuple[int, ...] = (0,),
+        configurations: tuple[str, ...] = tuple(known),
+        resume: str | None = None,
+        **changed: Any,
     ) -> list[str]:
         def command_of(experiment: Experiment, seed: int) -> str:
             return as_command(study.name, {**changed, "configurations": experiment.configuration, "seeds": seed})
 
         chosen = [experiment for experiment in study.experiments if experiment.configuration in configurations]
-        return repeat(chosen, seeds, changed, study.name, command, command_of)
+        return repeat(chosen, seeds, changed, study.name, command, command_of, resume)
 
     config = study.experiments[0].config
     names = [item.name for item in fields(config) if item.name != "seed" and item.name not in study.varied()]
@@ -233,6 +299,7 @@ def study_command(study: Study) -> Command:
         click.Option(
             ["--configurations"], type=Names(lambda: known), help=f"Only these.  [default: {','.join(known)}]"
         ),
+        RESUME_ALL,
     ]
     return tracked_command(study.name, f"{study.summary} Section {study.section} of the report.", options, body)
 
@@ -244,14 +311,23 @@ def repeat(
     name: str,
     command: str,
     command_of: Callable[[Experiment, int], str],
+    resume: str | None = None,
 ) -> list[str]:
     """Train each experiment with each seed in child runs of the active one; return the lines to print.
+
+    Args:
+        resume: ``auto`` goes on with those that were begun and not finished.
 
     Raises:
         TP1Error: Some failed, after all others were run.
     """
+    if resume not in (None, "auto"):
+        raise TP1Error(
+            f"resume={resume}: several runs are resumed with resume=auto, one with its id and without seeds=."
+        )
     name_run(name)
-    outcomes = run_jobs(training_jobs(experiments, seeds, changed, command_of), one_line)
+    jobs = training_jobs(experiments, seeds, changed, command_of, resume=resume is not None)
+    outcomes = run_jobs(jobs, one_line)
     log_note(describe_outcomes(name, outcomes, command))
     if (failed := failures(outcomes)) is not None:
         raise TP1Error(failed)

@@ -1,15 +1,24 @@
 """Commands that look after runs; they are no entry points of the MLflow project."""
 
+from datetime import datetime
 from pathlib import Path
 
 import click
 
 from tp1.cache import cache_dir, clear, entries
 from tp1.cli import Command
+from tp1.errors import TP1Error
+from tp1.image_files import printable
+from tp1.outbox import entry_paths
+from tp1.page import Table
 from tp1.reference import export_run, import_runs
 from tp1.store import how_to_open, masked, prepare_store
+from tp1.terminal import print_table
+from tp1.training_run import close_run, send_waiting
+from tp1.unfinished import STALE, find_unfinished_runs, local_folders
 
 REFERENCE = Path("reference")
+SYNC_PATIENCE = 20.0  # seconds without an answer
 
 
 def _store(quiet: bool) -> None:
@@ -40,6 +49,57 @@ store_command = Command(
     help="Make sure that the tracking store is there, and say where.",
     params=[click.Option(["--quiet"], is_flag=True, help="Print its URI alone.")],
 )
+
+
+def _runs(stale: bool, close: tuple[str, ...]) -> None:
+    click.echo(f"Tracking in {masked(prepare_store())}")
+    for run_id in close:
+        close_run(run_id)
+        click.echo(f"Run {run_id} is closed.")
+    if close:
+        return
+    found = [run for run in find_unfinished_runs() if not stale or run.state == STALE]
+    if not found:
+        click.echo("No stale runs." if stale else "No unfinished runs.")
+        return
+    rows = [
+        (
+            printable(run.name),
+            run.state,
+            f"{datetime.fromtimestamp(run.started / 1000):%Y-%m-%d %H:%M}",
+            "-" if run.epochs is None else f"epoch {run.epochs}",
+            f"{run.size / 1e6:.1f} MB" if run.size else "-",
+            run.run_id,
+        )
+        for run in found
+    ]
+    print_table(Table(("run", "state", "started", "checkpoint", "on disk", "run id"), rows))
+    if any(run.resumable for run in found):
+        click.echo("Go on with one that has a checkpoint or was just begun:  mlflow run . -e NAME -P resume=RUN_ID")
+    if any(run.state == "unsent" for run in found):
+        click.echo("Send what is unsent:  tp1 sync")
+    click.echo("Give one up, and free its disk space:  tp1 runs --close RUN_ID")
+
+
+def _sync() -> None:
+    click.echo(f"Tracking in {masked(prepare_store())}")
+    failed = []
+    waiting = [folder for folder in local_folders() if entry_paths(folder.outbox)]
+    for folder in waiting:
+        count = len(entry_paths(folder.outbox))
+        try:
+            run = send_waiting(folder, SYNC_PATIENCE)
+        except TP1Error as error:
+            failed.append(str(error))
+            click.echo(f"Run {folder.run_id}: {error}", err=True)
+        else:
+            click.echo(f"Run {folder.run_id}: {count} entries sent; it is {run.info.status}.")
+    if failed:
+        raise TP1Error(
+            f"{len(failed)} of {len(waiting)} runs could not be sent; what is left stays for the next tp1 sync."
+        )
+    if not waiting:
+        click.echo("Nothing waits to be sent.")
 
 
 def _cache(clear_it: bool) -> None:
@@ -80,4 +140,20 @@ import_command = Command(
     callback=_import,
     help="Load exported runs into the tracking store, marked as reference, each once.",
     params=[click.Argument(["folder"], type=click.Path(path_type=Path), default=REFERENCE)],
+)
+
+runs_command = Command(
+    "runs",
+    callback=_runs,
+    help="Show the runs that are not finished: which are running, which were left behind, what can be gone on with.",
+    params=[
+        click.Option(["--stale"], is_flag=True, help="Only those that say they are running and whose process is gone."),
+        click.Option(
+            ["--close"], multiple=True, metavar="RUN_ID", help="Give this run up: KILLED, its checkpoints removed."
+        ),
+    ],
+)
+
+sync_command = Command(
+    "sync", callback=_sync, help="Send what runs could not send while the tracking server was away.", params=[]
 )

@@ -89,6 +89,11 @@ def same_configuration(config: TrainConfig, params: Mapping[str, str]) -> bool:
     return not differences(config, params)
 
 
+def same_value(one: str, other: str) -> bool:
+    """Whether two tracked parameters mean the same: ``1e-3`` and ``0.001`` do."""
+    return _value(one) == _value(other)
+
+
 def _value(text: str) -> str | float:
     text = " ".join(shlex.split(text)) if text.startswith("'") else text
     try:

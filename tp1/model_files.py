@@ -2,23 +2,30 @@
 
 import importlib.metadata
 import json
+import shutil
 import tempfile
 from pathlib import Path
 
 import mlflow
 import numpy as np
 import safetensors.torch
-from mlflow.models.model import ModelInfo
+from mlflow import MlflowClient
+from mlflow.entities import LoggedModelOutput, LoggedModelStatus
+from mlflow.models import Model
 from numpy.typing import NDArray
 
 from tp1.classifier import ImageModel
 
 # What loading and serving the model takes; naming it spares MLflow a search of 10 s.
 REQUIREMENTS = ("mlflow", "torch", "numpy")
+MODEL = "model"  # its name in the tracking store
+CONTEXT_TAGS = ("mlflow.user", "mlflow.source.name", "mlflow.source.type", "mlflow.source.git.commit")
 
 
-def log_classifier(classifier: ImageModel, example: NDArray[np.uint8], dataset: str, image_size: int) -> ModelInfo:
-    """Log the classifier to the active run as MLflow model ``model``.
+def save_classifier(
+    classifier: ImageModel, example: NDArray[np.uint8], dataset: str, image_size: int, run_id: str, folder: Path
+) -> None:
+    """Write the classifier as an MLflow model, ready for :func:`send_model`; no server is asked.
 
     The model is a pt2 program that takes uint8 images (N, H, W, 3), any N, and returns float32
     probabilities (N, classes). The weights lie beside it as ``extra_files/weights.safetensors``, and the class names
@@ -28,6 +35,8 @@ def log_classifier(classifier: ImageModel, example: NDArray[np.uint8], dataset: 
         example: Two or more images, uint8 (N, H, W, 3): an example of one would fix N to 1.
         dataset: The name of the data set that it was trained on.
         image_size: Pixels per side that the network inside sees.
+        run_id: Of the run that trained it.
+        folder: It is made.
     """
     if len(example) < 2:
         raise ValueError("the example needs two images or more: with one, the exported batch size is fixed")
@@ -39,19 +48,48 @@ def log_classifier(classifier: ImageModel, example: NDArray[np.uint8], dataset: 
         "image_shape": [height, width, 3],
         "network_image_size": image_size,
     }
-    with tempfile.TemporaryDirectory() as folder:
-        weights = Path(folder) / "weights.safetensors"
+    with tempfile.TemporaryDirectory() as beside:
+        weights = Path(beside) / "weights.safetensors"
         save_weights(classifier, weights)
-        info: ModelInfo = mlflow.pytorch.log_model(
+        mlflow.pytorch.save_model(
             classifier,
-            name="model",
+            str(folder),
+            mlflow_model=Model(run_id=run_id, metadata=metadata),
             serialization_format="pt2",
             input_example=example,
             extra_files=[str(weights)],
-            metadata=metadata,
             pip_requirements=[f"{name}=={importlib.metadata.version(name)}" for name in REQUIREMENTS],
         )
-        return info
+    for cache in list(folder.rglob("__pycache__")):
+        shutil.rmtree(cache)
+
+
+def send_model(client: MlflowClient, run_id: str, folder: Path) -> str:
+    """Log a saved model as ``model`` of a run, once however often it is called; return its id.
+
+    A model that an earlier call has made and not finished is finished.
+    """
+    run = client.get_run(run_id)
+    where = f"source_run_id = '{run_id}'"
+    known = [model for model in client.search_logged_models([run.info.experiment_id], where) if model.name == MODEL]
+    if known:
+        logged = known[0]
+    else:
+        # What MLflow's own log_model gives a model: the parameters, and who made it from what.
+        tags = {key: value for key, value in run.data.tags.items() if key in CONTEXT_TAGS}
+        logged = client.create_logged_model(run.info.experiment_id, MODEL, run_id, tags, dict(run.data.params))
+    model_id: str = logged.model_id
+    outputs = run.outputs.model_outputs if run.outputs else []
+    if model_id not in [output.model_id for output in outputs]:
+        client.log_outputs(run_id, [LoggedModelOutput(model_id, step=0)])
+    if logged.status != LoggedModelStatus.READY:
+        saved = Model.load(str(folder))
+        saved.model_id = saved.model_uuid = model_id
+        saved.artifact_path = logged.artifact_location
+        saved.save(str(folder / "MLmodel"))
+        client.log_model_artifacts(model_id, str(folder))
+        client.finalize_logged_model(model_id, LoggedModelStatus.READY)
+    return model_id
 
 
 def save_weights(classifier: ImageModel, path: Path) -> None:

@@ -16,9 +16,9 @@ def progress(items: Iterable[T], title: str, total: int | None = None, unit: str
     return tqdm(items, title, total, unit=unit, leave=False, disable=None)
 
 
-def progress_bar(total: int, title: str, unit: str = "img") -> "tqdm[Any]":
-    """A bar to advance by hand; like :func:`progress`, only on a terminal."""
-    return tqdm(total=total, desc=title, unit=unit, leave=False, disable=None)
+def progress_bar(total: int, title: str, unit: str = "img", initial: int = 0) -> "tqdm[Any]":
+    """A bar to advance by hand, from ``initial``; like :func:`progress`, only on a terminal."""
+    return tqdm(total=total, initial=initial, desc=title, unit=unit, leave=False, disable=None)
 
 
 def say(text: str) -> None:

@@ -7,8 +7,8 @@ from typing import Any
 from tp1.config import TrainConfig, same_configuration
 from tp1.experiment import Experiment
 from tp1.jobs import Job
+from tp1.resumption import find_unfinished
 from tp1.runs import RunReader, TrainedRun
-from tp1.tracking import run_tags, tracked_run
 
 
 def training_jobs(
@@ -16,12 +16,15 @@ def training_jobs(
     seeds: Sequence[int],
     changed: dict[str, Any],
     command: Callable[[Experiment, int], str],
+    *,
+    resume: bool = False,
 ) -> list[Job]:
     """One job for each experiment and seed; each trains in a run of its own, a child of the active one.
 
     Args:
         changed: Parameters that differ from the experiments' defaults.
         command: What repeats one of them, for its record.
+        resume: Go on with the newest unfinished run of a job instead of training anew, where there is one.
     """
     reader = RunReader()
     names = dict.fromkeys(experiment.name for experiment in experiments)
@@ -32,13 +35,20 @@ def training_jobs(
         earlier = [run for run in tracked[experiment.name] if same_configuration(config, run.params)]
         minutes = earlier[0].seconds / 60 if earlier else None if changed else experiment.minutes
         jobs += [
-            _job(experiment, replace(config, seed=seed), minutes, earlier, command(experiment, seed)) for seed in seeds
+            _job(experiment, replace(config, seed=seed), minutes, earlier, command(experiment, seed), resume=resume)
+            for seed in seeds
         ]
     return jobs
 
 
 def _job(
-    experiment: Experiment, config: TrainConfig, minutes: float | None, earlier: Sequence[TrainedRun], command: str
+    experiment: Experiment,
+    config: TrainConfig,
+    minutes: float | None,
+    earlier: Sequence[TrainedRun],
+    command: str,
+    *,
+    resume: bool,
 ) -> Job:
     """The job of one seed.
 
@@ -47,10 +57,12 @@ def _job(
     """
 
     def work() -> str:
+        found = find_unfinished(experiment, config) if resume else None
+        if found is not None and found.folder is None:
+            return f"run {found.run_id} was finished but for what it had to send"
         from tp1.run import run  # here, for torch comes with it
 
-        with tracked_run(experiment.label, run_tags(experiment.name, experiment.configuration), nested=True):
-            result = run(experiment, config, command)
+        result = run(experiment, config, command, found.folder if found else None)
         return (
             f"validation {result.best.val_accuracy:.4f}, test {result.evaluation.accuracy:.4f}, {result.seconds:.0f} s"
         )

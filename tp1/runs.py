@@ -1,6 +1,7 @@
 """The only module that reads runs from MLflow."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -30,6 +31,7 @@ RECORD_FILES = (
 )
 LOOK_FILES = ("samples.png", "class_distribution.csv", "channels.csv")  # of an eda run
 REFERENCE_TAG = "tp1.reference"  # on a run that was loaded from a record: the id of the run it was made from
+MACHINE_TAG = "tp1.machine"  # the name of the machine that a run runs on, to tell which ones were left behind there
 PAGE = 200  # runs read at a time; a server shares them out between its workers
 CURVES = ("train/loss", "train/accuracy", "val/loss", "val/accuracy")  # by epoch
 # What a comparison needs of a run's metrics; one that lacks any was not logged whole.
@@ -92,6 +94,24 @@ class TrainedRun:
         return [name for name in COMPARED_METRICS if name not in self.metrics] + ["tp1.seed"] * (self.seed < 0)
 
 
+@dataclass(frozen=True, slots=True)
+class StartedRun:
+    """A run that need not have ended.
+
+    Attributes:
+        status: ``RUNNING``, ``FINISHED``, ``FAILED`` or ``KILLED``.
+        start_time: Milliseconds since 1970, UTC.
+        machine: The name of that which it runs on; empty where it is not tracked.
+    """
+
+    run_id: str
+    name: str
+    experiment: str
+    status: str
+    start_time: int
+    machine: str
+
+
 class RunReader:
     """Reads runs from a tracking store.
 
@@ -135,6 +155,27 @@ class RunReader:
         for run in self._search(conditions):
             found.setdefault(run.data.tags["tp1.dataset"], run.info.run_id)
         return found
+
+    def find_started(self, run_ids: Sequence[str]) -> list[StartedRun]:
+        """The runs that say they are running, and those of ``run_ids`` that are there; newest first."""
+        running = self._search("attributes.status = 'RUNNING' AND tags.`tp1.experiment` != ''")
+        found = {run.info.run_id: run for run in running}
+        for run_id in run_ids:
+            with suppress(MlflowException):
+                found.setdefault(run_id, self._client.get_run(run_id))
+        started = [
+            StartedRun(
+                run_id=run_id,
+                name=run.info.run_name,
+                experiment=run.data.tags.get("tp1.experiment", ""),
+                status=run.info.status,
+                start_time=run.info.start_time,
+                machine=run.data.tags.get(MACHINE_TAG, ""),
+            )
+            for run_id, run in found.items()
+            if run.info.lifecycle_stage == "active"
+        ]
+        return sorted(started, key=lambda run: run.start_time, reverse=True)
 
     def read_histories(self, run_ids: Sequence[str], metrics: Sequence[str]) -> dict[str, dict[str, list[float]]]:
         """The values of metrics by step, by run and metric; an empty list where a run has none."""
@@ -301,7 +342,9 @@ def read_run(run_id: str) -> RunRecord:
         end_time=run.info.end_time,
         params=dict(run.data.params),
         tags={
-            key: value for key, value in run.data.tags.items() if key.startswith("tp1.") or key == "mlflow.note.content"
+            key: value
+            for key, value in run.data.tags.items()
+            if (key.startswith("tp1.") and key != MACHINE_TAG) or key == "mlflow.note.content"
         },
         metrics={
             key: [(point.step, point.timestamp, point.value) for point in client.get_metric_history(run_id, key)]

@@ -32,6 +32,25 @@ class Epoch:
     val_loss: float
     val_accuracy: float
     images_per_second: float
+    ended: int  # milliseconds since 1970, UTC: the time of its points, however often they are sent
+
+
+@dataclass
+class EpochUnderWay:
+    """How far an epoch has come.
+
+    Attributes:
+        order: (N,) rows of the training images, in the order in which they are shown.
+        step: Batches done.
+        loss, correct: Sums over the images so far, on the classifier's device.
+        seconds: Spent so far, kills and pauses not counted.
+    """
+
+    order: torch.Tensor
+    step: int
+    loss: torch.Tensor
+    correct: torch.Tensor
+    seconds: float = 0.0
 
 
 @dataclass
@@ -44,6 +63,7 @@ class TrainingState:
     history: list[Epoch] = field(default_factory=list)
     best: Epoch | None = None
     best_weights: dict[str, torch.Tensor] = field(default_factory=dict)
+    under_way: EpochUnderWay | None = None
 
 
 def start(classifier: ImageModel, config: TrainConfig, device: torch.device) -> TrainingState:
@@ -66,14 +86,23 @@ def train(
     config: TrainConfig,
     precision: str,
     on_epoch: Callable[[Epoch], None],
-) -> None:
-    """Train for ``config.epochs`` epochs; leave the weights of the best validation epoch in place.
+    keep: Callable[[], None] = lambda: None,
+    keep_every: float = math.inf,
+    stopped: Callable[[], bool] = lambda: False,
+) -> bool:
+    """Train until ``config.epochs`` epochs are done; leave the weights of the best validation epoch in place.
 
-    Best is the highest validation accuracy, the earlier one if two are equal. ``on_epoch`` is called after each
-    epoch, for tracking.
+    Best is the highest validation accuracy, the earlier one if two are equal.
 
     Args:
         precision: ``fp32`` or ``bf16``.
+        on_epoch: Called after each epoch, for tracking.
+        keep: Called when ``state`` should be kept: after each epoch, before ``on_epoch``, and where training stops.
+        keep_every: Also after so many seconds within an epoch.
+        stopped: Asked after each batch: training stops where it says so.
+
+    Returns:
+        Whether all epochs are done. Where they are not, ``state`` is as it was left.
 
     Raises:
         TP1Error: The loss is no longer finite, or a batch is larger than the training images.
@@ -81,11 +110,15 @@ def train(
     if config.batch_size > len(train_part):
         raise TP1Error(f"batch_size={config.batch_size} is larger than the {len(train_part)} training images.")
     images, labels = torch.from_numpy(train_part.images), torch.from_numpy(train_part.labels)
-    with progress_bar(config.epochs * len(labels), "Training") as bar:
-        for number in range(len(state.history) + 1, config.epochs + 1):
-            began = time.perf_counter()
-            loss, accuracy = _train_epoch(state, images, labels, config, precision, number, bar.update)
-            seconds = time.perf_counter() - began
+    done = len(state.history) * len(labels)
+    with progress_bar(config.epochs * len(labels), "Training", initial=done) as bar:
+        while (number := len(state.history) + 1) <= config.epochs:
+            if stopped():
+                return False
+            state.under_way = state.under_way or _begin_epoch(state, len(labels))
+            if not _train_epoch(state, images, labels, config, precision, bar.update, keep, keep_every, stopped):
+                return False
+            finished = state.under_way
             val_logits = predict_logits(state.classifier, val_part.images, precision)
             val_labels = torch.from_numpy(val_part.labels)
             val_loss = F.cross_entropy(val_logits, val_labels).item()
@@ -93,21 +126,35 @@ def train(
             _check_finite(val_loss, f"the validation loss became {val_loss:g} after epoch {number}", config)
             epoch = Epoch(
                 number=number,
-                train_loss=loss,
-                train_accuracy=accuracy,
+                train_loss=finished.loss.item() / len(labels),
+                train_accuracy=finished.correct.item() / len(labels),
                 val_loss=val_loss,
                 val_accuracy=(val_logits.argmax(1) == val_labels).sum().item() / len(val_labels),
-                images_per_second=len(labels) / seconds,
+                images_per_second=len(labels) / finished.seconds,
+                ended=round(time.time() * 1000),
             )
             state.history.append(epoch)
+            state.under_way = None
             if state.best is None or epoch.val_accuracy > state.best.val_accuracy:
                 state.best = epoch
                 state.best_weights = copy.deepcopy(state.classifier.state_dict())
             bar.set_postfix_str(f"epoch {number}/{config.epochs}, validation {epoch.val_accuracy:.4f}")
+            keep()  # first: what is tracked is then never ahead of what training goes on from
             on_epoch(epoch)
     state.classifier.load_state_dict(state.best_weights)
     # The plain layout from here on: what is evaluated is then bit for bit what is exported.
     state.classifier.to(memory_format=torch.contiguous_format)
+    return True
+
+
+def _begin_epoch(state: TrainingState, count: int) -> EpochUnderWay:
+    device = state.classifier.device
+    return EpochUnderWay(
+        order=torch.randperm(count, generator=state.generator),
+        step=0,
+        loss=torch.zeros((), device=device),
+        correct=torch.zeros((), dtype=torch.int64, device=device),
+    )
 
 
 def _train_epoch(
@@ -116,21 +163,26 @@ def _train_epoch(
     labels: torch.Tensor,
     config: TrainConfig,
     precision: str,
-    number: int,
     advance: Callable[[int], object],
-) -> tuple[float, float]:
+    keep: Callable[[], None],
+    keep_every: float,
+    stopped: Callable[[], bool],
+) -> bool:
+    """Take the epoch under way to its end; return False where it was stopped before that."""
+    epoch = state.under_way
+    assert epoch is not None
     classifier, optimizer = state.classifier, state.optimizer
     device = classifier.device
     # Reading a number back from an accelerator waits for it, so there the check comes every 50 steps.
     check_every = 1 if device.type == "cpu" else 50
-    total_loss = torch.zeros((), device=device)
-    correct = torch.zeros((), dtype=torch.int64, device=device)
     classifier.train()
-    order = torch.randperm(len(labels), generator=state.generator)
-    batches = list(order.split(config.batch_size))
+    batches = list(epoch.order.split(config.batch_size))
     if len(batches) > 1 and len(batches[-1]) == 1:  # batch norm has no variance of one image
         batches[-2:] = [torch.cat(batches[-2:])]
-    for step, rows in enumerate(batches, start=1):
+    advance(sum(map(len, batches[: epoch.step])))
+    began = kept = time.perf_counter()
+    before = epoch.seconds
+    for rows in batches[epoch.step :]:
         batch = images[rows]
         if config.augment == "flip-crop":
             batch = flip_crop(batch, state.generator)
@@ -141,13 +193,23 @@ def _train_epoch(
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-        total_loss += loss.detach() * len(rows)
-        correct += (logits.detach().argmax(1) == target).sum()
-        if step % check_every == 0 or step == len(batches):
-            total = total_loss.item()
-            _check_finite(total, f"the training loss became {total:g} in epoch {number}, by step {step}", config)
+        epoch.loss += loss.detach() * len(rows)
+        epoch.correct += (logits.detach().argmax(1) == target).sum()
+        epoch.step += 1
+        last = epoch.step == len(batches)
+        if epoch.step % check_every == 0 or last:
+            total, number = epoch.loss.item(), len(state.history) + 1
+            _check_finite(total, f"the training loss became {total:g} in epoch {number}, by step {epoch.step}", config)
         advance(len(rows))
-    return total_loss.item() / len(labels), correct.item() / len(labels)
+        now = time.perf_counter()
+        epoch.seconds = before + now - began
+        stop = stopped() and not last
+        if stop or (now - kept >= keep_every and not last):
+            keep()
+            kept = time.perf_counter()
+        if stop:
+            return False
+    return True
 
 
 def _check_finite(loss: float, what: str, config: TrainConfig) -> None:

@@ -1,0 +1,38 @@
+"""Load and memory of the machine while a run goes on, measured by MLflow's own monitors."""
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
+
+
+@contextmanager
+def sampled(run_id: str, send: Callable[[dict[str, float], int], None]) -> Iterator[None]:
+    """Inside, hand ``system/...`` metrics and their step to ``send`` every 10 seconds, from a thread.
+
+    MLflow's own thread would ask the server about the run each time, and end for good where that does not answer.
+    ``MLFLOW_SYSTEM_METRICS_SAMPLING_INTERVAL`` gives another interval.
+    """
+    monitor = SystemMetricsMonitor(run_id, resume_logging=True)
+    done = threading.Event()
+
+    def sample() -> None:
+        step = monitor._logging_step
+        while True:
+            monitor.collect_metrics()
+            if done.wait(monitor.sampling_interval):
+                return
+            measured = monitor.aggregate_metrics()
+            for part in monitor.monitors:
+                part.clear_metrics()
+            send({f"system/{name}": value for name, value in measured.items()}, step)
+            step += 1
+
+    thread = threading.Thread(target=sample, name="system-metrics", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()

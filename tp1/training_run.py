@@ -1,0 +1,484 @@
+"""A training run in its tracking store: begun or taken up again, written through its outbox, and ended."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+import mlflow
+import pandas as pd
+from mlflow import MlflowClient
+from mlflow.entities import Metric, Param, Run, RunTag
+from mlflow.exceptions import MlflowException
+from mlflow.tracking.context import registry as context
+
+from tp1.config import TrainConfig, same_value
+from tp1.data import ImageData
+from tp1.digests import DIGESTS_TAG, as_tag, file_digests
+from tp1.environment import describe_environment
+from tp1.errors import TP1Error
+from tp1.experiment import Experiment
+from tp1.notes import describe_run, published_for
+from tp1.outbox import Entry, Outbox, Point, entry_paths
+from tp1.progress import say
+from tp1.run_figures import run_figures, run_title
+from tp1.run_folders import Plan, RunFolder, checkpoint_paths, create_folder, find_folder, held, machine, unwritable
+from tp1.runs import MACHINE_TAG
+from tp1.store import how_to_open, masked
+from tp1.system_metrics import sampled
+from tp1.tracking import (
+    FIGURE_DPI,
+    data_tags,
+    dataset_inputs,
+    error_text,
+    mark_experiment,
+    new_run_experiment,
+    run_tags,
+)
+
+if TYPE_CHECKING:  # torch comes with them
+    from tp1.classifier import ImageModel
+    from tp1.evaluation import Evaluation
+    from tp1.training import Epoch, TrainingState
+
+PATIENCE = 60.0  # seconds that a finished run waits for a store that is away
+# A store that answers so will not answer otherwise when it is asked again.
+REFUSALS = (
+    *("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE", "INVALID_STATE", "BAD_REQUEST"),
+    *("PERMISSION_DENIED", "UNAUTHENTICATED", "ENDPOINT_NOT_FOUND"),
+)
+RESUMED_TAG = "tp1.resumed"  # how many times
+
+
+class TrainingRun:
+    """One training run, being written.
+
+    What is known before the first step is sent at once, and must arrive; the rest goes through the outbox.
+
+    Attributes:
+        info: MLflow's of the run.
+        folder: The run's own on this machine.
+        page: Where to look at it.
+    """
+
+    def __init__(self, run: Run, folder: RunFolder, plan: Plan, *, resumed: bool) -> None:
+        self.info = run.info
+        self.folder = folder
+        self.plan = plan
+        self.page = how_to_open(
+            mlflow.get_tracking_uri(), f"experiments/{run.info.experiment_id}/runs/{run.info.run_id}"
+        )
+        self._model_id: str | None = None
+        self._client = MlflowClient()
+        self._tracked = dict(run.data.params)
+        self._tags = dict(run.data.tags)
+        self._resumed = resumed
+        self._outbox = Outbox(folder.outbox, self._deliver, is_refused)
+
+    def log_start(
+        self,
+        experiment: Experiment,
+        config: TrainConfig,
+        data: ImageData,
+        facts: Mapping[str, str],
+        summary: str,
+    ) -> None:
+        """Log parameters, tags, data sets, configuration and environment.
+
+        Args:
+            config: With device, precision and image size resolved.
+            facts: Further parameters, such as the normalisation.
+            summary: Of the model, ``model_summary.txt``.
+
+        Raises:
+            TP1Error: The run was resumed, and something is not as it was.
+        """
+        parameters = {key: str(value) for key, value in asdict(config).items() if value is not None} | dict(facts)
+        tags = {
+            **data_tags(data),
+            "tp1.model": experiment.model_name,
+            "tp1.seed": str(config.seed),
+            "mlflow.note.content": describe_run(experiment, config, data.name, self.plan.command),
+        }
+        if self._resumed:
+            self._check_unchanged(parameters, tags)
+        # mlflow run -P has logged what was given, as it was spelled, and a parameter cannot be logged twice.
+        new = [Param(key, value) for key, value in parameters.items() if key not in self._tracked]
+        run_id = self.info.run_id
+        self._client.log_batch(run_id, params=new, tags=[RunTag(key, value) for key, value in tags.items()])
+        self._client.log_inputs(run_id, datasets=dataset_inputs(data))
+        self._client.log_dict(
+            run_id,
+            {
+                "experiment": experiment.name,
+                "section": experiment.section,
+                "model": experiment.model_name,
+                "config": {
+                    key: str(value) if isinstance(value, Path) else value for key, value in asdict(config).items()
+                },
+                "facts": dict(facts),
+                "classes": data.classes,
+                "published": published_for(experiment, data.name),
+                "command": self.plan.command,
+            },
+            "config.json",
+        )
+        self._client.log_text(run_id, describe_environment(facts["processor"]), "environment.txt")
+        self._client.log_text(run_id, summary, "model_summary.txt")
+
+    def _check_unchanged(self, parameters: Mapping[str, str], tags: Mapping[str, str]) -> None:
+        for key in ("tp1.data_digest", "tp1.split_digest"):
+            if self._tags.get(key, tags[key]) != tags[key]:
+                raise TP1Error(
+                    f"{key.removeprefix('tp1.')}={tags[key]} is not the run's {self._tags[key]}: the data has changed "
+                    "since it was started. Restore it, or start a new run."
+                )
+        for key, value in parameters.items():
+            if key in self._tracked and not same_value(self._tracked[key], value):
+                if key == "processor":  # another may round otherwise, and still be the same training
+                    say(f"Note: the run was started on {self._tracked[key]}, and goes on on {value}.")
+                    continue
+                raise TP1Error(
+                    f"{key}={value} is not the run's {self._tracked[key]}: a resumed run keeps its parameters. "
+                    f"Give {key}={self._tracked[key]}, or start a new run."
+                )
+
+    def log_epoch(self, epoch: Epoch) -> None:
+        """An epoch's metrics, in one call: a call costs 24 ms on SQLite and 56 ms over HTTP, whatever it carries."""
+        self._outbox.put(Entry(_epoch_points(epoch)))
+
+    def log_epochs_again(self, state: TrainingState) -> None:
+        """The metrics of all epochs that a checkpoint knows of: a kill may have come before the last was sent."""
+        if state.history:
+            self._outbox.put(Entry([point for epoch in state.history for point in _epoch_points(epoch)]))
+
+    def log_system_metrics(self, measured: Mapping[str, float], step: int) -> None:
+        """What the machine was doing."""
+        now = _now()
+        self._outbox.put(Entry([Point(name, value, now, step) for name, value in measured.items()]))
+
+    def log_result(
+        self,
+        experiment: Experiment,
+        config: TrainConfig,
+        data: ImageData,
+        model: ImageModel,
+        state: TrainingState,
+        evaluation: Evaluation,
+    ) -> None:
+        """Hand over the trained model and all that was measured on it, as one entry, which also ends the run.
+
+        The final metrics are linked to the logged model and to the data set that they were measured on.
+
+        Args:
+            model: The whole, from raw images, also where ``state`` trained its head alone.
+
+        Raises:
+            TP1Error: There is no room for it on the disk.
+        """
+        from tp1.model_files import save_classifier
+
+        best = state.best
+        if best is None:
+            raise ValueError("nothing was trained")
+        chosen = {"best/epoch": best.number, "best/val_accuracy": best.val_accuracy, "best/val_loss": best.val_loss}
+        final = evaluation.metrics()
+        now = _now()
+        named = {item.dataset.name: (item.dataset.name, item.dataset.digest) for item in dataset_inputs(data)}
+        # Without a step: the UI then draws them as bars, side by side for the runs that are compared.
+        points = [
+            Point(name, value, now, of_model=True, dataset=named[f"{data.name}-{part}"])
+            for part, metrics in (("val", chosen), ("test", final))
+            for name, value in metrics.items()
+        ]
+        measured = {"val/accuracy": best.val_accuracy, "val/loss": best.val_loss} | final
+        note = describe_run(experiment, config, data.name, self.plan.command, measured, best.number)
+
+        def fill(folder: Path) -> None:
+            size = config.image_size or data.image_shape[0]
+            save_classifier(model, data.val.images[:2], data.name, size, self.info.run_id, folder / "model")
+            (folder / "files").mkdir()
+            title = run_title(experiment.label, data.name, config.seed)
+            _write_evaluation(evaluation, folder / "files")
+            _write_figures(title, state, evaluation, folder / "files")
+
+        entry = Entry(points, {"mlflow.note.content": note}, "FINISHED", self._end_time())
+        try:
+            self._outbox.put(entry, fill)
+        except OSError as error:
+            raise unwritable(error) from error
+
+    def end(self, status: str, error: BaseException | None = None) -> None:
+        """End the run where it has no result.
+
+        Args:
+            error: Goes to ``error.txt``.
+        """
+
+        def fill(folder: Path) -> None:
+            (folder / "files").mkdir()
+            (folder / "files" / "error.txt").write_text(error_text(error) if error else "")
+
+        entry = Entry(status=status, end_time=self._end_time())
+        try:
+            self._outbox.put(entry, fill if error is not None else None)
+        except OSError:  # a full disk: without its text, then
+            self._outbox.put(entry)
+
+    def close(self, patience: float, at_most: float = float("inf")) -> bool:
+        """Wait until all is sent; return whether it is (see :meth:`tp1.outbox.Outbox.close`)."""
+        return self._outbox.close(patience, at_most)
+
+    def unsent(self) -> str:
+        """What is not sent, and what to do, in one line."""
+        return (
+            f"{self._outbox.waiting} entries of run {self.info.run_id} ({self._outbox.size() / 1e6:.1f} MB) could not "
+            f"be sent and are kept in {self.folder.outbox}: `tp1 sync` sends them when the tracking store is back."
+        )
+
+    def _deliver(self, entry: Entry) -> None:
+        self._model_id = deliver(self._client, self.info.run_id, entry) or self._model_id
+
+    @property
+    def model_uri(self) -> str | None:
+        """Of the logged model, once that has been sent."""
+        return None if self._model_id is None else f"models:/{self._model_id}"
+
+    def _end_time(self) -> int:
+        return max(_now(), int(self.info.start_time))  # a clock may have been set back
+
+
+def deliver(client: MlflowClient, run_id: str, entry: Entry) -> str | None:
+    """Send one entry, once however often it is called; return the id of the model in it, if there is one."""
+    model_id, tags = None, dict(entry.tags)
+    if entry.folder is not None and (model := entry.folder / "model").is_dir():
+        from tp1.model_files import send_model
+
+        model_id = send_model(client, run_id, model)
+        tags[DIGESTS_TAG] = as_tag(file_digests(model))
+    metrics = [
+        Metric(
+            point.name,
+            point.value,
+            point.time,
+            point.step,
+            model_id=model_id if point.of_model else None,
+            dataset_name=point.dataset[0] if point.dataset else None,
+            dataset_digest=point.dataset[1] if point.dataset else None,
+            run_id=run_id,
+        )
+        for point in entry.points
+    ]
+    client.log_batch(run_id, metrics=metrics, tags=[RunTag(key, value) for key, value in tags.items()])
+    if entry.folder is not None and (files := entry.folder / "files").is_dir():
+        client.log_artifacts(run_id, str(files))
+    if entry.status is not None:
+        client.set_terminated(run_id, entry.status, entry.end_time)
+    return model_id
+
+
+def is_refused(error: Exception) -> bool:
+    """Whether a store has said no, and not merely failed to answer."""
+    return isinstance(error, MlflowException) and error.error_code in REFUSALS
+
+
+@contextmanager
+def training_run(plan: Plan, resumed: RunFolder | None = None) -> Iterator[TrainingRun]:
+    """A training run, to be filled inside.
+
+    It ends as :meth:`TrainingRun.log_result` says; KILLED where it is interrupted; FAILED, with ``error.txt``, on any
+    other error, which is raised again. Its folder is removed once all of it is in the store, and kept as long as it can
+    be resumed or has something to send.
+
+    Args:
+        plan: Of a new run, which becomes a child of the active one if there is one, or of one that ``mlflow run`` has
+            started.
+        resumed: The folder of the run to go on with, whose outbox is empty.
+
+    Raises:
+        TP1Error: Another process is at work on it.
+    """
+    run = _begin(plan) if resumed is None else MlflowClient().get_run(resumed.run_id)
+    run_id = run.info.run_id
+    with held(run_id):
+        folder = resumed or create_folder(run_id, plan, masked(mlflow.get_tracking_uri()))
+        if resumed is not None:
+            _take_up(run)
+        tracked = TrainingRun(run, folder, plan, resumed=resumed is not None)
+        if mlflow.active_run() is None:
+            say(f"Tracking in {folder.store()}\nSee {tracked.page}")
+        try:
+            with sampled(run_id, tracked.log_system_metrics):
+                yield tracked
+        except KeyboardInterrupt:
+            tracked.end("KILLED")
+            _close(tracked, patience=5, at_most=10)
+            raise
+        except BaseException as error:
+            tracked.end("FAILED", error)
+            if _close(tracked, patience=5, at_most=30) and not checkpoint_paths(folder.checkpoints):
+                folder.remove()
+            raise
+        if _close(tracked, PATIENCE):
+            folder.remove()
+
+
+def send_waiting(folder: RunFolder, patience: float) -> Run:
+    """Send what a run still has to tell, and return the run as its store has it then.
+
+    The folder of a run that is finished is removed.
+
+    Raises:
+        TP1Error: The store does not have the run, or does not take all.
+    """
+    client = MlflowClient()
+    with held(folder.run_id):
+        run = find_run(folder.run_id)
+        if entry_paths(folder.outbox):
+            outbox = Outbox(folder.outbox, lambda entry: _discard(deliver(client, folder.run_id, entry)), is_refused)
+            if not outbox.close(patience):
+                reason = (str(outbox.error).splitlines() or [""])[0]
+                raise TP1Error(
+                    f"{outbox.waiting} entries of run {folder.run_id} could not be sent ({reason}); they stay in "
+                    f"{folder.outbox}."
+                )
+            run = find_run(folder.run_id)
+        if run.info.status == "FINISHED":
+            folder.remove()
+    return run
+
+
+def find_run(run_id: str) -> Run:
+    """A run that is in the tracking store and not deleted.
+
+    Raises:
+        TP1Error: It is not.
+    """
+    store = masked(mlflow.get_tracking_uri())
+    try:
+        run = MlflowClient().get_run(run_id)
+    except MlflowException as error:
+        if is_refused(error):
+            raise TP1Error(f"no run {run_id} in {store}: copy its id from the tracking UI.") from error
+        raise
+    if run.info.lifecycle_stage != "active":
+        raise TP1Error(f"run {run_id} in {store} is deleted: restore it in the tracking UI, or start a new one.")
+    return run
+
+
+def close_run(run_id: str) -> None:
+    """Give up a run that no process is at work on: KILLED unless it has ended, its folder removed.
+
+    Raises:
+        TP1Error: A process is at work on it, or neither the store nor this machine knows it.
+    """
+    folder = find_folder(run_id)
+    with held(run_id):
+        try:
+            if find_run(run_id).info.status in ("RUNNING", "SCHEDULED"):
+                MlflowClient().set_terminated(run_id, "KILLED")
+        except TP1Error:  # deleted, say: what this machine keeps of it can still go
+            if folder is None or folder.store() != masked(mlflow.get_tracking_uri()):
+                raise
+        if folder is not None:
+            folder.remove()
+
+
+def point_to(run_id: str) -> None:
+    """Make the run that ``mlflow run`` has started for a resumption say which run it goes on with."""
+    if (launched := os.environ.pop("MLFLOW_RUN_ID", None)) is None:
+        return
+    client = MlflowClient()
+    note = f"**resume**: goes on with run {run_id}, which has all parameters, metrics and files.\n"
+    for key, value in {"mlflow.runName": "resume", "tp1.resumes": run_id, "mlflow.note.content": note}.items():
+        client.set_tag(launched, key, value)
+
+
+def _begin(plan: Plan) -> Run:
+    """A new run, or the one that ``mlflow run`` has started, named and tagged."""
+    client = MlflowClient()
+    tags = run_tags(plan.experiment, plan.configuration) | {"tp1.seed": str(plan.config.seed)}
+    active = mlflow.active_run()
+    if active is None and (launched := os.environ.pop("MLFLOW_RUN_ID", None)) is not None:
+        run_id = launched
+    else:
+        of_parent = {"mlflow.parentRunId": active.info.run_id} if active else {}
+        experiment_id = active.info.experiment_id if active else new_run_experiment()
+        run_id = client.create_run(experiment_id, tags=context.resolve_tags(of_parent), run_name=plan.label).info.run_id
+    for key, value in {**tags, "mlflow.runName": plan.label}.items():
+        client.set_tag(run_id, key, value)
+    run = client.get_run(run_id)
+    mark_experiment(run.info.experiment_id)
+    return run
+
+
+def _take_up(run: Run) -> None:
+    client, run_id = MlflowClient(), run.info.run_id
+    client.update_run(run_id, "RUNNING")
+    times = int(run.data.tags.get(RESUMED_TAG, "0")) + 1
+    client.set_tag(run_id, RESUMED_TAG, str(times))
+    client.set_tag(run_id, MACHINE_TAG, machine())
+    # Beside its time in the comparison and the report, which is that from its first start to its end.
+    said = run.data.tags.get("tp1.remark", "")
+    if not said or said.startswith("Resumed "):
+        client.set_tag(run_id, "tp1.remark", f"Resumed {times} time{'s' * (times != 1)}: its time includes the pauses.")
+    if (active := mlflow.active_run()) is not None:
+        client.set_tag(run_id, "mlflow.parentRunId", active.info.run_id)
+
+
+def _close(tracked: TrainingRun, patience: float, at_most: float = float("inf")) -> bool:
+    if tracked.close(patience, at_most):
+        return True
+    click.echo(f"Warning: {tracked.unsent()}", err=True)
+    return False
+
+
+def _epoch_points(epoch: Epoch) -> list[Point]:
+    values = {
+        "train/loss": epoch.train_loss,
+        "train/accuracy": epoch.train_accuracy,
+        "val/loss": epoch.val_loss,
+        "val/accuracy": epoch.val_accuracy,
+        "train/images_per_second": epoch.images_per_second,
+    }
+    return [Point(name, value, epoch.ended, epoch.number) for name, value in values.items()]
+
+
+def _write_evaluation(evaluation: Evaluation, folder: Path) -> None:
+    """The classification report, the confusion matrix's counts and the predictions."""
+    (folder / "classification_report.txt").write_text(evaluation.report_text())
+    (folder / "classification_report.json").write_text(json.dumps(evaluation.report(), indent=1))
+    evaluation.report_table().to_csv(folder / "classification_report.csv", index_label="class")
+    matrix = pd.DataFrame(evaluation.confusion(), list(evaluation.classes), list(evaluation.classes))
+    matrix.to_csv(folder / "confusion_matrix.csv", index_label="true")
+    # No dictionary for probabilities, which are all different: a third smaller.
+    evaluation.predictions().to_parquet(
+        folder / "predictions.parquet", index=False, compression="zstd", use_dictionary=["true", "predicted"]
+    )
+
+
+def _write_figures(title: str, state: TrainingState, evaluation: Evaluation, folder: Path) -> None:
+    history = {
+        "train/loss": [epoch.train_loss for epoch in state.history],
+        "train/accuracy": [epoch.train_accuracy for epoch in state.history],
+        "val/loss": [epoch.val_loss for epoch in state.history],
+        "val/accuracy": [epoch.val_accuracy for epoch in state.history],
+    }
+    best = state.best.number if state.best else 0
+    for name, figure in run_figures(title, history, best, evaluation.confusion(), evaluation.classes).items():
+        figure.savefig(folder / name, dpi=FIGURE_DPI)
+
+
+def _discard(_: Any) -> None:
+    return None
+
+
+def _now() -> int:
+    return round(time.time() * 1000)
