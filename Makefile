@@ -9,7 +9,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 RUN = tp1 store && mlflow run . --env-manager local $(foreach parameter,$(P),-P $(parameter)) -e
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test $(EXPERIMENTS) ui reference mlproject clean
+.PHONY: help demo test test-long $(EXPERIMENTS) ui reference mlproject clean
 
 help: ## Show this list
 	@grep -E '^[a-z$$()A-Z -]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^\$$\(EXPERIMENTS\)/cnnv3 .../' \
@@ -31,6 +31,9 @@ test: $(BIN)/.installed ## Install, then lint, type-check and test (offline, und
 	ruff check .
 	mypy
 	OMP_NUM_THREADS=1 pytest -n auto --maxprocesses 4 --dist loadfile
+
+test-long: $(BIN)/.installed ## The tests that take long: more kills and outages
+	OMP_NUM_THREADS=1 pytest -m long -n auto --maxprocesses 4 --dist loadfile
 
 $(EXPERIMENTS): $(BIN)/.installed ## Run an experiment of the report: make cnnv3 P="seed=1 epochs=25"
 	@$(RUN) $@

@@ -3,20 +3,13 @@
 import hashlib
 import pickle
 import shutil
-import socket
-import subprocess
-import sys
-import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import mlflow
 import numpy as np
-import psutil
 import pytest
-import requests
 from click.testing import CliRunner, Result
 from mlflow.models.model import ModelInfo
 from PIL import Image
@@ -151,37 +144,3 @@ def all_runs() -> list:
     """Every run of the tracking store, newest first."""
     experiments = [experiment.experiment_id for experiment in mlflow.search_experiments()]
     return mlflow.search_runs(experiments, output_format="list")
-
-
-@contextmanager
-def served(store_uri: str, workers: int = 1) -> Iterator[str]:
-    """A real MLflow server over a store, on a free port; its address."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    command = (
-        "-m",
-        "mlflow",
-        "server",
-        "--backend-store-uri",
-        store_uri,
-        "--port",
-        str(port),
-        "--workers",
-        str(workers),
-    )
-    process = subprocess.Popen([sys.executable, *command], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    address = f"http://127.0.0.1:{port}"
-    try:
-        for _ in range(120):
-            try:
-                requests.get(f"{address}/health", timeout=1).raise_for_status()
-                break
-            except requests.RequestException:
-                time.sleep(0.5)
-        yield address
-    finally:
-        children = psutil.Process(process.pid).children(recursive=True)
-        for child in [psutil.Process(process.pid), *children]:
-            child.terminate()
-        process.wait()

@@ -7,7 +7,7 @@ import mlflow
 import pytest
 from mlflow import MlflowClient
 
-from tests.conftest import served
+from tests.servers import served
 from tp1 import registry
 from tp1.digests import check_digests, file_digests
 from tp1.errors import TP1Error

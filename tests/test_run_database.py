@@ -3,8 +3,9 @@
 import pytest
 from mlflow import MlflowClient
 
-from tests.conftest import invoke, served
+from tests.conftest import invoke
 from tests.made_runs import make_run
+from tests.servers import served
 from tp1 import run_server, runs
 from tp1.run_database import images_of, is_database
 from tp1.runs import RunReader

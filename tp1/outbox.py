@@ -76,6 +76,7 @@ class Outbox:
         self._refused = refused
         self._waiting: deque[tuple[Path | None, Entry]] = deque((path, read_entry(path)) for path in entry_paths(path))
         self._number = max((int(path.name) for path in entry_paths(path)), default=0)
+        self._ended = False
         self._changed = threading.Condition()
         self._stopped = False
         self._thread = threading.Thread(target=self._send_all, name="outbox", daemon=True)
@@ -104,8 +105,13 @@ class Outbox:
             say(f"Cannot write to {target} ({error.strerror}): what is to be sent is kept in memory alone.")
             path = None
         with self._changed:
+            self._ended = self._ended or entry.status is not None
             self._waiting.append((path, replace(entry, folder=target if fill is not None else None)))
             self._changed.notify_all()
+
+    def has_end(self) -> bool:
+        """Whether an entry with a status was put; an interrupt may have come while that was done."""
+        return self._ended or any(read_entry(path).status is not None for path in entry_paths(self.path))
 
     @property
     def waiting(self) -> int:

@@ -151,8 +151,8 @@ def held(run_id: str) -> Iterator[None]:
     Raises:
         TP1Error: Another process is, or the state directory cannot be written.
     """
-    lock = _lock(run_id)
     try:
+        lock = _lock(run_id)
         lock.acquire(timeout=0)
     except Timeout as error:
         raise TP1Error(f"another process is at work on run {run_id}: wait for it, or end it.") from error
@@ -167,14 +167,16 @@ def held(run_id: str) -> Iterator[None]:
 
 def is_held(run_id: str) -> bool:
     """Whether a process on this machine is at work on a run."""
-    lock = _lock(run_id)
-    if not Path(lock.lock_file).exists():
-        return False
     try:
+        lock = _lock(run_id)
+        if not Path(lock.lock_file).exists():
+            return False
         with lock.acquire(timeout=0):
             return False
     except Timeout:
         return True
+    except OSError:  # nobody can hold anything there
+        return False
 
 
 def unwritable(error: OSError) -> TP1Error:

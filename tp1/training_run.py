@@ -6,7 +6,7 @@ import json
 import os
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -216,11 +216,13 @@ class TrainingRun:
             raise unwritable(error) from error
 
     def end(self, status: str, error: BaseException | None = None) -> None:
-        """End the run where it has no result.
+        """End the run, unless it has been handed its result already.
 
         Args:
             error: Goes to ``error.txt``.
         """
+        if self._outbox.has_end():
+            return
 
         def fill(folder: Path) -> None:
             (folder / "files").mkdir()
@@ -307,8 +309,14 @@ def training_run(plan: Plan, resumed: RunFolder | None = None) -> Iterator[Train
     """
     run = _begin(plan) if resumed is None else MlflowClient().get_run(resumed.run_id)
     run_id = run.info.run_id
-    with held(run_id):
-        folder = resumed or create_folder(run_id, plan, masked(mlflow.get_tracking_uri()))
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(held(run_id))
+            folder = resumed or create_folder(run_id, plan, masked(mlflow.get_tracking_uri()))
+        except TP1Error:
+            if resumed is None:
+                MlflowClient().set_terminated(run_id, "FAILED")
+            raise
         if resumed is not None:
             _take_up(run)
         tracked = TrainingRun(run, folder, plan, resumed=resumed is not None)
