@@ -216,8 +216,7 @@ def make_trials(folder: Path) -> list[Trial]:
     safetensors.torch.save_file(state, folder / "mobilenet_v2.safetensors")
     images = (f"dataset={folder / 'shapes'}", "batch_size=16")
     return [
-        Trial("cnn-base", (*images, "epochs=6", "augment=flip-crop")),
-        Trial("cnnv2", (*images, "epochs=3")),
+        Trial("cnnv2", (*images, "epochs=5", "augment=flip-crop")),
         Trial(
             "mobilenetv2-pretrained",
             (

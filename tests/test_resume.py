@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -164,6 +165,18 @@ def test_a_full_disk_does_not_end_training(store, monkeypatch):
     assert all_runs()[0].info.status == "FINISHED"
 
 
+def test_a_cache_that_is_deleted_while_training_goes_on_is_not_missed(store, tmp_path, monkeypatch, image_folder):
+    def log(self, epoch):
+        shutil.rmtree(tmp_path / "cache", ignore_errors=True)
+        log_epoch(self, epoch)
+
+    log_epoch = TrainingRun.log_epoch
+    monkeypatch.setattr(TrainingRun, "log_epoch", log)
+    result = invoke("cnn-base", f"dataset={image_folder}", "epochs=2", "batch_size=16")
+    assert result.exit_code == 0, result.output
+    assert not (tmp_path / "cache").exists()
+
+
 def test_a_state_directory_that_cannot_be_written_is_said_at_once(store, tmp_path, monkeypatch):
     (tmp_path / "blocked").write_text("")
     monkeypatch.setenv("TP1_STATE_DIR", str(tmp_path / "blocked"))
@@ -234,7 +247,7 @@ def test_a_signal_ends_the_batch_keeps_a_checkpoint_and_marks_the_run(store, tmp
     assert "Stopped at epoch" in said
     (run,) = all_runs()
     assert run.info.status == "KILLED"
-    assert f"-P resume={run.info.run_id}" in said
+    assert f"Go on with: mlflow run . -e cnn-base -P resume={run.info.run_id}" in said
     (folder,) = (tmp_path / "state" / "runs").iterdir()
     assert 1 <= len(list((folder / "checkpoints").glob("*.safetensors"))) <= 2
     assert steps(run) == list(range(1, steps(run)[-1] + 1))

@@ -7,14 +7,15 @@ import click
 
 from tp1.cache import cache_dir, clear, entries
 from tp1.cli import Command
+from tp1.delivery import close_run, send_waiting
 from tp1.errors import TP1Error
 from tp1.image_files import printable
 from tp1.outbox import entry_paths
 from tp1.page import Table
 from tp1.reference import export_run, import_runs
+from tp1.run_folders import is_held
 from tp1.store import how_to_open, masked, prepare_store
 from tp1.terminal import print_table
-from tp1.training_run import close_run, send_waiting
 from tp1.unfinished import STALE, find_unfinished_runs, local_folders
 
 REFERENCE = Path("reference")
@@ -83,22 +84,24 @@ def _runs(stale: bool, close: tuple[str, ...]) -> None:
 
 def _sync() -> None:
     click.echo(f"Tracking in {masked(prepare_store())}")
-    failed = []
-    waiting = [folder for folder in local_folders() if entry_paths(folder.outbox)]
-    for folder in waiting:
+    sent, failed = 0, 0
+    for folder in local_folders():
         count = len(entry_paths(folder.outbox))
+        if is_held(folder.run_id):  # its own process sends what it has
+            continue
         try:
             run = send_waiting(folder, SYNC_PATIENCE)
         except TP1Error as error:
-            failed.append(str(error))
-            click.echo(f"Run {folder.run_id}: {error}", err=True)
+            if count:
+                failed += 1
+                click.echo(f"Run {folder.run_id}: {error}", err=True)
         else:
-            click.echo(f"Run {folder.run_id}: {count} entries sent; it is {run.info.status}.")
+            if count:
+                sent += 1
+                click.echo(f"Run {folder.run_id}: {count} entries sent; it is {run.info.status}.")
     if failed:
-        raise TP1Error(
-            f"{len(failed)} of {len(waiting)} runs could not be sent; what is left stays for the next tp1 sync."
-        )
-    if not waiting:
+        raise TP1Error(f"{failed} of {sent + failed} runs could not be sent; what is left stays for the next tp1 sync.")
+    if not sent:
         click.echo("Nothing waits to be sent.")
 
 

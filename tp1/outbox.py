@@ -69,7 +69,7 @@ class Outbox:
         refused: Whether an error means that the store will never take an entry; sending stops then.
     """
 
-    def __init__(self, path: Path, deliver: Callable[[Entry], None], refused: Callable[[Exception], bool]) -> None:
+    def __init__(self, path: Path, deliver: Callable[[Entry], object], refused: Callable[[Exception], bool]) -> None:
         self.path = path
         self.error: Exception | None = None  # of the last attempt
         self._deliver = deliver

@@ -6,12 +6,12 @@ from typing import Any
 import mlflow
 
 from tp1.config import TrainConfig
+from tp1.delivery import find_run, send_waiting
 from tp1.errors import TP1Error
 from tp1.experiment import Experiment
 from tp1.progress import say
 from tp1.run_folders import RunFolder, find_folder, folders, is_held, state_dir
 from tp1.store import masked
-from tp1.training_run import find_run, send_waiting
 
 PATIENCE = 30.0  # seconds, for what an earlier process has left to be sent
 

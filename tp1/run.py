@@ -103,10 +103,7 @@ def _run(experiment: Experiment, config: TrainConfig, tracked: TrainingRun) -> t
     with deferred() as stopped:
         done = train(state, train_part, val_part, config, precision, on_epoch, keep, KEEP_SECONDS, stopped)
         if not done:
-            say(
-                f"Stopped at {_where(state, config)}; checkpoint in {checkpoints.folder}. "
-                f"Go on with: mlflow run . -e {experiment.name} -P resume={tracked.info.run_id}"
-            )
+            say(f"Stopped at {_where(state, config)}; checkpoint in {checkpoints.folder}")
     evaluation = evaluate(trainee, test_part, data.classes)
     tracked.log_result(experiment, config, data, built.model, state, evaluation)
     assert state.best is not None

@@ -2,39 +2,35 @@
 
 from __future__ import annotations
 
-import json
 import os
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 import mlflow
-import pandas as pd
 from mlflow import MlflowClient
-from mlflow.entities import Metric, Param, Run, RunTag
-from mlflow.exceptions import MlflowException
+from mlflow.entities import Param, Run, RunTag
 from mlflow.tracking.context import registry as context
 
 from tp1.config import TrainConfig, same_value
 from tp1.data import ImageData
-from tp1.digests import DIGESTS_TAG, as_tag, file_digests
+from tp1.delivery import deliver, is_refused
 from tp1.environment import describe_environment
 from tp1.errors import TP1Error
 from tp1.experiment import Experiment
 from tp1.notes import describe_run, published_for
-from tp1.outbox import Entry, Outbox, Point, entry_paths
+from tp1.outbox import Entry, Outbox, Point
 from tp1.progress import say
-from tp1.run_figures import run_figures, run_title
-from tp1.run_folders import Plan, RunFolder, checkpoint_paths, create_folder, find_folder, held, machine, unwritable
+from tp1.run_figures import run_title
+from tp1.run_folders import Plan, RunFolder, checkpoint_paths, create_folder, held, machine, unwritable
 from tp1.runs import MACHINE_TAG
 from tp1.store import how_to_open, masked
 from tp1.system_metrics import sampled
 from tp1.tracking import (
-    FIGURE_DPI,
     data_tags,
     dataset_inputs,
     error_text,
@@ -49,11 +45,6 @@ if TYPE_CHECKING:  # torch comes with them
     from tp1.training import Epoch, TrainingState
 
 PATIENCE = 60.0  # seconds that a finished run waits for a store that is away
-# A store that answers so will not answer otherwise when it is asked again.
-REFUSALS = (
-    *("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE", "INVALID_STATE", "BAD_REQUEST"),
-    *("PERMISSION_DENIED", "UNAUTHENTICATED", "ENDPOINT_NOT_FOUND"),
-)
 RESUMED_TAG = "tp1.resumed"  # how many times
 
 
@@ -184,6 +175,7 @@ class TrainingRun:
             TP1Error: There is no room for it on the disk.
         """
         from tp1.model_files import save_classifier
+        from tp1.result_files import write_evaluation, write_figures
 
         best = state.best
         if best is None:
@@ -205,9 +197,9 @@ class TrainingRun:
             size = config.image_size or data.image_shape[0]
             save_classifier(model, data.val.images[:2], data.name, size, self.info.run_id, folder / "model")
             (folder / "files").mkdir()
+            write_evaluation(evaluation, folder / "files")
             title = run_title(experiment.label, data.name, config.seed)
-            _write_evaluation(evaluation, folder / "files")
-            _write_figures(title, state, evaluation, folder / "files")
+            write_figures(title, state.history, best.number, evaluation, folder / "files")
 
         entry = Entry(points, {"mlflow.note.content": note}, "FINISHED", self._end_time())
         try:
@@ -257,40 +249,6 @@ class TrainingRun:
         return max(_now(), int(self.info.start_time))  # a clock may have been set back
 
 
-def deliver(client: MlflowClient, run_id: str, entry: Entry) -> str | None:
-    """Send one entry, once however often it is called; return the id of the model in it, if there is one."""
-    model_id, tags = None, dict(entry.tags)
-    if entry.folder is not None and (model := entry.folder / "model").is_dir():
-        from tp1.model_files import send_model
-
-        model_id = send_model(client, run_id, model)
-        tags[DIGESTS_TAG] = as_tag(file_digests(model))
-    metrics = [
-        Metric(
-            point.name,
-            point.value,
-            point.time,
-            point.step,
-            model_id=model_id if point.of_model else None,
-            dataset_name=point.dataset[0] if point.dataset else None,
-            dataset_digest=point.dataset[1] if point.dataset else None,
-            run_id=run_id,
-        )
-        for point in entry.points
-    ]
-    client.log_batch(run_id, metrics=metrics, tags=[RunTag(key, value) for key, value in tags.items()])
-    if entry.folder is not None and (files := entry.folder / "files").is_dir():
-        client.log_artifacts(run_id, str(files))
-    if entry.status is not None:
-        client.set_terminated(run_id, entry.status, entry.end_time)
-    return model_id
-
-
-def is_refused(error: Exception) -> bool:
-    """Whether a store has said no, and not merely failed to answer."""
-    return isinstance(error, MlflowException) and error.error_code in REFUSALS
-
-
 @contextmanager
 def training_run(plan: Plan, resumed: RunFolder | None = None) -> Iterator[TrainingRun]:
     """A training run, to be filled inside.
@@ -328,6 +286,7 @@ def training_run(plan: Plan, resumed: RunFolder | None = None) -> Iterator[Train
         except KeyboardInterrupt:
             tracked.end("KILLED")
             _close(tracked, patience=5, at_most=10)
+            say(f"Go on with: mlflow run . -e {plan.experiment} -P resume={run_id}")
             raise
         except BaseException as error:
             tracked.end("FAILED", error)
@@ -335,67 +294,6 @@ def training_run(plan: Plan, resumed: RunFolder | None = None) -> Iterator[Train
                 folder.remove()
             raise
         if _close(tracked, PATIENCE):
-            folder.remove()
-
-
-def send_waiting(folder: RunFolder, patience: float) -> Run:
-    """Send what a run still has to tell, and return the run as its store has it then.
-
-    The folder of a run that is finished is removed.
-
-    Raises:
-        TP1Error: The store does not have the run, or does not take all.
-    """
-    client = MlflowClient()
-    with held(folder.run_id):
-        run = find_run(folder.run_id)
-        if entry_paths(folder.outbox):
-            outbox = Outbox(folder.outbox, lambda entry: _discard(deliver(client, folder.run_id, entry)), is_refused)
-            if not outbox.close(patience):
-                reason = (str(outbox.error).splitlines() or [""])[0]
-                raise TP1Error(
-                    f"{outbox.waiting} entries of run {folder.run_id} could not be sent ({reason}); they stay in "
-                    f"{folder.outbox}."
-                )
-            run = find_run(folder.run_id)
-        if run.info.status == "FINISHED":
-            folder.remove()
-    return run
-
-
-def find_run(run_id: str) -> Run:
-    """A run that is in the tracking store and not deleted.
-
-    Raises:
-        TP1Error: It is not.
-    """
-    store = masked(mlflow.get_tracking_uri())
-    try:
-        run = MlflowClient().get_run(run_id)
-    except MlflowException as error:
-        if is_refused(error):
-            raise TP1Error(f"no run {run_id} in {store}: copy its id from the tracking UI.") from error
-        raise
-    if run.info.lifecycle_stage != "active":
-        raise TP1Error(f"run {run_id} in {store} is deleted: restore it in the tracking UI, or start a new one.")
-    return run
-
-
-def close_run(run_id: str) -> None:
-    """Give up a run that no process is at work on: KILLED unless it has ended, its folder removed.
-
-    Raises:
-        TP1Error: A process is at work on it, or neither the store nor this machine knows it.
-    """
-    folder = find_folder(run_id)
-    with held(run_id):
-        try:
-            if find_run(run_id).info.status in ("RUNNING", "SCHEDULED"):
-                MlflowClient().set_terminated(run_id, "KILLED")
-        except TP1Error:  # deleted, say: what this machine keeps of it can still go
-            if folder is None or folder.store() != masked(mlflow.get_tracking_uri()):
-                raise
-        if folder is not None:
             folder.remove()
 
 
@@ -442,10 +340,14 @@ def _take_up(run: Run) -> None:
 
 
 def _close(tracked: TrainingRun, patience: float, at_most: float = float("inf")) -> bool:
-    if tracked.close(patience, at_most):
-        return True
-    click.echo(f"Warning: {tracked.unsent()}", err=True)
-    return False
+    """Wait until all is sent, and warn where it is not."""
+    whole = False
+    try:
+        whole = tracked.close(patience, at_most)
+    finally:  # also where somebody does not want to wait
+        if not whole:
+            click.echo(f"Warning: {tracked.unsent()}", err=True)
+    return whole
 
 
 def _epoch_points(epoch: Epoch) -> list[Point]:
@@ -457,35 +359,6 @@ def _epoch_points(epoch: Epoch) -> list[Point]:
         "train/images_per_second": epoch.images_per_second,
     }
     return [Point(name, value, epoch.ended, epoch.number) for name, value in values.items()]
-
-
-def _write_evaluation(evaluation: Evaluation, folder: Path) -> None:
-    """The classification report, the confusion matrix's counts and the predictions."""
-    (folder / "classification_report.txt").write_text(evaluation.report_text())
-    (folder / "classification_report.json").write_text(json.dumps(evaluation.report(), indent=1))
-    evaluation.report_table().to_csv(folder / "classification_report.csv", index_label="class")
-    matrix = pd.DataFrame(evaluation.confusion(), list(evaluation.classes), list(evaluation.classes))
-    matrix.to_csv(folder / "confusion_matrix.csv", index_label="true")
-    # No dictionary for probabilities, which are all different: a third smaller.
-    evaluation.predictions().to_parquet(
-        folder / "predictions.parquet", index=False, compression="zstd", use_dictionary=["true", "predicted"]
-    )
-
-
-def _write_figures(title: str, state: TrainingState, evaluation: Evaluation, folder: Path) -> None:
-    history = {
-        "train/loss": [epoch.train_loss for epoch in state.history],
-        "train/accuracy": [epoch.train_accuracy for epoch in state.history],
-        "val/loss": [epoch.val_loss for epoch in state.history],
-        "val/accuracy": [epoch.val_accuracy for epoch in state.history],
-    }
-    best = state.best.number if state.best else 0
-    for name, figure in run_figures(title, history, best, evaluation.confusion(), evaluation.classes).items():
-        figure.savefig(folder / name, dpi=FIGURE_DPI)
-
-
-def _discard(_: Any) -> None:
-    return None
 
 
 def _now() -> int:
