@@ -3,8 +3,8 @@
     python benchmarks/keeping.py [--rounds 9]
 
 In turn, in one process: steps of batches like those of CIFAR-10, from which the time of an epoch of 45,000 images
-follows; a checkpoint, synced to the disk; an epoch's metrics written to the outbox and sent to a new SQLite store, where
-all computing counts, though training does not wait for it. Measure on an otherwise idle machine.
+follows; a checkpoint, synced to the disk; an epoch's metrics, put into the outbox and sent to a new SQLite store. All
+of that computing counts, though training does not wait for it. Measure on an otherwise idle machine.
 """
 
 import argparse
