@@ -165,6 +165,25 @@ def test_a_full_disk_does_not_end_training(store, monkeypatch):
     assert all_runs()[0].info.status == "FINISHED"
 
 
+def test_a_result_that_does_not_fit_the_disk_is_an_error_that_can_be_gone_on_from(store, tmp_path, monkeypatch):
+    def full(*args: object) -> None:
+        raise OSError(28, "No space left on device", "model")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("tp1.model_files.save_classifier", full)
+        result = invoke(*TRAIN)
+    assert result.exit_code == 1
+    assert "No space left on device. Free some space there" in result.stderr
+    (run,) = all_runs()
+    assert run.info.status == "FAILED"
+    assert not run.outputs.model_outputs
+    assert "failed" in invoke("runs").output
+    result = invoke("cnn-base", f"resume={run.info.run_id}")
+    assert result.exit_code == 0, result.output
+    assert "Going on from epoch 4 of 4" in result.output
+    assert all_runs()[0].info.status == "FINISHED"
+
+
 def test_a_cache_that_is_deleted_while_training_goes_on_is_not_missed(store, tmp_path, monkeypatch, image_folder):
     def log(self, epoch):
         shutil.rmtree(tmp_path / "cache", ignore_errors=True)

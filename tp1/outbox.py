@@ -77,6 +77,7 @@ class Outbox:
         self._waiting: deque[tuple[Path | None, Entry]] = deque((path, read_entry(path)) for path in entry_paths(path))
         self._number = max((int(path.name) for path in entry_paths(path)), default=0)
         self._ended = False
+        self._putting = threading.Lock()
         self._changed = threading.Condition()
         self._stopped = False
         self._thread = threading.Thread(target=self._send_all, name="outbox", daemon=True)
@@ -91,23 +92,24 @@ class Outbox:
         Raises:
             OSError: It cannot be written, and it has files. An entry without any is then kept in memory alone.
         """
-        self._number += 1
-        target = self.path / f"{self._number:06d}"
-        path: Path | None = target
-        try:
-            with whole_folder(target) as partial:
+        with self._putting:  # metrics of the machine come from a thread of their own
+            self._number += 1
+            target = self.path / f"{self._number:06d}"
+            path: Path | None = target
+            try:
+                with whole_folder(target) as partial:
+                    if fill is not None:
+                        fill(partial)
+                    (partial / ENTRY).write_text(json.dumps(_as_json(entry)))
+            except OSError as error:
                 if fill is not None:
-                    fill(partial)
-                (partial / ENTRY).write_text(json.dumps(_as_json(entry)))
-        except OSError as error:
-            if fill is not None:
-                raise
-            say(f"Cannot write to {target} ({error.strerror}): what is to be sent is kept in memory alone.")
-            path = None
-        with self._changed:
-            self._ended = self._ended or entry.status is not None
-            self._waiting.append((path, replace(entry, folder=target if fill is not None else None)))
-            self._changed.notify_all()
+                    raise
+                say(f"Cannot write to {target} ({error.strerror}): what is to be sent is kept in memory alone.")
+                path = None
+            with self._changed:
+                self._ended = self._ended or entry.status is not None
+                self._waiting.append((path, replace(entry, folder=target if fill is not None else None)))
+                self._changed.notify_all()
 
     def has_end(self) -> bool:
         """Whether an entry with a status was put; an interrupt may have come while that was done."""
