@@ -89,12 +89,21 @@ def test_an_example_of_one_image_is_refused(classifier, tmp_path):
         save_classifier(classifier, coloured_images(0, 1, 32, seed=0), "shapes", 32, "0" * 32, tmp_path / "model")
 
 
-def test_a_model_is_logged_once_however_often_it_is_sent(store, classifier, tmp_path):
+def test_a_model_is_logged_once_however_often_it_is_sent(store, classifier, tmp_path, monkeypatch):
     """A kill may come at any moment of the first time."""
     client = MlflowClient()
     run_id = client.create_run("0").info.run_id
     save_classifier(classifier, coloured_images(0, 2, 32, seed=0), "shapes", 32, run_id, tmp_path / "model")
     begun = client.create_logged_model("0", "model", run_id)  # where it stopped
+    with monkeypatch.context() as patched:
+
+        def half(self, path):
+            Path(path).write_text("")
+            raise KeyboardInterrupt
+
+        patched.setattr(Model, "save", half)
+        with pytest.raises(KeyboardInterrupt):
+            send_model(client, run_id, tmp_path / "model")
     assert send_model(client, run_id, tmp_path / "model") == begun.model_id
     assert send_model(client, run_id, tmp_path / "model") == begun.model_id
     (logged,) = client.search_logged_models(["0"])

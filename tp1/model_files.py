@@ -86,7 +86,9 @@ def send_model(client: MlflowClient, run_id: str, folder: Path) -> str:
         saved = Model.load(str(folder))
         saved.model_id = saved.model_uuid = model_id
         saved.artifact_path = logged.artifact_location
-        saved.save(str(folder / "MLmodel"))
+        partial = folder.with_name(f".{folder.name}.MLmodel")  # a kill may come while it is written
+        saved.save(str(partial))
+        partial.replace(folder / "MLmodel")
         client.log_model_artifacts(model_id, str(folder))
         client.finalize_logged_model(model_id, LoggedModelStatus.READY)
     return model_id

@@ -63,7 +63,11 @@ def find_resumable(experiment: Experiment, changed: dict[str, Any], resume: str 
 
 
 def find_unfinished(experiment: Experiment, config: TrainConfig) -> Found | None:
-    """The newest run of a configuration and seed that was begun on this machine and is not finished, or None."""
+    """The newest run of a configuration and seed that was begun on this machine and is not finished, or None.
+
+    Raises:
+        TP1Error: What it has left to be sent cannot be sent.
+    """
     for folder in folders():
         if is_held(folder.run_id) or folder.store() != masked(mlflow.get_tracking_uri()):
             continue
@@ -75,9 +79,11 @@ def find_unfinished(experiment: Experiment, config: TrainConfig) -> Found | None
         if (plan.experiment, plan.configuration, plan.config) != (experiment.name, experiment.configuration, config):
             continue
         try:
-            return _take(folder)
+            find_run(folder.run_id)
         except TP1Error as error:  # such as one that is deleted
             say(f"Note: {error}")
+            continue
+        return _take(folder)
     return None
 
 
