@@ -109,4 +109,4 @@ def test_a_model_is_logged_once_however_often_it_is_sent(store, classifier, tmp_
     (logged,) = client.search_logged_models(["0"])
     assert logged.status == LoggedModelStatus.READY
     assert [output.model_id for output in client.get_run(run_id).outputs.model_outputs] == [begun.model_id]
-    assert model_digests(begun.model_id, tmp_path / "fetched") == file_digests(tmp_path / "model")
+    assert file_digests(tmp_path / "model").items() <= model_digests(begun.model_id, tmp_path / "fetched").items()
