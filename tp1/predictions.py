@@ -10,10 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tp1.errors import TP1Error
-from tp1.image_files import FoundImage, bombs_refused, printable, read_batches
+from tp1.image_files import FoundImage, read_batches
+from tp1.names import printable
 from tp1.page import Inline, Number, Table
 from tp1.predictor import Predictor
 from tp1.progress import progress_bar
+from tp1.sources import bombs_refused
 
 MOST_NAMED = 10  # unreadable files; the others are counted
 
