@@ -655,14 +655,22 @@ def test_a_model_that_is_not_what_it_says_is_refused(programs, tmp_path, program
         load_predictor(str(write_model(tmp_path / "m", programs / f"{program}.pt2", **changed)))
 
 
-def test_a_damaged_model_is_refused(programs, tmp_path):
+def test_a_damaged_model_is_refused(programs, tmp_path, capfd):
     """Also where its record vouches for it: anybody can write that."""
     folder = write_model(tmp_path / "m", programs / "three.pt2")
     facts = json.loads((folder / "model.json").read_text())
     whole = {path: path.read_bytes() for path in folder.iterdir()}
 
-    @quick(40)
-    @given(st.sampled_from(sorted(whole)).flatmap(lambda path: st.tuples(st.just(path), mutated(whole[path]))))
+    program, record = folder / "model.pt2", folder / "model.json"
+    flips = st.tuples(st.integers(0, len(whole[program]) - 1), st.integers(1, 255))
+    changes = st.one_of(
+        st.tuples(st.just(record), mutated(whole[record])),
+        st.tuples(st.just(program), mutated(whole[program])),
+        flips.map(lambda flip: (program, _flipped(whole[program], *flip))),
+    )
+
+    @quick(80)
+    @given(changes)
     def check(changed):
         path, content = changed
         path.write_bytes(content)
@@ -676,10 +684,15 @@ def test_a_damaged_model_is_refused(programs, tmp_path):
         else:
             assert len(predictor.classes) == 3
         finally:
+            assert "Traceback" not in capfd.readouterr().err
             for file, content in whole.items():
                 file.write_bytes(content)
 
     check()
+
+
+def _flipped(content: bytes, place: int, value: int) -> bytes:
+    return content[:place] + bytes([content[place] ^ value]) + content[place + 1 :]
 
 
 @pytest.mark.timeout(60)

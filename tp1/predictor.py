@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -169,7 +170,6 @@ def _is_list(value: Any, kind: type) -> TypeGuard[list[Any]]:
 def _load(program: Path, what: str) -> nn.Module:
     import torch
     from mlflow.environment_variables import MLFLOW_ALLOW_PICKLE_DESERIALIZATION
-    from mlflow.exceptions import MlflowException
     from mlflow.pytorch import _validate_pt2_archive_is_pickle_free
 
     # A pt2 archive can hold pickles, and torch.export.load would run them. MLflow's check needs torch 2.10, and MLflow
@@ -177,13 +177,17 @@ def _load(program: Path, what: str) -> nn.Module:
     if torch.__version__ >= "2.10" or not MLFLOW_ALLOW_PICKLE_DESERIALIZATION.get():
         try:
             _validate_pt2_archive_is_pickle_free(str(program))
-        except MlflowException as error:
+        except Exception as error:  # MlflowException for a pickle, and whatever zipfile and json raise
             raise TP1Error(
                 f"{what} is refused: {PROGRAM} is damaged or holds a pickle, which could run code."
             ) from error
+    log = logging.getLogger("torch.export")  # it would print the traceback of what is said below in one line
+    was_disabled, log.disabled = log.disabled, True
     try:
         loaded: nn.Module = torch.export.load(program).module()
     except Exception as error:  # torch raises whatever comes
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise TP1Error(f"cannot load {what}: {reason}.") from error
+    finally:
+        log.disabled = was_disabled
     return loaded
