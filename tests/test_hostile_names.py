@@ -196,7 +196,7 @@ def test_runs_of_any_name_are_found_compared_and_reported(store, tmp_path):
     assert len(result.stderr.splitlines()) == 1
     assert "were not logged whole and are left out" in result.stderr
     assert all(letter.isprintable() or letter == "\n" for letter in result.output)
-    rows = list(csv.DictReader(io.StringIO((tmp_path / "out" / "compare.csv").read_text())))
+    rows = list(csv.DictReader(io.StringIO((tmp_path / "out" / "compare.csv").read_bytes().decode(), newline="")))
     assert sum(int(row["n"]) for row in rows) == len([n for n in range(len(texts)) if n % 7])
     html = (tmp_path / "out" / "compare.html").read_text()
     assert {tag for tag, _ in Reader(html).tags}.isdisjoint({"b", "iframe"})

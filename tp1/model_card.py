@@ -7,7 +7,6 @@ import io
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from textwrap import indent
 from typing import Any
 
 import pandas as pd
@@ -15,7 +14,7 @@ import pandas as pd
 from tp1.calibration import BINS, expected_calibration_error
 from tp1.experiment import Experiment
 from tp1.names import whole_number
-from tp1.page import escape_markdown
+from tp1.page import escape_markdown, indented
 from tp1.run_database import images_of
 from tp1.runs import RunRecord
 
@@ -125,7 +124,7 @@ def model_card(
         "",
         "## Training",
         "",
-        indent(config["command"], "    "),
+        indented(config["command"]),
         "",
         f"Run {record.run_id}; commit {tags.get('tp1.git_commit', 'unknown')}{dirty}; {params.get('processor', '')}. "
         f"{images.get('training', 0):,} training images; the epoch was chosen on validation, test read once. "

@@ -10,6 +10,8 @@ LONGEST_LINE = 2000  # characters of a message
 
 def printable(text: str) -> str:
     """A text as one line that a terminal, a table and a page can show: what cannot be printed, as Python escapes it."""
+    if text.isprintable():
+        return text
     return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in text)
 
 

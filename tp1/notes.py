@@ -1,13 +1,12 @@
 """A run's description, which the tracking UI shows above its figures."""
 
 from collections.abc import Mapping, Sequence
-from textwrap import indent
 
 from tp1.config import TrainConfig
 from tp1.experiment import Experiment
 from tp1.jobs import Outcome
 from tp1.names import message_line
-from tp1.page import escape_markdown
+from tp1.page import escape_markdown, indented
 
 COMPARED = ("test/accuracy", "val/accuracy", "val/loss", "test/precision_macro", "test/recall_macro", "test/f1_macro")
 
@@ -49,7 +48,7 @@ def describe_run(
             "",
             f"n = 1; measured at the best validation epoch, {best_epoch} of {config.epochs}; published at the last.",
         ]
-    return "\n".join([title, "", *result, "", experiment.summary, "", "Repeat it:", "", indent(command, "    "), ""])
+    return "\n".join([title, "", *result, "", experiment.summary, "", "Repeat it:", "", indented(command), ""])
 
 
 def describe_outcomes(name: str, outcomes: Sequence[Outcome], command: str) -> str:
@@ -58,5 +57,5 @@ def describe_outcomes(name: str, outcomes: Sequence[Outcome], command: str) -> s
         f"| {outcome.name} | {outcome.status} | {escape_markdown(message_line(outcome.line))} |" for outcome in outcomes
     ]
     return "\n".join(
-        [f"**{name}**", "", "| run | | |", "|---|---|---|", *rows, "", "Repeat it:", "", indent(command, "    "), ""]
+        [f"**{name}**", "", "| run | | |", "|---|---|---|", *rows, "", "Repeat it:", "", indented(command), ""]
     )

@@ -10,6 +10,7 @@ import io
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from textwrap import indent
 from urllib.parse import quote
 
 import matplotlib as mpl
@@ -342,6 +343,11 @@ def _one(part: Inline) -> str:
     if isinstance(part, Code):
         return f"`{printable(part.text).replace('`', chr(39)).replace('|', chr(92) + '|')}`" if part.text else ""
     return escape_markdown(part.text if isinstance(part, Number) else part)
+
+
+def indented(command: str) -> str:
+    """A command as a block of code in Markdown, and nothing but that, also where a value in it has several lines."""
+    return indent(printable_lines(command), "    ", lambda line: True)
 
 
 def escape_markdown(text: str) -> str:

@@ -218,7 +218,7 @@ def _trained_run(raw: RawRun) -> TrainedRun:
         seed=-1 if (seed := whole_number(tags.get("tp1.seed", ""))) is None else seed,
         data_digest=tags.get("tp1.data_digest", ""),
         split_digest=tags.get("tp1.split_digest", ""),
-        params=dict(raw.params),
+        params={key: printable(value) for key, value in raw.params.items()},
         metrics={name: metrics[name] for name in COMPARED_METRICS if name in metrics},
         train_images=raw.train_images,
         record=tags.get("mlflow.source.name", "") if REFERENCE_TAG in tags else "",
