@@ -1,6 +1,6 @@
 """Files as nobody should make them: images, folders, the cache's entries, weights and models.
 
-500 generated cases, beside those that are listed: each ends in one clear line, in the same result as the undamaged
+585 generated cases, beside those that are listed: each ends in one clear line, in the same result as the undamaged
 file's, or in the cache's being made anew. None hangs, runs code, or takes memory by what a file declares.
 """
 
@@ -13,6 +13,7 @@ import shutil
 import socket
 import struct
 import zlib
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -26,7 +27,7 @@ from hypothesis import strategies as st
 from PIL import Image, PngImagePlugin
 from torch import nn
 
-from tests.conftest import all_runs, coloured_images, invoke, write_folder
+from tests.conftest import PROJECT, all_runs, coloured_images, invoke, write_folder
 from tests.test_hostile_parameters import quick
 from tp1.build import get_weights
 from tp1.cache import entries, load_images
@@ -37,6 +38,7 @@ from tp1.errors import TP1Error
 from tp1.features import FeatureEntry
 from tp1.image_files import find_images, read_batches
 from tp1.predictor import load_predictor
+from tp1.reference import read_record
 from tp1.sources import Cifar10, ImageFolder, bombs_refused, find_source, read_image
 from tp1.transfer import Trunk
 from tp1.weights import IMAGENET_MEAN, IMAGENET_STD, Weights, load_features
@@ -704,6 +706,72 @@ def test_a_model_whose_files_are_none_is_refused(programs, tmp_path, name, kind)
     make_special(folder / name, kind)
     with pytest.raises(TP1Error, match=r"cannot read .*/model\.json|lacks its file model\.pt2"):
         load_predictor(str(folder))
+
+
+def test_predictions_of_files_of_any_name_are_text(programs, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write_model(tmp_path / "m", programs / "three.pt2")
+    (tmp_path / "photos").mkdir()
+    names = set()
+
+    @quick(40)
+    @given(FILE_NAMES)
+    def check(name):
+        names.add(f"x{name}"[:60] + ".png")
+
+    check()
+    for name in names:
+        Image.new("RGB", (8, 8)).save(tmp_path / "photos" / name, "PNG")
+    for format in ("table", "csv", "json"):
+        result = invoke("predict", "images=photos", "model=m", f"format={format}", "gallery=page.html")
+        assert result.exit_code == 0, result.stderr
+        assert all(letter.isprintable() or letter == "\n" for letter in result.stdout)
+        if format == "csv":
+            assert len(result.stdout.splitlines()) == len(names) + 1
+        if format == "json":
+            assert {row["image"].removeprefix("photos/") for row in json.loads(result.stdout)} == names
+    os.mkfifo("photos/pipe.png")
+    result = invoke("predict", "images=photos", "model=m")
+    assert result.exit_code == 1
+    assert result.stderr.endswith("could not be read: photos/pipe.png (it is no file). Mend or remove them.\n")
+
+
+RECORDED = PROJECT / "reference" / "cifar10" / "cnnv3-s0"
+
+
+def test_a_damaged_record_is_refused_or_the_same(tmp_path):
+    """``tp1 import`` takes runs that somebody else has written down."""
+    shutil.copytree(RECORDED, tmp_path / "record")
+    files = {name: (RECORDED / name).read_bytes() for name in ("run.json", "metrics.json")}
+    facts = json.loads(files["run.json"])
+    wrong = [{key: value} for key in facts for value in (None, 7, [], {"a": 1}, [[1]], "", "\0", {"a": None})]
+    changed = st.sampled_from(wrong).map(lambda change: json.dumps(facts | change).encode())
+
+    @quick(40)
+    @given(
+        st.one_of(
+            changed.map(lambda content: ("run.json", content)),
+            *(mutated(content).map(partial(_pair, name)) for name, content in files.items()),
+        )
+    )
+    def check(case):
+        name, content = case
+        (tmp_path / "record" / name).write_bytes(content)
+        try:
+            record = read_record(tmp_path / "record")
+        except TP1Error as error:
+            assert is_clear(error)
+        else:
+            assert record.run_id != ""
+            assert all(type(value) is str for value in (record.params | record.tags).values())
+        finally:
+            (tmp_path / "record" / name).write_bytes(files[name])
+
+    check()
+
+
+def _pair(name: str, content: bytes) -> tuple[str, bytes]:
+    return name, content
 
 
 @pytest.mark.parametrize("value", ["{", "[]", "7", "null", '"x"', "[" * 100_000])

@@ -1,6 +1,6 @@
 """Bad parameters by the hundred, through the real command, on a real store.
 
-330 generated cases: each ends with one line on standard error and an exit code, and none with a FINISHED run, or with
+335 generated cases: each ends with one line on standard error and an exit code, and none with a FINISHED run, or with
 one that is still RUNNING, which MLflow would take for FINISHED when the process ends.
 """
 
