@@ -1,6 +1,6 @@
 """Names, tags and parameters of runs that hold markup, quotes, control characters or 10,000 letters.
 
-340 generated texts. Wherever one is shown it is shown as text: on a page, in Markdown, on a terminal, in CSV, in a
+260 generated texts. Wherever one is shown it is shown as text: on a page, in Markdown, on a terminal, in CSV, in a
 figure; and whatever a run's tags and parameters hold, comparing and reporting go on.
 """
 
@@ -70,7 +70,7 @@ def rendered(markdown: str) -> list[str]:
 def test_pages_show_any_text_as_text():
     plain = Reader(to_html(page("word")))
 
-    @quick(80)
+    @quick(60)
     @given(TEXT)
     def check(text):
         html = to_html(page(text))
@@ -89,7 +89,7 @@ def test_pages_show_any_text_as_text():
 def test_markdown_shows_any_text_as_text():
     plain = rendered(to_markdown(page("word"), "figures")[0])
 
-    @quick(120)
+    @quick(80)
     @given(SHORT)
     def check(text):
         markdown, _ = to_markdown(page(text), "figures")
@@ -100,7 +100,7 @@ def test_markdown_shows_any_text_as_text():
 
 
 def test_a_terminal_is_never_told_to_do_anything(capsys):
-    @quick(40)
+    @quick(30)
     @given(TEXT)
     def check(text):
         print_table(Table(["a", "b"], [[text, Number(text, 1.0)], [Code(text), Link(text, text)]]))
@@ -129,7 +129,7 @@ def test_notes_and_cards_show_any_text_as_text():
 
     plain = [rendered(note) for note in notes("word")]
 
-    @quick(40)
+    @quick(30)
     @given(SHORT)
     def check(text):
         assert [rendered(note) for note in notes(text)] == plain

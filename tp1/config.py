@@ -50,12 +50,14 @@ class TrainConfig:
     def __post_init__(self) -> None:
         for name in ("dataset", "data_dir", "weights", "augment", "device", "precision"):
             _check_text(name, getattr(self, name))
-        _check("epochs", self.epochs, 1 <= self.epochs < 2**31, "a whole number, 1 or more, and below 2^31")
-        _check("batch_size", self.batch_size, 1 <= self.batch_size < 2**31, "a whole number, 1 or more, and below 2^31")
+        _check("epochs", self.epochs, self.epochs >= 1, "a whole number, 1 or more")
+        _check("batch_size", self.batch_size, self.batch_size >= 1, "a whole number, 1 or more")
         _check("learning_rate", self.learning_rate, self.learning_rate > 0, "a number above 0")
         _check("dropout", self.dropout, 0 <= self.dropout < 1, "a number from 0 up to, but not, 1")
         _check("weight_decay", self.weight_decay, self.weight_decay >= 0, "a number, 0 or more")
-        _check("seed", self.seed, 0 <= self.seed < 2**63, "a whole number, 0 or more, and below 2^63")
+        _check("seed", self.seed, self.seed >= 0, "a whole number, 0 or more")
+        for name, bits in (("epochs", 31), ("batch_size", 31), ("seed", 63)):  # what torch and databases count with
+            _check(name, getattr(self, name), getattr(self, name) < 2**bits, f"a whole number below 2^{bits}")
         if self.image_size is not None:
             _check("image_size", self.image_size, 8 <= self.image_size <= 1024, "8 to 1024 pixels")
         _check_choice("augment", self.augment, AUGMENTATIONS)
@@ -101,8 +103,9 @@ def _value(text: str) -> str | float:
 
 
 def _check(name: str, value: float, ok: bool, expected: str) -> None:
-    # inf passes most comparisons, and NaN fails them with a message about range: name both.
-    if not (ok and math.isfinite(value)):
+    # inf passes most comparisons, and NaN fails them with a message about range: name both. A whole number is finite,
+    # and isfinite would stumble over one that no float holds.
+    if not (ok and (isinstance(value, int) or math.isfinite(value))):
         raise TP1Error(f"{name}={value} is out of range: it must be {expected}.")
 
 
