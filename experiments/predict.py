@@ -17,6 +17,7 @@ from tp1.errors import TP1Error
 from tp1.folders import write_files
 from tp1.gallery import gallery_html
 from tp1.image_files import find_images
+from tp1.names import user_path
 from tp1.predictions import Predictions, as_csv, as_json, as_table, predict_images
 from tp1.predictor import is_stored, load_predictor
 from tp1.store import prepare_store
@@ -36,9 +37,7 @@ def predict(
     with _started_run() as tracked:
         if is_stored(model):
             prepare_store()
-        found = find_images(
-            [Path(path).expanduser() for path in paths]
-        )  # before the model, which takes seconds to load
+        found = find_images([user_path(path) for path in paths])  # before the model, which takes seconds to load
         predictor = load_predictor(model)
         predictions = predict_images(predictor, found)
         _show(predictions, top, format or _format_of(to), to)

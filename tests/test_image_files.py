@@ -12,8 +12,9 @@ from tests.conftest import coloured_images, write_folder
 from tp1 import image_files
 from tp1.cache import load_images
 from tp1.errors import TP1Error
-from tp1.image_files import bombs_refused, find_images, printable, read_batches, thumbnail
-from tp1.sources import ImageFolder
+from tp1.image_files import find_images, read_batches, thumbnail
+from tp1.names import printable
+from tp1.sources import ImageFolder, bombs_refused
 
 SHAPE = (8, 8, 3)
 

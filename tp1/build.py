@@ -11,6 +11,7 @@ from tp1.config import TrainConfig
 from tp1.data import ImageData
 from tp1.errors import TP1Error
 from tp1.experiment import Experiment, Transfer
+from tp1.names import user_path
 from tp1.runs import download_weights
 from tp1.transfer import TransferClassifier, build_transfer
 from tp1.weights import IMAGENET_NAMES, Weights, features_digest, file_weights, imagenet_weights, load_features
@@ -100,7 +101,7 @@ def get_weights(spec: str, architecture: str) -> Weights | None:
     if spec.startswith("models:/"):
         with TemporaryDirectory() as folder:
             return file_weights(download_weights(spec, Path(folder)), architecture, spec)
-    return file_weights(Path(spec).expanduser(), architecture, spec)
+    return file_weights(user_path(spec), architecture, spec)
 
 
 def _load_hidden_layers(model: TransferClassifier, weights: Weights) -> int:

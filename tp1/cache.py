@@ -8,18 +8,22 @@ import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from stat import S_ISREG
 
 import numpy as np
+import psutil
 from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 from platformdirs import user_cache_path
 
 from tp1.errors import TP1Error
 from tp1.folders import whole_folder
+from tp1.names import printable, user_path
 from tp1.progress import progress
 from tp1.sources import Listing, Source
 
 FORMAT = 2  # part of every entry: raise it when decoding, resizing or rounding changes
+NO_JSON = (ValueError, KeyError, TypeError, AttributeError, RecursionError)  # what garbage in a JSON file comes to
 OWN_NAME = re.compile(r"(?!\.)[^/]+-[0-9a-f]{16}(-\d+px)?")
 
 
@@ -44,7 +48,7 @@ class MixedSizesError(TP1Error):
 
 def cache_dir() -> Path:
     """Where caches lie: ``$TP1_CACHE_DIR``, else the user cache directory."""
-    return Path(os.environ.get("TP1_CACHE_DIR") or user_cache_path("tp1")).expanduser()
+    return user_path(os.environ.get("TP1_CACHE_DIR") or user_cache_path("tp1"))
 
 
 @dataclass(frozen=True)
@@ -57,7 +61,7 @@ class Entry:
     @property
     def name(self) -> str:
         """The folder's name, which says what it holds."""
-        return self.path.name
+        return printable(self.path.name)
 
 
 def entries(folder: Path) -> list[Entry]:
@@ -84,7 +88,7 @@ def clear(folder: Path) -> tuple[int, list[str]]:
                         freed += sum(file.stat().st_size for file in path.iterdir())
                         shutil.rmtree(path)
         except Timeout:
-            busy.append(name)
+            busy.append(printable(name))
     return freed, busy
 
 
@@ -102,7 +106,7 @@ def load_images(source: Source, folder: Path) -> Images:
         folder.mkdir(parents=True, exist_ok=True)
         digest = _content_digest(source.files(), folder)
         resized = f"-{source.resize}px" if source.resize else ""
-        entry = folder / f"{source.name}-{digest}{resized}"
+        entry = folder / f"{entry_title(source.name)}-{digest}{resized}"
         with FileLock(folder / f".{entry.name}.lock"):
             images = _read(source, entry, digest)
             if images is None:
@@ -115,6 +119,11 @@ def load_images(source: Source, folder: Path) -> Images:
     return images
 
 
+def entry_title(name: str) -> str:
+    """A data set's name as the start of an entry's: short enough that the whole is a name a file system takes."""
+    return re.sub(r"[^\w.-]", "_", name).lstrip(".")[:40] or "_"
+
+
 def _content_digest(files: Mapping[str, Path], folder: Path) -> str:
     """SHA-256 over names and bytes; kept under the files' sizes and times so that it is computed once."""
     stats = hashlib.sha256()
@@ -123,30 +132,49 @@ def _content_digest(files: Mapping[str, Path], folder: Path) -> str:
             stat = path.stat()
         except OSError as error:
             raise TP1Error(f"cannot read {path}: {error.strerror}.") from error
+        if not S_ISREG(stat.st_mode):  # the reading of a pipe or a device might never end
+            raise TP1Error(f"cannot read {path}: it is no file. Remove it.")
         # The change time cannot be set by hand: an edit that restores size and mtime still shows.
-        stats.update(f"{path}\0{name}\0{stat.st_size}\0{stat.st_mtime_ns}\0{stat.st_ctime_ns}\n".encode())
+        stats.update(
+            f"{path}\0{name}\0{stat.st_size}\0{stat.st_mtime_ns}\0{stat.st_ctime_ns}\n".encode(errors="surrogateescape")
+        )
     known = folder / "digests" / stats.hexdigest()[:32]
-    if known.is_file() and len(digest := known.read_text()) == 16:
+    if (digest := _known_digest(known)) is not None:
         return digest
     content = hashlib.sha256()
     for name, path in progress(files.items(), "Hashing files", unit="file"):
         try:
-            data = path.read_bytes()
+            with path.open("rb") as file:  # by the piece: a file may be larger than the memory
+                content.update(f"{name}\0{os.fstat(file.fileno()).st_size}\0".encode(errors="surrogateescape"))
+                while data := file.read(1 << 20):
+                    content.update(data)
         except OSError as error:
             raise TP1Error(f"cannot read {path}: {error.strerror}.") from error
-        content.update(f"{name}\0{len(data)}\0".encode())
-        content.update(data)
     digest = content.hexdigest()[:16]
     known.parent.mkdir(exist_ok=True)
-    known.write_text(digest)
+    known.write_text(f"{digest} {_check(known.name, digest)}")
     return digest
+
+
+def _known_digest(known: Path) -> str | None:
+    """The content's digest in the file ``known``, or None if it is not there or was altered."""
+    try:
+        digest, check = known.read_text().split(" ")
+    except (OSError, ValueError):
+        return None
+    return digest if check == _check(known.name, digest) else None
+
+
+def _check(*texts: str) -> str:
+    """16 hex digits that tell whether any of the texts was altered."""
+    return hashlib.sha256("\0".join(texts).encode(errors="surrogateescape")).hexdigest()[:16]
 
 
 def _read(source: Source, entry: Path, digest: str) -> Images | None:
     """The entry's images, or None if it is not there or not whole."""
     try:
         meta = json.loads((entry / "meta.json").read_text())
-        if meta["format"] != FORMAT:
+        if meta["format"] != FORMAT or meta.pop("check") != _check(json.dumps(meta, sort_keys=True)):
             return None
         with (entry / "pixels.bin").open("rb") as file:
             if hashlib.file_digest(file, "sha256").hexdigest() != meta["pixels_sha256"]:
@@ -154,7 +182,7 @@ def _read(source: Source, entry: Path, digest: str) -> Images | None:
         pixels = np.memmap(entry / "pixels.bin", np.uint8, "r", shape=tuple(meta["shape"]))
         is_test = None if meta["is_test"] is None else np.array(meta["is_test"], bool)
         listing = Listing(tuple(meta["classes"]), meta["names"], np.array(meta["labels"], np.int64), is_test)
-    except (FileNotFoundError, NotADirectoryError, ValueError, KeyError, TypeError):
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError, *NO_JSON):
         return None
     return Images(source.name, source.origin, listing, pixels, digest)
 
@@ -172,6 +200,7 @@ def _build(source: Source, entry: Path) -> None:
                 if shape is None:
                     shape = image.shape
                     check_space(len(listing.names) * image.nbytes, entry.parent, "decoded images")
+                    check_images_fit(len(listing.names) * image.nbytes, source.origin)
                 if image.shape != shape:
                     raise MixedSizesError(
                         f"images in {source.origin} differ in size: {listing.names[0]} has {shape[1]}x{shape[0]} "
@@ -190,7 +219,7 @@ def _build(source: Source, entry: Path) -> None:
             "labels": listing.labels.tolist(),
             "is_test": None if listing.is_test is None else listing.is_test.tolist(),
         }
-        (partial / "meta.json").write_text(json.dumps(meta))
+        (partial / "meta.json").write_text(json.dumps(meta | {"check": _check(json.dumps(meta, sort_keys=True))}))
 
 
 def unwritable(folder: Path, error: OSError) -> TP1Error:
@@ -199,6 +228,18 @@ def unwritable(folder: Path, error: OSError) -> TP1Error:
         f"cannot write to the cache in {folder} ({error}): free some space there, or name another folder "
         "with the environment variable TP1_CACHE_DIR."
     )
+
+
+def check_images_fit(needed: int, origin: str) -> None:
+    """Raise TP1Error if decoded images of ``needed`` bytes are more than the memory takes."""
+    check_memory(needed, f"the images in {origin}", "make them smaller, or take fewer")
+
+
+def check_memory(needed: int, what: str, remedy: str) -> None:
+    """Raise TP1Error if ``needed`` bytes for ``what`` are more than the memory has free, with some to spare."""
+    free = psutil.virtual_memory().available
+    if needed > 0.8 * free:
+        raise TP1Error(f"{what} need {needed / 1e9:.1f} GB of memory, of which {free / 1e9:.1f} GB are free: {remedy}.")
 
 
 def check_space(needed: int, folder: Path, what: str) -> None:

@@ -20,6 +20,7 @@ from tp1.errors import TP1Error
 from tp1.experiment import Experiment, Study
 from tp1.interrupts import Interrupted, interruptible, watch_launcher
 from tp1.jobs import failures, run_jobs
+from tp1.names import message_line
 from tp1.notes import describe_outcomes, published_for
 from tp1.repeats import training_jobs
 from tp1.resumption import find_resumable
@@ -56,18 +57,24 @@ class Command(click.Command):
         # tell is sent again by its outbox.
         os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "30")
         os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
+        for argument in args:
+            if "\0" in argument:  # which no file's name can have, and click's check of paths would stumble over
+                raise click.UsageError(f"{argument!r} has a NUL character in it.", ctx)
         return super().parse_args(ctx, _as_options(args))
 
     def make_context(self, *args: Any, **kwargs: Any) -> click.Context:
         try:
             return super().make_context(*args, **kwargs)
         except click.UsageError as error:
-            if self.on_bad_arguments is not None:
-                try:
-                    self.on_bad_arguments(error.format_message())
-                except (TP1Error, MlflowException) as second:  # the tracking server is away as well
-                    raise click.ClickException(one_line(second)) from error
-            raise BadArguments(error.format_message()) from error
+            message = message_line(error.format_message())
+        # Out of the block above: what is recorded of an error names those that it came from, and click's message may
+        # hold bytes that no file takes.
+        if self.on_bad_arguments is not None:
+            try:
+                self.on_bad_arguments(message)
+            except (TP1Error, MlflowException) as second:  # the tracking server is away as well
+                raise click.ClickException(one_line(second)) from second
+        raise BadArguments(message)
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
@@ -105,9 +112,9 @@ def _as_option(argument: str) -> str:
 
 def one_line(error: BaseException) -> str:
     """What users see of an error: the message, with its type where it is not one of ours."""
-    first = (str(error).splitlines() or [""])[0]
     if isinstance(error, TP1Error):
-        return first
+        return message_line(str(error))
+    first = message_line((str(error).splitlines() or [""])[0])
     kind = "MLflow" if isinstance(error, MlflowException) else type(error).__name__
     return f"{kind}: {first} (the whole story: --verbose, or error.txt of the run)"
 

@@ -9,7 +9,7 @@ from tp1.cache import cache_dir, clear, entries
 from tp1.cli import Command
 from tp1.delivery import close_run, send_waiting
 from tp1.errors import TP1Error
-from tp1.image_files import printable
+from tp1.names import printable
 from tp1.outbox import entry_paths
 from tp1.page import Table
 from tp1.reference import export_run, import_runs

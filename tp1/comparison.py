@@ -11,6 +11,7 @@ import pandas as pd
 
 from tp1.config import HYPERPARAMETERS, differences, hyperparameters
 from tp1.experiment import Experiment
+from tp1.names import printable, whole_number
 from tp1.notes import published_for
 from tp1.runs import TrainedRun
 
@@ -20,6 +21,7 @@ SLIGHT_GAP = 0.05
 OVERFITTING_RISE = 1.25  # validation loss over that of the best epoch
 SLIGHT_RISE = 1.10
 LATE = 0.9  # best epoch over epochs: validation was still getting better
+LONGEST_VALUE = 100  # characters of a parameter in a label
 RULE = (
     f"overfitting: in the last epoch, training accuracy is {OVERFITTING_GAP:.2f} or more above validation accuracy, or "
     f"validation loss is {OVERFITTING_RISE:g} times that of the best epoch or more; slight overfitting: "
@@ -156,7 +158,7 @@ def table(groups: Sequence[Group]) -> pd.DataFrame:
                 "test_f1_macro": g.mean("test/f1_macro"),
                 "test_f1_macro_sd": g.sd("test/f1_macro"),
                 "epoch_seconds": g.epoch_seconds,
-                "parameters": _whole(first.params.get("model_parameters", "")),
+                "parameters": whole_number(first.params.get("model_parameters", "")),
                 "published_metric": metric,
                 "published": published,
                 "difference": g.mean(measured[metric]) - published if metric and published is not None else None,
@@ -196,15 +198,14 @@ def _key(run: TrainedRun) -> tuple[object, ...]:
 
 
 def _epochs(run: TrainedRun) -> float:
-    return float(run.params.get("epochs", "0"))
-
-
-def _whole(text: str) -> int | None:
-    return int(text) if text.isdecimal() else None
+    value = hyperparameters(run.params)["epochs"]
+    return value if isinstance(value, (int, float)) else 0.0  # a parameter is whatever somebody logged
 
 
 def _short(value: str | float | None) -> str:
-    """A value as a label shows it: of paths the last part alone."""
+    """A value as a label shows it: of paths the last part alone, and not more than fits a line."""
     if isinstance(value, str):
-        return ",".join(part if part.startswith("models:/") else part.rpartition("/")[2] for part in value.split(","))
+        parts = (part if part.startswith("models:/") else part.rpartition("/")[2] for part in value.split(","))
+        text = printable(",".join(parts))
+        return text if len(text) <= LONGEST_VALUE else f"{text[: LONGEST_VALUE - 1]}…"
     return f"{value:g}" if isinstance(value, float) else str(value)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from tp1.errors import TP1Error
+from tp1.names import LONGEST_PATH, is_plain
 
 AUGMENTATIONS = ("none", "flip-crop")
 DEVICES = ("auto", "cpu", "cuda", "mps")
@@ -47,12 +48,16 @@ class TrainConfig:
     precision: str = _param("auto", "fp32, bf16, or auto: bf16 where the hardware has it.")
 
     def __post_init__(self) -> None:
+        for name in ("dataset", "data_dir", "weights", "augment", "device", "precision"):
+            _check_text(name, getattr(self, name))
         _check("epochs", self.epochs, self.epochs >= 1, "a whole number, 1 or more")
         _check("batch_size", self.batch_size, self.batch_size >= 1, "a whole number, 1 or more")
         _check("learning_rate", self.learning_rate, self.learning_rate > 0, "a number above 0")
         _check("dropout", self.dropout, 0 <= self.dropout < 1, "a number from 0 up to, but not, 1")
         _check("weight_decay", self.weight_decay, self.weight_decay >= 0, "a number, 0 or more")
-        _check("seed", self.seed, 0 <= self.seed < 2**63, "a whole number, 0 or more")
+        _check("seed", self.seed, self.seed >= 0, "a whole number, 0 or more")
+        for name, bits in (("epochs", 31), ("batch_size", 31), ("seed", 63)):  # what torch and databases count with
+            _check(name, getattr(self, name), getattr(self, name) < 2**bits, f"a whole number below 2^{bits}")
         if self.image_size is not None:
             _check("image_size", self.image_size, 8 <= self.image_size <= 1024, "8 to 1024 pixels")
         _check_choice("augment", self.augment, AUGMENTATIONS)
@@ -95,17 +100,28 @@ def same_value(one: str, other: str) -> bool:
 
 
 def _value(text: str) -> str | float:
-    text = " ".join(shlex.split(text)) if text.startswith("'") else text
     try:
+        text = " ".join(shlex.split(text)) if text.startswith("'") else text
         return float(text)
-    except ValueError:
+    except ValueError:  # no number, or a quote that is never closed: a parameter is whatever somebody logged
         return text
 
 
 def _check(name: str, value: float, ok: bool, expected: str) -> None:
-    # inf passes most comparisons, and NaN fails them with a message about range: name both.
-    if not (ok and math.isfinite(value)):
+    # inf passes most comparisons, and NaN fails them with a message about range: name both. A whole number is finite,
+    # and isfinite would stumble over one that no float holds.
+    if not (ok and (isinstance(value, int) or math.isfinite(value))):
         raise TP1Error(f"{name}={value} is out of range: it must be {expected}.")
+
+
+def _check_text(name: str, value: str | Path | None) -> None:
+    """Refuse what a file system or MLflow would not take, or a terminal obey, before anything is done with it."""
+    text = "x" if value is None else str(value)
+    if not text.strip() or not is_plain(text) or len(text.encode()) > LONGEST_PATH:
+        raise TP1Error(
+            f"{name}={text} is not usable: it must be text of 1 to {LONGEST_PATH} bytes without control characters, "
+            "in UTF-8."
+        )
 
 
 def _check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:

@@ -10,13 +10,15 @@ import numpy as np
 from numpy.typing import NDArray
 from platformdirs import user_cache_path
 
-from tp1.cache import Images, MixedSizesError, cache_dir, load_images
+from tp1.cache import Images, MixedSizesError, cache_dir, check_images_fit, load_images
 from tp1.errors import TP1Error
+from tp1.names import user_path
 from tp1.progress import say
 from tp1.sources import ImageFolder, find_source
 from tp1.splits import split
 
 RESERVED_NAMES = ("index", "true", "predicted", "accuracy", "micro avg", "macro avg", "weighted avg")
+LONGEST_CLASS = 200  # characters; MLflow takes 250 for test/precision/<class>
 FULL_SIZES = {"cifar10": 60_000, "eurosat": 27_000}
 
 
@@ -74,7 +76,7 @@ class ImageData:
 
 def data_dir(given: Path | None) -> Path:
     """Where data sets lie: ``given``, else ``$TP1_DATA_DIR``, else the user cache directory."""
-    return (given or Path(os.environ.get("TP1_DATA_DIR") or user_cache_path("tp1-data"))).expanduser()
+    return user_path(given or os.environ.get("TP1_DATA_DIR") or user_cache_path("tp1-data"))
 
 
 def load_data(dataset: str, given_data_dir: Path | None = None, image_size: int | None = None) -> ImageData:
@@ -103,6 +105,7 @@ def load_data(dataset: str, given_data_dir: Path | None = None, image_size: int 
 def _split(images: Images) -> ImageData:
     listing = images.listing
     check_class_names(listing.classes, images.origin)
+    check_images_fit(images.pixels.nbytes, images.origin)  # the parts are copies
     rows = split(listing.names, listing.labels, listing.is_test)
     missing = set(range(len(listing.classes))) - set(listing.labels[rows.test].tolist())
     if missing:
@@ -129,10 +132,10 @@ def _split(images: Images) -> ImageData:
 def check_class_names(classes: tuple[str, ...], origin: str) -> None:
     """Raise TP1Error for a name that metrics or tables cannot carry: before training, not after it."""
     for name in classes:
-        if name in RESERVED_NAMES or not re.fullmatch(r"[\w.\- ]+", name):
+        if name in RESERVED_NAMES or len(name) > LONGEST_CLASS or not re.fullmatch(r"[\w.\- ]+", name):
             raise TP1Error(
                 f"class {name!r} in {origin} cannot be a metric's name: rename its folder, to letters, digits, spaces "
-                f"and _ - . (and none of {', '.join(RESERVED_NAMES)})."
+                f"and _ - . ({LONGEST_CLASS} at most, and none of {', '.join(RESERVED_NAMES)})."
             )
 
 

@@ -27,6 +27,8 @@ def choose_device(name: str) -> torch.device:
             f"device={name} is not on this machine, which has {torch.cuda.device_count()} CUDA devices: "
             "use device=auto or device=cpu."
         )
+    if device.type == "cpu" and device.index:  # torch takes any number, and means nothing by it
+        raise TP1Error(f"device={name}: the CPU is one device; use device=cpu.")
     if device.type == "mps" and not torch.backends.mps.is_available():
         raise TP1Error("device=mps is not on this machine: use device=auto or device=cpu.")
     return device

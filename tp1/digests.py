@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from tp1.errors import TP1Error
+from tp1.names import is_file
 
 DIGESTS_TAG = "tp1.model_sha256"  # of a run and of a registered version: JSON, digests by file
 
@@ -34,7 +35,7 @@ def check_digests(folder: Path, recorded: Mapping[str, str], what: str, remedy: 
     """
     for name, expected in recorded.items():
         path = folder / name
-        if not path.is_file():
+        if not is_file(path):
             raise TP1Error(f"{what} lacks its file {name}: {remedy}.")
         if (found := digest(path)) != expected:
             raise TP1Error(
@@ -49,5 +50,14 @@ def as_tag(digests: Mapping[str, str]) -> str:
 
 
 def from_tag(value: str | None) -> dict[str, str]:
-    """Digests from the value of the tag; none where it was not set."""
-    return {str(name): str(digest) for name, digest in json.loads(value or "{}").items()}
+    """Digests from the value of the tag; none where it was not set.
+
+    Raises:
+        TP1Error: It is no value that was set here: files could not be held against it.
+    """
+    try:
+        return {str(name): str(digest) for name, digest in json.loads(value or "{}").items()}
+    except (ValueError, AttributeError, RecursionError) as error:
+        raise TP1Error(
+            f"the tag {DIGESTS_TAG} is damaged, and the model's files cannot be checked: train it anew."
+        ) from error

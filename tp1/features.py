@@ -2,17 +2,17 @@
 
 import hashlib
 import json
+import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
-import psutil
 import torch
 from filelock import FileLock
 from numpy.typing import NDArray
 from torch.fx.experimental.optimization import fuse
 
-from tp1.cache import FORMAT, check_space, unwritable
+from tp1.cache import FORMAT, NO_JSON, check_memory, check_space, entry_title, unwritable
 from tp1.data import ImageData, Part
 from tp1.errors import TP1Error
 from tp1.folders import whole_folder
@@ -49,12 +49,8 @@ def feature_parts(
     for number, part in enumerate(parts):
         part_of[part.index], row_in_part[part.index] = number, np.arange(len(part))
     channels = sum(entry.shape[0] for entry in entries)
-    needed, free = 2 * len(data.pixels) * channels * side**2, psutil.virtual_memory().available
-    if needed > 0.8 * free:
-        raise TP1Error(
-            f"joined features of {side}x{side} need {needed / 1e9:.1f} GB of memory, of which {free / 1e9:.1f} GB are "
-            "free: give a smaller image_size."
-        )
+    needed = 2 * len(data.pixels) * channels * side**2
+    check_memory(needed, f"joined features of {side}x{side}", "give a smaller image_size")
     # Straight into the parts: the whole beside its parts would take twice the memory.
     joined = [np.empty((len(part), channels, side, side), np.float16) for part in parts]
     for start in progress(range(0, len(data.pixels), CHUNK), "Reading features", unit="chunk"):
@@ -95,7 +91,8 @@ class FeatureEntry:
         }
         self.key = key
         digest = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:16]
-        self.path = folder / f"features-{data.name}-{trunk.architecture}-{preparation.image_size}px-{digest}"
+        title = f"features-{entry_title(data.name)}-{trunk.architecture}"
+        self.path = folder / f"{title}-{preparation.image_size}px-{digest}"
 
     def ensure(self) -> None:
         """Compute the features unless they are there and whole. One process computes, others wait.
@@ -114,22 +111,34 @@ class FeatureEntry:
     def read(self, rows: slice) -> NDArray[np.float16]:
         """float16 (N, C, h, w) of the images in ``rows``.
 
-        Mapped anew for each call: pages of a map that stays open would count as this process's memory.
+        Mapped anew for each call: pages of a map that stays open would count as this process's memory. What was
+        removed since :meth:`ensure`, as ``tp1 cache --clear`` does, is computed again.
         """
         shape = (len(self.data.pixels), *self.shape)
-        return np.array(np.memmap(self.path / "features.bin", np.float16, "r", shape=shape)[rows])
+        try:
+            features = np.memmap(self.path / "features.bin", np.float16, "r", shape=shape)
+        except (FileNotFoundError, ValueError):  # ValueError: it is shorter
+            self.ensure()
+            features = np.memmap(self.path / "features.bin", np.float16, "r", shape=shape)
+        return np.array(features[rows])
 
     def _is_whole(self) -> bool:
         try:
             meta = json.loads((self.path / "meta.json").read_text())
             with (self.path / "features.bin").open("rb") as file:
+                if os.fstat(file.fileno()).st_size != self._size() or meta["key"] != json.loads(json.dumps(self.key)):
+                    return False
                 return bool(hashlib.file_digest(file, "sha256").hexdigest() == meta["sha256"])
-        except (FileNotFoundError, NotADirectoryError, ValueError, KeyError, TypeError):
+        except (FileNotFoundError, NotADirectoryError, IsADirectoryError, *NO_JSON):
             return False
+
+    def _size(self) -> int:
+        """Bytes of ``features.bin``."""
+        return 2 * len(self.data.pixels) * int(np.prod(self.shape))
 
     def _build(self) -> None:
         """Compute into a folder beside the entry, and rename it when it is whole. The caller holds the lock."""
-        check_space(2 * len(self.data.pixels) * int(np.prod(self.shape)), self.path.parent, "features")
+        check_space(self._size(), self.path.parent, "features")
         with whole_folder(self.path) as partial:
             digest = hashlib.sha256()
             with (partial / "features.bin").open("wb") as file:

@@ -6,7 +6,10 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from tp1.names import printable
+
 TRAIN, VALIDATION, PUBLISHED = "#8a8f98", "#0f62ac", "#c2560a"
+LONGEST_NAME, LONGEST_CLASS = 120, 40  # characters of a label or title, and of a class's name
 LINES = ("#0f62ac", "#c2560a", "#2e8540", "#8250a8", "#b3347c", "#8a6d00", "#1b8a99", "#8a8f98", "#5b4a3f", "#d9480f")
 
 
@@ -37,7 +40,7 @@ def curves(histories: Sequence[Mapping[str, Sequence[float]]], title: str, best_
         axes.xaxis.get_major_locator().set_params(integer=True)
         _clean(axes)
         axes.legend(frameon=False)
-    figure.suptitle(title)
+    figure.suptitle(_shown(title))
     return figure
 
 
@@ -56,12 +59,18 @@ def compared_curves(groups: Mapping[str, Sequence[Mapping[str, Sequence[float]]]
     for axes, quantity, unit in zip(panels, ("accuracy", "loss"), ("share correct", "nats"), strict=True):
         for colour, (label, histories) in zip(LINES, groups.items(), strict=False):
             mean = _mean([history[f"val/{quantity}"] for history in histories])
-            axes.plot(range(1, len(mean) + 1), mean, color=colour, linewidth=1.6, label=f"{label} (n={len(histories)})")
+            axes.plot(
+                range(1, len(mean) + 1),
+                mean,
+                color=colour,
+                linewidth=1.6,
+                label=f"{_shown(label)} (n={len(histories)})",
+            )
         axes.set(xlabel="epoch", ylabel=unit, title=f"Validation {quantity}")
         axes.xaxis.get_major_locator().set_params(integer=True)
         _clean(axes)
     figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=2, frameon=False)
-    figure.suptitle(title)
+    figure.suptitle(_shown(title))
     return figure
 
 
@@ -79,7 +88,7 @@ def published_and_measured(rows: Sequence[tuple[str, float | None, float, float 
             axes.plot(published, place, "o", markersize=9, markerfacecolor="none", color=PUBLISHED, markeredgewidth=1.8)
         axes.errorbar(measured, place, xerr=sd or None, fmt="o", markersize=6, color=VALIDATION, capsize=3)
         axes.annotate(f"{measured:.3f}", (measured, place), (0, 7), textcoords="offset points", ha="center", fontsize=8)
-    axes.set_yticks(range(len(rows)), [label for label, *_ in rows])
+    axes.set_yticks(range(len(rows)), [_shown(label) for label, *_ in rows])
     axes.set_ylim(len(rows) - 0.5, -0.7)
     axes.set(xlabel=xlabel)
     _clean(axes)
@@ -105,14 +114,15 @@ def confusion_matrix(matrix: NDArray[np.int64], classes: Sequence[str], title: s
     share = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
     image = axes.imshow(share, cmap="Blues", vmin=0, vmax=1)
     ticks = range(len(classes))
-    axes.set_xticks(ticks, list(classes), rotation=45, ha="right", rotation_mode="anchor")
-    axes.set_yticks(ticks, list(classes))
+    names = [_shown(name, LONGEST_CLASS) for name in classes]
+    axes.set_xticks(ticks, names, rotation=45, ha="right", rotation_mode="anchor")
+    axes.set_yticks(ticks, names)
     if len(classes) <= 20:  # beyond that the numbers would overlap
         for row in ticks:
             for column in ticks:
                 colour = "white" if share[row, column] > 0.5 else "#3b4048" if matrix[row, column] else "#c4c8ce"
                 axes.text(column, row, str(matrix[row, column]), ha="center", va="center", color=colour, fontsize=8)
-    axes.set(xlabel="predicted", ylabel="true", title=title)
+    axes.set(xlabel="predicted", ylabel="true", title=_shown(title))
     axes.spines[:].set_visible(False)
     axes.tick_params(length=0)
     figure.colorbar(image, ax=axes, shrink=0.8, label="share of the true class")
@@ -135,8 +145,8 @@ def sample_images(images: NDArray[np.uint8], classes: Sequence[str], title: str)
             axes.set_xticks([])
             axes.set_yticks([])
             axes.spines[:].set_visible(False)
-        grid[row][0].set_ylabel(classes[row], rotation=0, ha="right", va="center")
-    figure.suptitle(title)
+        grid[row][0].set_ylabel(_shown(classes[row], LONGEST_CLASS), rotation=0, ha="right", va="center")
+    figure.suptitle(_shown(title))
     return figure
 
 
@@ -152,14 +162,20 @@ def class_distribution(counts: Mapping[str, Sequence[int]], classes: Sequence[st
     ):
         bars = axes.barh(range(len(classes)), values, color=VALIDATION)
         axes.bar_label(bars, fmt="{:,.0f}", padding=3, fontsize=8)
-        axes.set_yticks(range(len(classes)), list(classes))
+        axes.set_yticks(range(len(classes)), [_shown(name, LONGEST_CLASS) for name in classes])
         axes.set(xlabel="images", title=f"{part} ({sum(values):,})")
         axes.margins(x=0.18)
         _clean(axes)
         axes.grid(visible=False, axis="y")
     axes.invert_yaxis()
-    figure.suptitle(title)
+    figure.suptitle(_shown(title))
     return figure
+
+
+def _shown(text: str, longest: int = LONGEST_NAME) -> str:
+    """A name as a figure can show it: on one line, not too long, and with ``$`` as it is, which begins no formula."""
+    line = printable(text)
+    return (line if len(line) <= longest else f"{line[: longest - 1]}…").replace("$", r"\$")
 
 
 def _clean(axes) -> None:  # type: ignore[no-untyped-def]

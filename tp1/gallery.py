@@ -7,9 +7,11 @@ from contextlib import suppress
 import numpy as np
 
 from tp1.figures import confusion_matrix
-from tp1.image_files import bombs_refused, printable, thumbnail
+from tp1.image_files import thumbnail
+from tp1.names import printable
 from tp1.page import Block, Code, Gallery, Inline, Matrix, Page, Paragraph, Section, Tile, to_html
 from tp1.predictions import Predictions
+from tp1.sources import bombs_refused
 
 MOST_IMAGES = 200  # on the page
 

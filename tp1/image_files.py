@@ -2,11 +2,9 @@
 
 import io
 import os
-import warnings
 from collections import deque
 from collections.abc import Collection, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -15,7 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
 from tp1.errors import TP1Error
-from tp1.sources import as_rgb
+from tp1.sources import read_image
 
 # What is taken from a folder: what torchvision takes, and gif. A file that is named itself is tried, whatever its name.
 SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
@@ -51,8 +49,7 @@ class FoundImage:
         """
         if not isinstance(self.where, Path):
             return Image.fromarray(self.where)
-        with Image.open(self.where) as image:
-            return as_rgb(image)
+        return read_image(self.where)
 
 
 @dataclass(frozen=True)
@@ -80,8 +77,8 @@ def find_images(paths: Sequence[Path]) -> list[FoundImage]:
     """
     found: dict[str, FoundImage] = {}
     for path in paths:
-        if not path.exists():
-            raise TP1Error(f"no file or folder {printable(str(path))}: check images=.")
+        if not os.path.exists(path):  # noqa: PTH110 - pathlib raises where a name is too long
+            raise TP1Error(f"no file or folder {path}: check images=.")
         new = _in_folder(path) if path.is_dir() else _in_array(path) if path.suffix.lower() == ".npy" else None
         for image in new or [FoundImage(str(path), path)]:
             found.setdefault(image.name, image)
@@ -126,19 +123,6 @@ def thumbnail(image: FoundImage) -> tuple[bytes, bool]:
     return buffer.getvalue(), small
 
 
-@contextmanager
-def bombs_refused() -> Iterator[None]:
-    """Pillow warns of images with more pixels than its limit and refuses twice that: inside, it refuses both."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("error", Image.DecompressionBombWarning)
-        yield
-
-
-def printable(name: str) -> str:
-    """A name as one line of text, whatever characters a file system let it have."""
-    return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in name)
-
-
 def _in_folder(root: Path) -> list[FoundImage]:
     paths: list[Path] = []
     folders: frozenset[str] = frozenset()
@@ -156,7 +140,7 @@ def _in_folder(root: Path) -> list[FoundImage]:
     except OSError as error:
         raise TP1Error(f"cannot read the folder {error.filename}: {error.strerror}.") from error
     if not paths:
-        raise TP1Error(f"no images in the folder {printable(str(root))} ({', '.join(SUFFIXES)}): check images=.")
+        raise TP1Error(f"no images in the folder {root} ({', '.join(SUFFIXES)}): check images=.")
     depth = len(root.parts)
     return [
         FoundImage(str(path), path, path.parts[depth] if len(path.parts) > depth + 1 else "", folders)
@@ -172,10 +156,10 @@ def _in_array(path: Path) -> list[FoundImage]:
     try:
         pixels = np.asarray(np.lib.format.open_memmap(path, mode="r"))  # reads arrays alone, and no pickle
     except (OSError, ValueError, EOFError) as error:
-        raise TP1Error(f"cannot read the array file {printable(str(path))}: {str(error).splitlines()[0]}.") from error
+        raise TP1Error(f"cannot read the array file {path}: {str(error).splitlines()[0]}.") from error
     if pixels.dtype != np.uint8 or pixels.ndim not in (3, 4) or pixels.shape[-1] != 3 or 0 in pixels.shape:
         raise TP1Error(
-            f"the array in {printable(str(path))} is {pixels.dtype} {pixels.shape}: give uint8 images (N, H, W, 3), or "
+            f"the array in {path} is {pixels.dtype} {pixels.shape}: give uint8 images (N, H, W, 3), or "
             "(H, W, 3) for one."
         )
     rows = pixels[np.newaxis] if pixels.ndim == 3 else pixels

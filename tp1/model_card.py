@@ -13,6 +13,8 @@ import pandas as pd
 
 from tp1.calibration import BINS, expected_calibration_error
 from tp1.experiment import Experiment
+from tp1.names import whole_number
+from tp1.page import escape_markdown, indented
 from tp1.run_database import images_of
 from tp1.runs import RunRecord
 
@@ -68,13 +70,14 @@ def model_card(
     def last(metric: str) -> float:
         return record.metrics[metric][-1][2]
 
-    label = record.name.removesuffix(f"-s{tags['tp1.seed']}")
+    label = escape_markdown(record.name.removesuffix(f"-s{tags['tp1.seed']}"))  # anybody may have renamed the run
+    dataset = escape_markdown(tags["tp1.dataset"])
     dirty = " with uncommitted changes" if tags.get("tp1.git_dirty") == "true" else ""
     many = f" and {len(classes) - CLASSES_LISTED} more" if len(classes) > CLASSES_LISTED else ""
     text = [
         f"# {name}: {label}, seed {tags['tp1.seed']}",
         "",
-        f"Classifies images into the {len(classes)} classes of {tags['tp1.dataset']}. "
+        f"Classifies images into the {len(classes)} classes of {dataset}. "
         f"{experiment.summary if experiment else ''}".rstrip(),
         "",
         "## Use",
@@ -83,7 +86,7 @@ def model_card(
         "the network takes and normalisation are inside.",
         f"- Output: float32 probabilities `(N, {len(classes)})`, classes in this order: "
         f"{', '.join(classes[:CLASSES_LISTED])}{many}.",
-        f"- For images like those of {tags['tp1.dataset']}: teaching, comparing methods, a baseline.",
+        f"- For images like those of {dataset}: teaching, comparing methods, a baseline.",
         "- Not for other images, or for decisions about people: every image gets one of these classes, whatever it "
         "shows; it was tested on one data set, by one split, and not against changed light, sensors or attacks.",
         "",
@@ -121,7 +124,7 @@ def model_card(
         "",
         "## Training",
         "",
-        f"    {config['command']}",
+        indented(config["command"]),
         "",
         f"Run {record.run_id}; commit {tags.get('tp1.git_commit', 'unknown')}{dirty}; {params.get('processor', '')}. "
         f"{images.get('training', 0):,} training images; the epoch was chosen on validation, test read once. "
@@ -129,7 +132,7 @@ def model_card(
         "",
         "## Size and speed",
         "",
-        f"{int(params.get('model_parameters', 0)):,} parameters; model.pt2 {model_bytes / 1e6:.1f} MB."
+        f"{whole_number(params.get('model_parameters', '')) or 0:,} parameters; model.pt2 {model_bytes / 1e6:.1f} MB."
         + (
             f" One image {speed.image_ms:.1f} ms (median), {speed.images_per_second:,.0f} images/s in batches of "
             f"{speed.batch}, on {speed.processor}."

@@ -5,6 +5,8 @@ from collections.abc import Mapping, Sequence
 from tp1.config import TrainConfig
 from tp1.experiment import Experiment
 from tp1.jobs import Outcome
+from tp1.names import message_line
+from tp1.page import escape_markdown, indented
 
 COMPARED = ("test/accuracy", "val/accuracy", "val/loss", "test/precision_macro", "test/recall_macro", "test/f1_macro")
 
@@ -30,7 +32,9 @@ def describe_run(
         best_epoch: 1-based, once the run is finished.
     """
     section = f" Section {experiment.section} of the report." if experiment.section else ""
-    title = f"**{experiment.label}**: {experiment.model_name} on {dataset}, seed {config.seed}.{section}"
+    title = (
+        f"**{experiment.label}**: {experiment.model_name} on {escape_markdown(dataset)}, seed {config.seed}.{section}"
+    )
     if measured is None or best_epoch is None:
         result = [f"Running: {config.epochs} epochs."]
     else:
@@ -44,12 +48,14 @@ def describe_run(
             "",
             f"n = 1; measured at the best validation epoch, {best_epoch} of {config.epochs}; published at the last.",
         ]
-    return "\n".join([title, "", *result, "", experiment.summary, "", "Repeat it:", "", f"    {command}", ""])
+    return "\n".join([title, "", *result, "", experiment.summary, "", "Repeat it:", "", indented(command), ""])
 
 
 def describe_outcomes(name: str, outcomes: Sequence[Outcome], command: str) -> str:
     """What became of the runs under a parent run, in Markdown."""
-    rows = [f"| {outcome.name} | {outcome.status} | {outcome.line.replace('|', '/')} |" for outcome in outcomes]
+    rows = [
+        f"| {outcome.name} | {outcome.status} | {escape_markdown(message_line(outcome.line))} |" for outcome in outcomes
+    ]
     return "\n".join(
-        [f"**{name}**", "", "| run | | |", "|---|---|---|", *rows, "", "Repeat it:", "", f"    {command}", ""]
+        [f"**{name}**", "", "| run | | |", "|---|---|---|", *rows, "", "Repeat it:", "", indented(command), ""]
     )

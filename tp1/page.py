@@ -10,11 +10,14 @@ import io
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from textwrap import indent
 from urllib.parse import quote
 
 import matplotlib as mpl
 from jinja2 import Environment, PackageLoader, select_autoescape
 from matplotlib.figure import Figure
+
+from tp1.names import printable, printable_lines
 
 # Colours that figures are drawn in, and the page's names for them, which differ in the light and the dark scheme.
 THEMED = {
@@ -200,7 +203,11 @@ class Page:
 def to_html(page: Page) -> str:
     """The page as one HTML file: style, script and figures inside, no request to anywhere."""
     environment = Environment(
-        loader=PackageLoader("tp1"), autoescape=select_autoescape(), trim_blocks=True, lstrip_blocks=True
+        loader=PackageLoader("tp1"),
+        autoescape=select_autoescape(),
+        finalize=lambda value: printable_lines(value) if type(value) is str else value,  # Markup is ours
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
     environment.globals |= {
         "kind": lambda value: type(value).__name__,
@@ -217,10 +224,10 @@ def to_markdown(page: Page, pictures: str) -> tuple[str, dict[str, bytes]]:
     Args:
         pictures: The folder of the figures, relative to the page.
     """
-    lines = [f"# {_escape(page.title)}", "", _inline(page.lead), ""]
+    lines = [f"# {escape_markdown(page.title)}", "", _paragraph(page.lead), ""]
     files: dict[str, bytes] = {}
     for section in page.sections:
-        lines += [f"## {_escape(section.title)}", ""]
+        lines += [f"## {escape_markdown(section.title)}", ""]
         for block in section.blocks:
             lines += [*_block(block, pictures, files), ""]
     return "\n".join(lines).rstrip() + "\n", files
@@ -269,20 +276,21 @@ def _image_type(image: bytes) -> str:
 
 def _block(block: Block, pictures: str, files: dict[str, bytes]) -> list[str]:
     if isinstance(block, Paragraph):
-        return [_inline(block.parts)]
+        return [_paragraph(block.parts)]
     if isinstance(block, Command):
-        return [*([_escape(block.title), ""] if block.title else []), "```", block.text.replace("```", ""), "```"]
+        title = [_paragraph([block.title]), ""] if block.title else []
+        return [*title, "```", printable_lines(block.text).replace("```", ""), "```"]
     if isinstance(block, Table):
         return _table(block)
     if isinstance(block, Photo):
         files[f"{block.name}.png"] = block.png
-        return [f"![{_escape(block.alt)}]({pictures}/{block.name}.png)", *_caption(block.caption)]
+        return [f"![{escape_markdown(block.alt)}]({pictures}/{block.name}.png)", *_caption(block.caption)]
     if isinstance(block, Gallery):
         return _gallery(block, pictures, files)
     files[f"{block.name}.svg"] = plain_svg(block.figure, block.name)
     alt = block.alt if isinstance(block, Picture) else block.caption
     caption = block.caption if isinstance(block, Picture) else ""
-    return [f"![{_escape(alt)}]({pictures}/{block.name}.svg)", *_caption(caption)]
+    return [f"![{escape_markdown(alt)}]({pictures}/{block.name}.svg)", *_caption(caption)]
 
 
 def _gallery(gallery: Gallery, pictures: str, files: dict[str, bytes]) -> list[str]:
@@ -293,17 +301,17 @@ def _gallery(gallery: Gallery, pictures: str, files: dict[str, bytes]) -> list[s
         verdict = "" if tile.verdict is None else gallery.right if tile.verdict else gallery.wrong
         words = ", ".join(word for word in (verdict, tile.note) if word)
         cells = (
-            f"![{_escape(tile.name)}]({pictures}/{file})",
-            _escape(tile.title),
+            f"![{escape_markdown(tile.name)}]({pictures}/{file})",
+            escape_markdown(tile.title),
             f"{tile.share:.3f}",
-            _escape(words),
+            escape_markdown(words),
         )
         lines.append(f"| {' | '.join(cells)} |")
     return lines
 
 
 def _caption(text: str) -> list[str]:
-    return ["", f"*{_escape(text)}*"] if text else []
+    return ["", f"*{escape_markdown(text).strip()}*"] if text.strip() else []
 
 
 def _table(table: Table) -> list[str]:
@@ -312,11 +320,17 @@ def _table(table: Table) -> list[str]:
         names = [name for name, width in table.groups for _ in range(width)]
         columns = [f"{name}: {column}" if name else column for name, column in zip(names, columns, strict=True)]
     return [
-        "| " + " | ".join(_escape(column) for column in columns) + " |",
+        "| " + " | ".join(escape_markdown(column) for column in columns) + " |",
         "|" + "|".join("---:" if right else "---" for right in numeric_columns(table)) + "|",
         *("| " + " | ".join(_inline([cell]) for cell in row) + " |" for row in table.rows),
         *_caption(table.caption),
     ]
+
+
+def _paragraph(parts: Sequence[Inline]) -> str:
+    """Text that begins no list, rule, heading or block of code, whatever its first characters are."""
+    text = _inline(parts).lstrip()
+    return re.sub(r"^(\d*)([-+=.)])(?=\s|$|[-=])", r"\1\\\2", text)
 
 
 def _inline(parts: Sequence[Inline]) -> str:
@@ -325,12 +339,17 @@ def _inline(parts: Sequence[Inline]) -> str:
 
 def _one(part: Inline) -> str:
     if isinstance(part, Link):
-        return f"[{_escape(part.text)}]({quote(part.target, safe='/:#?=&%@+,;~')})"
+        return f"[{escape_markdown(part.text)}]({quote(part.target, safe='/:#?=&%@+,;~')})"
     if isinstance(part, Code):
-        return f"`{part.text.replace('`', chr(39)).replace('|', chr(92) + '|')}`" if part.text else ""
-    return _escape(part.text if isinstance(part, Number) else part)
+        return f"`{printable(part.text).replace('`', chr(39)).replace('|', chr(92) + '|')}`" if part.text else ""
+    return escape_markdown(part.text if isinstance(part, Number) else part)
 
 
-def _escape(text: str) -> str:
+def indented(command: str) -> str:
+    """A command as a block of code in Markdown, and nothing but that, also where a value in it has several lines."""
+    return indent(printable_lines(command), "    ", lambda line: True)
+
+
+def escape_markdown(text: str) -> str:
     """Plain text in Markdown: no markup, no HTML, no table cells, one line."""
-    return re.sub(r"([\\`*_\[\]<>|#&~])", r"\\\1", " ".join(text.split("\n")))
+    return re.sub(r"([\\`*_\[\]<>|#&~])", r"\\\1", printable(" ".join(text.splitlines())))

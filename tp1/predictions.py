@@ -10,10 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tp1.errors import TP1Error
-from tp1.image_files import FoundImage, bombs_refused, printable, read_batches
+from tp1.image_files import FoundImage, read_batches
+from tp1.names import printable
 from tp1.page import Inline, Number, Table
 from tp1.predictor import Predictor
 from tp1.progress import progress_bar
+from tp1.sources import bombs_refused
 
 MOST_NAMED = 10  # unreadable files; the others are counted
 
@@ -133,7 +135,10 @@ def as_json(predictions: Predictions, top: int) -> bytes:
 
 
 def as_csv(predictions: Predictions, top: int) -> bytes:
-    """``image,true,class_1,probability_1,class_2,...``; no column ``true`` where it is known of none."""
+    """``image,true,class_1,probability_1,class_2,...``; no column ``true`` where it is known of none.
+
+    Names stand in it as in the table: a row is a line, whatever characters they have, and a terminal can show it.
+    """
     top = min(top, len(predictions.classes))
     labelled = bool(predictions.labelled.any())
     text = io.StringIO()
@@ -142,8 +147,8 @@ def as_csv(predictions: Predictions, top: int) -> bytes:
     writer.writerow(["image", *(["true"] if labelled else []), *ranks])
     for row, image in enumerate(predictions.images):
         cells = [part for name, value in predictions.most_probable(row, top) for part in (name, f"{value:.6f}")]
-        writer.writerow([image.name, *([_true(predictions, row)] if labelled else []), *cells])
-    return text.getvalue().encode(errors="backslashreplace")  # a file's name need not be text
+        writer.writerow([printable(image.name), *([_true(predictions, row)] if labelled else []), *cells])
+    return text.getvalue().encode()
 
 
 def as_table(predictions: Predictions, top: int, most: int | None = None) -> Table:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 
 from tp1.digests import check_digests
 from tp1.errors import TP1Error
+from tp1.names import is_file, is_folder, user_path
 
 if TYPE_CHECKING:
     from torch import nn
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
 INFO = "model.json"  # in a folder that download wrote: what it is, with digests
 FORMAT = 1  # of that file
 PROGRAM = "model.pt2"
+LARGEST = 16_384  # pixels per side of the images that a model takes
 LOGGED_PROGRAM = f"data/{PROGRAM}"  # in a folder as MLflow logs it
 
 
@@ -50,7 +53,10 @@ class Predictor:
         with torch.inference_mode():
             for start in range(0, len(images), EVALUATION_BATCH):
                 part = slice(start, start + EVALUATION_BATCH)
-                result[part] = self.program(torch.from_numpy(images[part])).numpy()
+                answer = self.program(torch.from_numpy(images[part]))
+                if answer.shape != result[part].shape:  # numpy would stretch one column to all
+                    raise ValueError(f"{tuple(answer.shape)} probabilities, not {result[part].shape}")
+                result[part] = answer.numpy()
         return result
 
 
@@ -66,8 +72,8 @@ def load_predictor(model: str) -> Predictor:
     """
     if is_stored(model):
         return _from_store(model)
-    folder = Path(model).expanduser()
-    if not folder.is_dir():
+    folder = user_path(model)
+    if not is_folder(folder):
         raise TP1Error(
             f"no model {model}: give models:/NAME@ALIAS, models:/NAME/VERSION, the models:/m-... that a run printed, "
             "or a folder that download wrote."
@@ -109,15 +115,17 @@ def _from_folder(folder: Path) -> Predictor:
 
 def _facts(path: Path) -> dict[str, Any]:
     """``model.json`` of a downloaded model, whose format, and names in ``sha256``, are checked."""
+    if path.exists() and not is_file(path):
+        raise TP1Error(f"cannot read {path} (it is no file): give a folder that download wrote.")
     try:
         facts = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         reason = error.strerror if isinstance(error, OSError) else error
         raise TP1Error(f"cannot read {path} ({reason}): give a folder that download wrote.") from error
     if not isinstance(facts, dict) or facts.get("format") != FORMAT:
         raise TP1Error(f"{path} is not of format {FORMAT}: download the model anew, with this version of the platform.")
     recorded = facts.get("sha256")
-    if not isinstance(recorded, dict) or PROGRAM not in recorded:
+    if not isinstance(recorded, dict) or PROGRAM not in recorded or not _is_list([*recorded.values()], str):
         raise TP1Error(f"{path} has no SHA-256 of {PROGRAM}: download the model anew.")
     for name in recorded:
         if name in ("", ".", "..") or "/" in name or "\\" in name:
@@ -130,20 +138,38 @@ def _predictor(facts: Mapping[str, Any] | None, what: str, program: Path) -> Pre
     classes, shape = facts.get("classes"), facts.get("image_shape")
     if not (_is_list(classes, str) and _is_list(shape, int) and len(shape) == 3 and shape[2] == 3):
         raise TP1Error(f"{what} was not made by this platform: it does not say which classes and images it knows.")
+    if not all(1 <= side <= LARGEST for side in shape):
+        raise TP1Error(f"{what} is refused: it says that it takes images of {shape[1]}x{shape[0]} pixels.")
     if not program.is_file():
         raise TP1Error(f"{what} was not made by this platform: it has no {PROGRAM}.")
     height, width, channels = shape
-    return Predictor(str(facts.get("dataset", "")), tuple(classes), (height, width, channels), _load(program, what))
+    predictor = Predictor(
+        str(facts.get("dataset", "")), tuple(classes), (height, width, channels), _load(program, what)
+    )
+    _try(predictor, what)
+    return predictor
+
+
+def _try(predictor: Predictor, what: str) -> None:
+    """Predict a black image: a program that does not fit what is said of it is then seen before others are read."""
+    try:
+        found = predictor.probabilities(np.zeros((1, *predictor.image_shape), np.uint8))
+    except Exception as error:  # torch raises whatever comes
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise TP1Error(
+            f"{what} is refused: it does not take the images, or know the classes, it names ({reason})."
+        ) from error
+    if not np.isfinite(found).all():
+        raise TP1Error(f"{what} is refused: it answers with NaN or infinity.")
 
 
 def _is_list(value: Any, kind: type) -> TypeGuard[list[Any]]:
-    return isinstance(value, list) and bool(value) and all(isinstance(item, kind) for item in value)
+    return isinstance(value, list) and bool(value) and all(type(item) is kind for item in value)
 
 
 def _load(program: Path, what: str) -> nn.Module:
     import torch
     from mlflow.environment_variables import MLFLOW_ALLOW_PICKLE_DESERIALIZATION
-    from mlflow.exceptions import MlflowException
     from mlflow.pytorch import _validate_pt2_archive_is_pickle_free
 
     # A pt2 archive can hold pickles, and torch.export.load would run them. MLflow's check needs torch 2.10, and MLflow
@@ -151,12 +177,17 @@ def _load(program: Path, what: str) -> nn.Module:
     if torch.__version__ >= "2.10" or not MLFLOW_ALLOW_PICKLE_DESERIALIZATION.get():
         try:
             _validate_pt2_archive_is_pickle_free(str(program))
-        except MlflowException as error:
+        except Exception as error:  # MlflowException for a pickle, and whatever zipfile and json raise
             raise TP1Error(
                 f"{what} is refused: {PROGRAM} is damaged or holds a pickle, which could run code."
             ) from error
+    log = logging.getLogger("torch.export")  # it would print the traceback of what is said below in one line
+    was_disabled, log.disabled = log.disabled, True
     try:
         loaded: nn.Module = torch.export.load(program).module()
     except Exception as error:  # torch raises whatever comes
-        raise TP1Error(f"cannot load {what}: {str(error).splitlines()[0]}.") from error
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise TP1Error(f"cannot load {what}: {reason}.") from error
+    finally:
+        log.disabled = was_disabled
     return loaded

@@ -5,6 +5,8 @@ from typing import Any, TypeVar
 
 from tqdm import tqdm
 
+from tp1.names import printable_lines
+
 T = TypeVar("T")
 
 
@@ -22,5 +24,5 @@ def progress_bar(total: int, title: str, unit: str = "img", initial: int = 0) ->
 
 
 def say(text: str) -> None:
-    """Print a line above whatever bar is showing."""
-    tqdm.write(text)
+    """Print lines above whatever bar is showing; names in them may hold any character."""
+    tqdm.write(printable_lines(text))

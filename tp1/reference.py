@@ -81,14 +81,30 @@ def read_record(folder: Path) -> RunRecord:
         facts = json.loads((folder / RECORD).read_text())
         if facts.pop("format") != FORMAT:
             raise TP1Error(f"record {folder} has another format than {FORMAT}: update this program.")
+        _check_facts(**facts)
         metrics = {
-            key: [(step, time, value) for step, time, value in series]
+            key: [(int(step), int(time), float(value)) for step, time, value in series]
             for key, series in json.loads((folder / METRICS).read_text()).items()
         }
         names = record_files(facts["tags"])
         return RunRecord(**facts, metrics=metrics, files={name: (folder / name).read_bytes() for name in names})
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise TP1Error(f"cannot read the record {folder}: {error}. Restore it from version control.") from error
+
+
+def _check_facts(
+    run_id: str, name: str, start_time: int, end_time: int, params: object, tags: object, datasets: list[object]
+) -> None:
+    """Raise ValueError unless a record says of a run what MLflow can store."""
+    texts = [run_id, name]
+    for mapping in (params, tags, *datasets):
+        if not isinstance(mapping, dict):
+            raise ValueError(f"{mapping!r} is no mapping")
+        texts += [text for pair in mapping.items() for text in pair if text is not None]
+    if not all(isinstance(text, str) for text in texts) or not all(isinstance(t, int) for t in (start_time, end_time)):
+        raise ValueError("its texts must be texts, and its times whole numbers")
+    if "" in texts[:2] or "\0" in "".join(texts):
+        raise ValueError("it has an empty name, or a NUL character")
 
 
 def _dump_metrics(metrics: dict[str, list[tuple[int, int, float]]]) -> str:

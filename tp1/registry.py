@@ -19,7 +19,7 @@ from mlflow.protos.databricks_pb2 import RESOURCE_ALREADY_EXISTS, RESOURCE_DOES_
 from tp1.digests import DIGESTS_TAG, check_digests, file_digests, from_tag
 from tp1.errors import TP1Error
 from tp1.progress import say
-from tp1.store import masked
+from tp1.store import masked, quoted
 
 CHAMPION, CHALLENGER = "champion", "challenger"
 LOCK_SECONDS = 120.0  # a promotion waits so long for another
@@ -111,7 +111,7 @@ def register(name: str, run_id: str, model_id: str) -> Version:
     except MlflowException as error:
         if error.error_code != ErrorCode.Name(RESOURCE_ALREADY_EXISTS):
             raise
-    for found in client.search_model_versions(f"name = '{name}'"):
+    for found in client.search_model_versions(f"name = {quoted(name)}"):
         if found.source == f"models:/{model_id}":
             return _version(client.get_model_version(name, found.version))
     created = client.create_model_version(name, f"models:/{model_id}", run_id, model_id=model_id)

@@ -7,9 +7,11 @@ from statistics import fmean, stdev
 from typing import Any
 
 from tp1.comparison import RULE, Group
+from tp1.config import hyperparameters
 from tp1.details import Detail, Look
 from tp1.experiment import Experiment, Study, experiments_of
 from tp1.figures import compared_curves, confusion_matrix, curves, published_and_measured
+from tp1.names import whole_number
 from tp1.page import Block, Code, Command, Inline, Link, Matrix, Number, Page, Paragraph, Photo, Picture, Section, Table
 from tp1.run_figures import distribution_figure
 from tp1.runs import TrainedRun
@@ -337,7 +339,7 @@ def _runs_table(groups: Sequence[Group], texts: Texts, link: Callable[[TrainedRu
     rows: list[list[Inline]] = []
     for group in groups:
         for run in group.runs:
-            epochs = float(run.params.get("epochs", "0"))
+            epochs = hyperparameters(run.params)["epochs"]
             best = run.metrics["best/epoch"]
             rows.append(
                 [
@@ -346,7 +348,7 @@ def _runs_table(groups: Sequence[Group], texts: Texts, link: Callable[[TrainedRu
                     Number(str(run.seed), run.seed),
                     number(run.metrics["best/val_accuracy"]),
                     number(run.metrics["test/accuracy"]),
-                    Number(f"{best:.0f} / {epochs:.0f}", best),
+                    Number(f"{best:.0f} / {epochs:.0f}" if isinstance(epochs, (int, float)) else f"{best:.0f}", best),
                     Number(duration(run.seconds), run.seconds),
                 ]
             )
@@ -403,7 +405,8 @@ def _published_remark(group: Group) -> str:
 
 
 def _count(text: str) -> Inline:
-    return Number(f"{int(text):,}", int(text)) if text.isdecimal() else "–"
+    number = whole_number(text)
+    return "–" if number is None else Number(f"{number:,}", number)
 
 
 def _sortable(text: str) -> Inline:

@@ -115,7 +115,7 @@ def images_of(profile: str | None) -> int:
     """The number of images in the profile of an MLflow data set of arrays; 0 where it does not say."""
     try:
         return int(json.loads(profile or "")["features_shape"][0])
-    except (ValueError, KeyError, TypeError, IndexError):
+    except (ValueError, KeyError, TypeError, IndexError, OverflowError):
         return 0
 
 

@@ -15,8 +15,9 @@ from mlflow.store.artifact.models_artifact_repo import ModelsArtifactRepository
 
 from tp1 import run_database, run_server
 from tp1.errors import TP1Error
+from tp1.names import printable, whole_number
 from tp1.run_database import Point, RawRun, images_of, is_database
-from tp1.store import is_server, masked
+from tp1.store import is_server, masked, quoted
 
 # What a record keeps of a run's artifacts: the figures can be drawn from these.
 RECORD_FILES = (
@@ -139,7 +140,7 @@ class RunReader:
             raw = run_database.read_runs(self.uri, where, since, COMPARED_TAGS, COMPARED_METRICS)
         else:
             conditions = ["attributes.status = 'FINISHED'", "tags.`tp1.model` IS NOT NULL"]
-            conditions += [f"tags.`{tag}` = {_quoted(value)}" for tag, value in where.items()]
+            conditions += [f"tags.`{tag}` = {quoted(value)}" for tag, value in where.items()]
             if since is not None:
                 conditions.append(f"attributes.start_time >= {since}")
             if is_server(self.uri):
@@ -249,21 +250,21 @@ def _trained_run(raw: RawRun) -> TrainedRun:
     return TrainedRun(
         run_id=raw.run_id,
         mlflow_experiment=raw.mlflow_experiment,
-        name=raw.name,
+        name=printable(raw.name or ""),
         start_time=raw.start_time,
         end_time=raw.end_time,
-        experiment=tags.get("tp1.experiment", ""),
-        configuration=tags.get("tp1.configuration", ""),
-        dataset=tags.get("tp1.dataset", ""),
-        seed=int(seed) if (seed := tags.get("tp1.seed", "")).isdecimal() else -1,
+        experiment=printable(tags.get("tp1.experiment", "")),
+        configuration=printable(tags.get("tp1.configuration", "")),
+        dataset=printable(tags.get("tp1.dataset", "")),
+        seed=-1 if (seed := whole_number(tags.get("tp1.seed", ""))) is None else seed,
         data_digest=tags.get("tp1.data_digest", ""),
         split_digest=tags.get("tp1.split_digest", ""),
-        params=dict(raw.params),
+        params={key: printable(value) for key, value in raw.params.items()},
         metrics={name: metrics[name] for name in COMPARED_METRICS if name in metrics},
         train_images=raw.train_images,
         record=tags.get("mlflow.source.name", "") if REFERENCE_TAG in tags else "",
         original=tags.get(REFERENCE_TAG, raw.run_id),
-        remark=tags.get("tp1.remark", ""),
+        remark=printable(" ".join(tags.get("tp1.remark", "").split())),
     )
 
 
@@ -274,17 +275,6 @@ def _experiment_ids(client: MlflowClient) -> list[str]:
         ids += [experiment.experiment_id for experiment in page]
         if not (token := page.token):
             return ids
-
-
-def _quoted(value: str) -> str:
-    """A string in MLflow's filter language, which knows no escapes: either kind of quotes, but not both.
-
-    Raises:
-        TP1Error: The value has both.
-    """
-    if "'" in value and '"' in value:
-        raise TP1Error(f"{value!r} cannot be searched for: it has both kinds of quotes.")
-    return f'"{value}"' if "'" in value else f"'{value}'"
 
 
 @dataclass(frozen=True)
@@ -388,7 +378,7 @@ def find_copy(run_id: str) -> str | None:
     if not here:
         experiments = _experiment_ids(MlflowClient())
         copies = mlflow.search_runs(
-            experiments, f"tags.`{REFERENCE_TAG}` = '{run_id}'", max_results=1, output_format="list"
+            experiments, f"tags.`{REFERENCE_TAG}` = {quoted(run_id)}", max_results=1, output_format="list"
         )
         return str(copies[0].info.run_id) if copies else None
     return run_id

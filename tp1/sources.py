@@ -1,8 +1,11 @@
 """Where images come from, before they are decoded: one class per kind of source."""
 
 import os
+import stat
+import warnings
+from collections import deque
 from collections.abc import Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,11 +18,15 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
 from tp1.errors import TP1Error
+from tp1.names import is_folder, is_plain, user_path
 
 if TYPE_CHECKING:
     from torchvision.datasets import CIFAR10
 
 SUFFIXES = (".jpg", ".jpeg", ".png")
+# What an image is opened as, whatever its name: what Pillow decodes itself. PostScript it would have Ghostscript run.
+FORMATS = ("BMP", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "TIFF", "WEBP")
+READ_AHEAD = 4  # images for each reading thread: what waits in memory
 CIFAR10_URL = "https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz"
 
 
@@ -88,7 +95,7 @@ class ImageFolder:
         return {name: self.root / name for name in self.list().names}
 
     def list(self) -> Listing:
-        if not self.root.is_dir():
+        if not is_folder(self.root):
             raise TP1Error(f"no image folder at {self.root}: check dataset= and data_dir=.")
         try:
             return self._list()
@@ -115,17 +122,26 @@ class ImageFolder:
         return _sorted_listing(classes[parts[0]], names, labels, parted=parted)
 
     def decode(self, listing: Listing) -> Iterator[NDArray[np.uint8]]:
-        # Pillow decodes without the interpreter lock. Submitting in slices bounds what waits in memory.
-        with ThreadPoolExecutor(os.cpu_count()) as pool:
-            for start in range(0, len(listing.names), 1024):
-                yield from pool.map(self._read, listing.names[start : start + 1024])
+        # Pillow decodes without the interpreter lock. What waits in memory is bounded: images may be large.
+        threads = os.cpu_count() or 1
+        waiting: deque[Future[NDArray[np.uint8]]] = deque()
+        pool = ThreadPoolExecutor(threads)
+        try:
+            with bombs_refused():
+                for name in listing.names:
+                    waiting.append(pool.submit(self._read, name))
+                    if len(waiting) > READ_AHEAD * threads:
+                        yield waiting.popleft().result()
+                while waiting:
+                    yield waiting.popleft().result()
+        finally:  # also where one cannot be read
+            pool.shutdown(cancel_futures=True)
 
     def _read(self, name: str) -> NDArray[np.uint8]:
         path = self.root / name
         try:
-            with Image.open(path) as image:
-                rgb = as_rgb(image)
-        except Exception as error:  # Pillow's readers raise whatever comes, SyntaxError for a broken PNG among it
+            rgb = read_image(path)
+        except Exception as error:  # see read_image
             raise TP1Error(f"cannot read image {path}: {error}. Mend or remove the file.") from error
         if self.resize is not None:
             rgb = rgb.resize((self.resize, self.resize), Image.Resampling.BICUBIC)
@@ -229,17 +245,42 @@ def find_source(dataset: str, data_dir: Path) -> Source:
         return Digits()
     if dataset == "eurosat":
         return ImageFolder("eurosat", _eurosat_folder(data_dir))
-    if dataset == "cifar10" and not (data_dir / "cifar10" / "train").is_dir():
+    if dataset == "cifar10" and not is_folder(data_dir / "cifar10" / "train"):
         return Cifar10(data_dir)
-    path = Path(dataset).expanduser()
+    path = user_path(dataset)
     is_path = dataset.startswith((".", "~", os.sep)) or os.sep in dataset
-    root = path.resolve() if is_path else data_dir / dataset
-    if not root.is_dir():
+    root = Path(os.path.realpath(path)) if is_path else data_dir / dataset
+    if not is_folder(root):
         raise TP1Error(
             f"no data set {dataset!r}: it is not cifar10, eurosat or digits, and there is no folder {root}. "
             "Check dataset= and data_dir=."
         )
+    if not is_plain(str(root)):  # its name goes into tags, tables and the names of files
+        raise TP1Error(f"rename the image folder {root}: its path has control characters, or bytes that are no UTF-8.")
     return ImageFolder(root.name, root)
+
+
+def read_image(path: Path) -> Image.Image:
+    """The image in a file: upright RGB in its own size, on white where it is transparent.
+
+    Its declared size is held against Pillow's limit before a pixel is decoded.
+
+    Raises:
+        Exception: Whatever Pillow's readers raise, SyntaxError for a broken PNG among it; ValueError where it is a pipe
+            or a device, whose reading might never end.
+    """
+    if stat.S_ISREG(path.stat().st_mode):
+        with Image.open(path, formats=FORMATS) as image:
+            return as_rgb(image)
+    raise ValueError("it is no file")
+
+
+@contextmanager
+def bombs_refused() -> Iterator[None]:
+    """Pillow warns of images with more pixels than its limit and refuses twice that: inside, it refuses both."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", Image.DecompressionBombWarning)
+        yield
 
 
 def as_rgb(image: Image.Image) -> Image.Image:

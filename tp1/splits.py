@@ -42,7 +42,7 @@ def split(names: Sequence[str], labels: NDArray[np.int64], is_test: NDArray[np.b
     Raises:
         TP1Error: A class has too few images for a part of its own.
     """
-    rank = np.array([hashlib.sha256(f"{SPLIT_SEED}/{name}".encode()).hexdigest() for name in names])
+    rank = np.array([hashlib.sha256(_bytes(f"{SPLIT_SEED}/{name}")).hexdigest() for name in names])
     test = np.zeros(len(names), bool) if is_test is None else is_test.copy()
     val = np.zeros(len(names), bool)
     for label in np.unique(labels):
@@ -62,6 +62,11 @@ def split(names: Sequence[str], labels: NDArray[np.int64], is_test: NDArray[np.b
     digest = hashlib.sha256()
     for title, rows in zip(("train", "val", "test"), parts, strict=True):
         digest.update(f"[{title}]\n".encode())
-        digest.update("".join(f"{names[row]}\n" for row in rows.tolist()).encode())
+        digest.update(_bytes("".join(f"{names[row]}\n" for row in rows.tolist())))
     train_rows, val_rows, test_rows = parts
     return Split(train_rows, val_rows, test_rows, digest.hexdigest()[:16])
+
+
+def _bytes(text: str) -> bytes:
+    """UTF-8; of a file's name that is none, the bytes that the file system gave."""
+    return text.encode(errors="surrogateescape")

@@ -59,6 +59,17 @@ def address(uri: str, page: str) -> str:
     return f"{host}/#/{page}?workflowType=machine_learning"
 
 
+def quoted(value: str) -> str:
+    """A string in MLflow's filter language, which knows no escapes: either kind of quotes, but not both.
+
+    Raises:
+        TP1Error: The value has both.
+    """
+    if "'" in value and '"' in value:
+        raise TP1Error(f"{value!r} cannot be searched for: it has both kinds of quotes.")
+    return f'"{value}"' if "'" in value else f"'{value}'"
+
+
 def _prepare_sqlite(uri: str) -> None:
     path = Path(make_url(uri).database or "").resolve()
     try:

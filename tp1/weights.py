@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from tp1.errors import TP1Error
+from tp1.names import is_file
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 IMAGENET_NAMES = {"alexnet": "AlexNet_Weights.IMAGENET1K_V1", "mobilenet_v2": "MobileNet_V2_Weights.IMAGENET1K_V2"}
@@ -62,7 +63,7 @@ def file_weights(path: Path, architecture: str, source: str) -> Weights:
     Raises:
         TP1Error: The file is missing, damaged, or of a kind that could run code.
     """
-    if not path.is_file():
+    if not is_file(path):
         raise TP1Error(f"no weights file {path}: check weights=.")
     try:
         if path.suffix == ".safetensors":
@@ -73,11 +74,12 @@ def file_weights(path: Path, architecture: str, source: str) -> Weights:
             raise TP1Error(f"weights file {path} is neither .safetensors nor .pth.")
     except pickle.UnpicklingError as error:
         raise TP1Error(f"weights file {path} holds more than tensors and is not read: give a state dict.") from error
-    except (OSError, RuntimeError, ValueError, EOFError, safetensors.SafetensorError) as error:
-        raise TP1Error(f"cannot read weights file {path}: {str(error).splitlines()[0]}.") from error
-    if not isinstance(state, Mapping) or not all(
-        isinstance(key, str) and isinstance(value, torch.Tensor) for key, value in state.items()
-    ):
+    except TP1Error:
+        raise
+    except Exception as error:  # torch raises whatever comes, MemoryError for a tensor of a declared size among it
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise TP1Error(f"cannot read weights file {path}: it is damaged ({reason}).") from error
+    if not isinstance(state, Mapping) or not all(isinstance(key, str) and _is_plain(state[key]) for key in state):
         raise TP1Error(f"weights file {path} is no state dict: it must hold tensors by layer name.")
     return _from_state(source, dict(state), architecture)
 
@@ -89,10 +91,31 @@ def _from_state(source: str, state: dict[str, torch.Tensor], architecture: str) 
         (f"trunks.{architecture}.", f"trunks.{architecture}.preparation."),
     ):
         if f"{preparation}scale" in state:
+            _check_preparation(source, state.get(f"{preparation}scale"), state.get(f"{preparation}shift"))
             mean, std = _normalisation(state[f"{preparation}scale"], state[f"{preparation}shift"])
             inner = {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}
             return Weights(source, inner, mean, std)
     return Weights(source, state, IMAGENET_MEAN, IMAGENET_STD)
+
+
+def _check_preparation(source: str, *buffers: torch.Tensor | None) -> None:
+    """Refuse a normalisation that is none: its three numbers for each of the two, and no division by zero."""
+    for buffer in buffers:
+        if buffer is None or not buffer.is_floating_point() or buffer.numel() != 3 or not _is_finite(buffer):
+            raise TP1Error(f"weights={source} have a damaged normalisation: it must be three numbers, scale and shift.")
+    if buffers[0] is not None and not buffers[0].all():
+        raise TP1Error(f"weights={source} have a damaged normalisation: its scale is zero.")
+
+
+def _is_plain(value: object) -> bool:
+    """Whether it is a tensor whose numbers lie in memory: not a sparse or quantized one, or one without numbers."""
+    if not isinstance(value, torch.Tensor):
+        return False
+    return value.layout == torch.strided and value.device.type == "cpu" and not value.is_quantized
+
+
+def _is_finite(tensor: torch.Tensor) -> bool:
+    return bool(torch.isfinite(tensor.float() if tensor.is_floating_point() else tensor).all())
 
 
 def _normalisation(scale: torch.Tensor, shift: torch.Tensor) -> tuple[tuple[float, ...], tuple[float, ...]]:
@@ -128,10 +151,17 @@ def load_features(features: nn.Module, weights: Weights) -> None:
         for key in wanted
         if key in found and found[key].shape != wanted[key].shape
     ]
+    differences += [
+        f"{key} holds {str(found[key].dtype).removeprefix('torch.')}, not {str(value.dtype).removeprefix('torch.')}"
+        for key, value in wanted.items()
+        if key in found and found[key].is_floating_point() != value.is_floating_point()
+    ]
     if differences:
         named = "; ".join(f"features.{difference}" for difference in differences[:MOST_NAMED])
         more = f"; and {len(differences) - MOST_NAMED} more" if len(differences) > MOST_NAMED else ""
         raise TP1Error(f"weights={weights.source} do not fit the network: {named}{more}.")
+    if broken := [key for key, value in found.items() if not _is_finite(value)]:
+        raise TP1Error(f"weights={weights.source} are damaged: features.{broken[0]} holds NaN or infinity.")
     features.load_state_dict(found)
 
 
