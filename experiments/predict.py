@@ -17,7 +17,7 @@ from tp1.errors import TP1Error
 from tp1.folders import write_files
 from tp1.gallery import gallery_html
 from tp1.image_files import find_images
-from tp1.names import user_path
+from tp1.names import is_file, is_folder, user_path
 from tp1.predictions import Predictions, as_csv, as_json, as_table, predict_images
 from tp1.predictor import is_stored, load_predictor
 from tp1.store import prepare_store
@@ -125,7 +125,8 @@ class Paths(click.ParamType):  # type: ignore[type-arg]  # generic since click 8
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, ...]:
         if isinstance(value, tuple):
             return value
-        parts = (value,) if Path(value).expanduser().exists() else tuple(value.split(","))
+        path = user_path(value)  # of several, the names together may be longer than pathlib takes for one
+        parts = (value,) if is_file(path) or is_folder(path) else tuple(value.split(","))
         if not all(parts):
             self.fail(f"{value!r} has an empty path in it.", param, ctx)
         return parts

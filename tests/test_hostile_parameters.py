@@ -174,6 +174,16 @@ def test_lists_of_seeds_and_of_names():
     check()
 
 
+@pytest.mark.parametrize(
+    "value", ["x" * 10_000, "~nobody-of-this-name/x", "a\0b", "\udcff\x1b[31m", "", ",", "../" * 3000]
+)
+@pytest.mark.parametrize("option", ["images", "model"])
+def test_paths_to_predict_that_lead_nowhere(tmp_path, monkeypatch, option, value):
+    monkeypatch.chdir(tmp_path)
+    Path("one.png").touch()
+    refused("predict", *(["images=one.png"] if option == "model" else ["model=m"]), f"{option}={value}")
+
+
 def test_a_name_that_is_no_text_ends_the_process_with_a_failed_run(store, tmp_path):
     """MLflow ends a run that is still active when the process ends, and takes it for FINISHED."""
     command = [sys.executable, "-m", "experiments.cnn_base", b"dataset=/tmp/\xff\x1b[31m", "epochs=1"]
