@@ -8,9 +8,10 @@ from threading import Thread
 import mlflow
 import pytest
 
-from tests.conftest import PROJECT
+from tests.conftest import PROJECT, all_runs
 from tp1.errors import TP1Error
 from tp1.store import how_to_open, masked, prepare_store
+from tp1.tracking import tracked_run
 
 
 def test_the_default_is_sqlite_in_the_working_directory_in_wal_mode(tmp_path, monkeypatch):
@@ -99,3 +100,13 @@ def test_passwords_are_not_shown():
 def test_where_to_look_is_said_for_both_kinds_of_store():
     assert how_to_open("http://host:5000/", "runs/1").startswith("http://host:5000/#/runs/1?")
     assert "mlflow ui --backend-store-uri sqlite:///a.db" in how_to_open("sqlite:///a.db")
+
+
+def test_a_run_whose_error_cannot_be_written_still_ends_as_failed(store, monkeypatch):
+    def away(*args: object) -> None:
+        raise OSError("away")
+
+    monkeypatch.setattr("mlflow.log_text", away)
+    with pytest.raises(TP1Error, match="broken"), tracked_run("x", {"tp1.experiment": "x"}):
+        raise TP1Error("broken")
+    assert [run.info.status for run in all_runs()] == ["FAILED"]

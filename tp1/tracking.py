@@ -68,8 +68,10 @@ def tracked_run(name: str, tags: Mapping[str, str], *, nested: bool = False) -> 
                 mlflow.end_run("KILLED")
             raise
         except BaseException as error:
-            with suppress(Exception):  # where the store has gone away, the error to tell of is still the first one
+            # Where the store has gone away, the error to tell of is still the first one.
+            with suppress(Exception):
                 mlflow.log_text(error_text(error), "error.txt")
+            with suppress(Exception):
                 mlflow.end_run("FAILED")
             raise
         mlflow.end_run("FINISHED")
@@ -227,9 +229,9 @@ def _part_digest(data: ImageData, title: str) -> str:
 
 def error_text(error: BaseException) -> str:
     """What ``error.txt`` says."""
-    if isinstance(error, TP1Error):
-        return f"{error}\n\n{''.join(traceback.format_exception(error))}"
-    return "".join(traceback.format_exception(error))
+    trace = "".join(traceback.format_exception(error))
+    text = f"{error}\n\n{trace}" if isinstance(error, TP1Error) else trace
+    return text.encode(errors="backslashreplace").decode()  # names of files may hold bytes that are no text
 
 
 def _run_id() -> str:
