@@ -117,7 +117,7 @@ def run_once(
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(PRELOADED)
     ours, theirs = context.Pipe(duplex=False)
-    process = context.Process(target=_attempt, args=((trial.name, *trial.arguments, "resume=auto"), folder, theirs))
+    process = context.Process(target=_attempt, args=((trial.name, *trial.arguments), folder, theirs))
     process.start()
     theirs.close()
     began: dict[str, float] = {}
@@ -147,6 +147,13 @@ def run_once(
         raise SystemExit(f"an attempt took more than {LIMIT:g} s: see {folder / 'log.txt'}")
     process.join()
     return int(process.exitcode or 0), seconds
+
+
+def finished(folder: Path) -> bool:
+    """Whether the run of a trial is."""
+    return [run.info.status for run in mlflow.MlflowClient(f"sqlite:///{folder}/mlflow.db").search_runs(["0"])] == [
+        "FINISHED"
+    ]
 
 
 def outcome(folder: Path) -> dict[str, Any]:
@@ -181,7 +188,7 @@ def outcome(folder: Path) -> dict[str, Any]:
         "weights": hashlib.sha256(weights.read_bytes()).hexdigest(),
         "model's metrics": linked,
         "data sets": sorted(item.dataset.name for item in run.inputs.dataset_inputs),
-        "left behind": sorted(str(path) for path in (folder / "state").rglob("*") if path.is_file()),
+        "left behind": sorted(str(path) for path in (folder / "state" / "runs").iterdir()),
     }
 
 
@@ -214,7 +221,7 @@ def make_trials(folder: Path) -> list[Trial]:
     torch.manual_seed(0)
     state = models.mobilenet_v2(weights=None).state_dict()
     safetensors.torch.save_file(state, folder / "mobilenet_v2.safetensors")
-    images = (f"dataset={folder / 'shapes'}", "batch_size=16")
+    images = (f"dataset={folder / 'shapes'}", "batch_size=16", "resume=auto")
     return [
         Trial("cnnv2", (*images, "epochs=5", "augment=flip-crop")),
         Trial(
@@ -276,6 +283,9 @@ def kill_and_resume(kills: int, seed: int, root: Path, say: Callable[[str], None
                 raise SystemExit(f"{trial.name}: exit code {code} after {signal.Signals(signum).name}: {folder}")
             done.update([phase, signal.Signals(signum).name, "kills"])
             hit.append(f"{signal.Signals(signum).name} in {phase}")
+            if finished(folder):  # the kill came after the last thing that the run had to do, but for tidying up
+                code = run_once(Trial("sync", ()), folder)[0]
+                break
         else:
             code = run_once(trial, folder)[0]
         if code != 0:

@@ -13,7 +13,7 @@ from tp1.names import printable
 from tp1.outbox import entry_paths
 from tp1.page import Table
 from tp1.reference import export_run, import_runs
-from tp1.run_folders import is_held
+from tp1.run_folders import is_held, sweep
 from tp1.store import how_to_open, masked, prepare_store
 from tp1.terminal import print_table
 from tp1.unfinished import STALE, find_unfinished_runs, local_folders
@@ -84,6 +84,7 @@ def _runs(stale: bool, close: tuple[str, ...]) -> None:
 
 def _sync() -> None:
     click.echo(f"Tracking in {masked(prepare_store())}")
+    sweep()
     sent, failed = 0, 0
     for folder in local_folders():
         count = len(entry_paths(folder.outbox))

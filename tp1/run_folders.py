@@ -5,7 +5,7 @@ import os
 import shutil
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from tp1.config import TrainConfig
 from tp1.errors import TP1Error
 
 PLAN = "plan.json"
+REMOVED = ".removed"
 
 
 def state_dir() -> Path:
@@ -103,8 +104,10 @@ class RunFolder:
         return sum(file.stat().st_size for file in self.path.rglob("*") if file.is_file())
 
     def remove(self) -> None:
-        """Remove the folder, checkpoints and all."""
-        shutil.rmtree(self.path, ignore_errors=True)
+        """Remove the folder, checkpoints and all; where that is cut off, what is left is no run's any more."""
+        with suppress(OSError):
+            self.path.rename(self.path.with_name(f".{self.path.name}{REMOVED}"))
+        sweep()
 
 
 def checkpoint_paths(folder: Path) -> list[Path]:
@@ -133,9 +136,15 @@ def create_folder(run_id: str, plan: Plan, store: str) -> RunFolder:
     return folder
 
 
+def sweep() -> None:
+    """Remove what an earlier removal has left."""
+    for path in (state_dir() / "runs").glob(f".*{REMOVED}"):
+        shutil.rmtree(path, ignore_errors=True)
+
+
 def folders() -> list[RunFolder]:
     """The folders of all runs here, newest first."""
-    found = [RunFolder(path.parent) for path in (state_dir() / "runs").glob(f"*/{PLAN}")]
+    found = [RunFolder(path.parent) for path in (state_dir() / "runs").glob(f"[!.]*/{PLAN}")]
     return sorted(found, key=lambda folder: (folder.path / PLAN).stat().st_mtime, reverse=True)
 
 
