@@ -10,10 +10,11 @@ RUN = tp1 store && mlflow run . --env-manager local $(foreach parameter,$(P),-P 
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test $(EXPERIMENTS) ui reference mlproject clean
+.PHONY: server-init
 
 help: ## Show this list
 	@grep -E '^[a-z$$()A-Z -]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^\$$\(EXPERIMENTS\)/cnnv3 .../' \
-	  | awk -F ':.*## ' '{printf "  %-12s %s\n", $$1, $$2}'
+	  | awk -F ':.*## ' '{printf "  %-14s %s\n", $$1, $$2}'
 	@echo "  Experiments: $(EXPERIMENTS)"
 
 $(BIN)/.installed: pyproject.toml
@@ -37,6 +38,9 @@ $(EXPERIMENTS): $(BIN)/.installed ## Run an experiment of the report: make cnnv3
 
 ui: $(BIN)/.installed ## Open the tracking UI on http://127.0.0.1:5000
 	@uri=$$(tp1 store --quiet) && mlflow ui --backend-store-uri "$$uri"
+
+server-init: $(BIN)/.installed ## Write random passwords for a team's server to .env (docs/SERVER.md)
+	@tp1 server-init
 
 reference: $(BIN)/.installed ## Load the real runs behind our figures into the tracking store
 	@tp1 import reference

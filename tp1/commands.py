@@ -7,6 +7,7 @@ import click
 from tp1.cache import cache_dir, clear, entries
 from tp1.cli import Command
 from tp1.reference import export_run, import_runs
+from tp1.server_env import write_server_env
 from tp1.store import how_to_open, masked, prepare_store
 
 REFERENCE = Path("reference")
@@ -80,4 +81,17 @@ import_command = Command(
     callback=_import,
     help="Load exported runs into the tracking store, marked as reference, each once.",
     params=[click.Argument(["folder"], type=click.Path(path_type=Path), default=REFERENCE)],
+)
+
+
+def _server_init(to: Path) -> None:
+    write_server_env(to)
+    click.echo(f"Secrets written to {to}. Start the server: docker compose up --detach --build (docs/SERVER.md)")
+
+
+server_init_command = Command(
+    "server-init",
+    callback=_server_init,
+    help="Write random passwords for a team's tracking server, for Compose to read.",
+    params=[click.Option(["--to"], type=click.Path(path_type=Path), default=".env", show_default=True, help="File.")],
 )
