@@ -10,7 +10,7 @@ RUN = tp1 store && mlflow run . --env-manager local $(foreach parameter,$(P),-P 
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test $(EXPERIMENTS) ui reference mlproject clean
-.PHONY: server-init
+.PHONY: server-init test-long
 
 help: ## Show this list
 	@grep -E '^[a-z$$()A-Z -]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^\$$\(EXPERIMENTS\)/cnnv3 .../' \
@@ -31,7 +31,10 @@ test: $(BIN)/.installed ## Install, then lint, type-check and test (offline, und
 	ruff format --check .
 	ruff check .
 	mypy
-	OMP_NUM_THREADS=1 pytest -n auto --maxprocesses 4 --dist loadfile
+	OMP_NUM_THREADS=1 pytest -n auto --maxprocesses 4 --dist loadfile -m "not long"
+
+test-long: $(BIN)/.installed ## The tests that take longer
+	OMP_NUM_THREADS=1 pytest -m long
 
 $(EXPERIMENTS): $(BIN)/.installed ## Run an experiment of the report: make cnnv3 P="seed=1 epochs=25"
 	@$(RUN) $@

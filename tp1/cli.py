@@ -15,6 +15,7 @@ from typing import Any
 import click
 from mlflow.exceptions import MlflowException
 
+from tp1.access import refused
 from tp1.config import TrainConfig
 from tp1.errors import TP1Error
 from tp1.experiment import Experiment, Study
@@ -99,8 +100,10 @@ def one_line(error: BaseException) -> str:
     first = (str(error).splitlines() or [""])[0]
     if isinstance(error, TP1Error):
         return first
+    if said := refused(error):
+        return said
     kind = "MLflow" if isinstance(error, MlflowException) else type(error).__name__
-    return f"{kind}: {first} (the whole story: --verbose, or error.txt of the run)"
+    return f"{kind}: {masked(first)} (the whole story: --verbose, or error.txt of the run)"
 
 
 def tracked_command(
