@@ -5,7 +5,14 @@ from pathlib import Path
 import click
 
 from experiments.catalog import command_of, modules, render_mlproject
-from tp1.commands import cache_command, export_command, import_command, server_init_command, store_command
+from tp1.commands import (
+    cache_command,
+    export_command,
+    import_command,
+    migrate_command,
+    server_init_command,
+    store_command,
+)
 
 mlproject_command = click.Command(
     "mlproject",
@@ -24,7 +31,8 @@ for _module in modules():
     main.add_command(command_of(_module))
 for _command in (cache_command, export_command, import_command, store_command, mlproject_command):
     main.add_command(_command)
-main.add_command(server_init_command)
+for _command in (server_init_command, migrate_command):
+    main.add_command(_command)
 
 if __name__ == "__main__":
     main(prog_name="python -m experiments")

@@ -15,8 +15,10 @@ from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
 from tests.conftest import PROJECT, invoke
+from tests.made_store import make_store, seen
 from tests.team_server import ADMIN, bucket_of, team_server
 from tp1.data import load_data
+from tp1.store import prepare_store
 
 API = "/api/2.0/mlflow"
 KEPT = {}  # what the tests share
@@ -167,6 +169,7 @@ def test_a_report_works_through_it(trained, client, tmp_path):
     assert list(tmp_path.glob("report*"))
 
 
+@pytest.mark.long
 def test_records_work_through_it(trained, client, tmp_path):
     client("ben")
     run_command("export", trained.info.run_id, "to=records")
@@ -261,6 +264,30 @@ def test_accounts_are_the_administrators_matter(team):
     assert ask(team, "ben", "POST", f"{API}/users/create", json=body) == 403
     assert ask(team, "ben", "PATCH", f"{API}/users/update-admin", json={"username": "ben", "is_admin": True}) == 403
     assert ask(team, ADMIN, "GET", f"{API}/users/get?username=ana") == 200
+
+
+def test_a_persons_store_is_moved_to_it(trained, client, tmp_path, monkeypatch):
+    mine = f"sqlite:///{tmp_path}/mlflow.db"
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", mine)
+    prepare_store()
+    make_store(trained=False)
+    client("ben")  # who may not write to the experiment Default, so his own get a name before theirs
+    assert "does not allow ben to do that (403)" in run_command("migrate", mine, fails=True)
+    output = run_command("migrate", mine, "prefix=ben/", fails=True)
+    assert "does not allow ben to do that (403)" in output  # for tp1-digits is Ana's
+    client(ADMIN)
+    output = run_command("migrate", mine)
+    assert "tp1-digits@champion  left: it is version 1 here" in output  # a migration deposes nobody
+    assert "2 copied, 3 there already, 2 left" in output
+    before, after = seen(mine), seen(mlflow.get_tracking_uri(), only_copies=True)
+    for run_id, run in before.items():
+        if run["info"][1] != "RUNNING":
+            for key, value in run.items():
+                if key != "experiment":
+                    assert value == after[run_id][key], f"{run['info'][0]}: {key}"
+    again = run_command("migrate", mine)
+    assert "0 copied, " in again
 
 
 def test_the_server_answers_from_several_processes(team):

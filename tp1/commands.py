@@ -1,5 +1,7 @@
 """Commands that look after runs; they are no entry points of the MLflow project."""
 
+import os
+from collections import Counter
 from pathlib import Path
 
 import click
@@ -94,4 +96,27 @@ server_init_command = Command(
     callback=_server_init,
     help="Write random passwords for a team's tracking server, for Compose to read.",
     params=[click.Option(["--to"], type=click.Path(path_type=Path), default=".env", show_default=True, help="File.")],
+)
+
+
+def _migrate(source: str, prefix: str) -> None:
+    from tp1.migrate import migrate  # here, for few need it
+
+    os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")  # two lines for every run
+    counts: Counter[str] = Counter()
+    for step in migrate(source, prefix):
+        counts[step.outcome] += 1
+        if step.outcome != "there":
+            click.echo(f"{step.what}  {step.outcome}{f': {step.reason}' if step.reason else ''}")
+    click.echo(f"{counts['copied']} copied, {counts['there']} there already, {counts['left']} left.")
+
+
+migrate_command = Command(
+    "migrate",
+    callback=_migrate,
+    help="Copy runs, models and the registry of another store (sqlite:///mlflow.db) into the one in use, each once.",
+    params=[
+        click.Argument(["source"], metavar="SOURCE_URI"),
+        click.Option(["--prefix"], default="", help="Before the names of experiments, such as ana/."),
+    ],
 )
