@@ -17,6 +17,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import boto3
 import psutil
@@ -184,6 +185,7 @@ def team_server(folder: Path, workers: int = 2) -> Iterator[Team]:
                 "--host=0.0.0.0": "--host=127.0.0.1",
                 "--port=5000": f"--port={port}",
                 "/deploy/auth.ini": str(folder / "auth.ini"),
+                "/uploads": str(folder),
             }
             services = compose_file({**drawn, "TP1_WORKERS": str(workers)})["services"]
             settings = (PROJECT / "deploy" / "auth.ini").read_text()
@@ -226,12 +228,16 @@ def stop(process: subprocess.Popen[bytes]) -> None:
     process.wait()
 
 
-def bucket_of(team: Team) -> dict[str, int]:
-    """Sizes of what lies in the object store, by key."""
+def object_store(team: Team) -> Any:
+    """A client of the object store, with the server's keys."""
     keys = {"aws_access_key_id": team.store["AWS_ACCESS_KEY_ID"]}
     keys["aws_secret_access_key"] = team.store["AWS_SECRET_ACCESS_KEY"]
-    client = boto3.client("s3", endpoint_url=team.store["MLFLOW_S3_ENDPOINT_URL"], region_name="us-east-1", **keys)
-    pages = client.get_paginator("list_objects_v2").paginate(Bucket=team.store["TP1_BUCKET"])
+    return boto3.client("s3", endpoint_url=team.store["MLFLOW_S3_ENDPOINT_URL"], region_name="us-east-1", **keys)
+
+
+def bucket_of(team: Team) -> dict[str, int]:
+    """Sizes of what lies in the object store, by key."""
+    pages = object_store(team).get_paginator("list_objects_v2").paginate(Bucket=team.store["TP1_BUCKET"])
     return {entry["Key"]: entry["Size"] for page in pages for entry in page.get("Contents", [])}
 
 

@@ -16,7 +16,7 @@ from mlflow.exceptions import MlflowException
 
 from tests.conftest import PROJECT, invoke
 from tests.made_store import make_store, seen
-from tests.team_server import ADMIN, bucket_of, team_server
+from tests.team_server import ADMIN, bucket_of, object_store, team_server
 from tp1.data import load_data
 from tp1.store import prepare_store
 
@@ -288,6 +288,55 @@ def test_a_persons_store_is_moved_to_it(trained, client, tmp_path, monkeypatch):
                     assert value == after[run_id][key], f"{run['info'][0]}: {key}"
     again = run_command("migrate", mine)
     assert "0 copied, " in again
+
+
+def test_a_backup_brings_back_database_and_objects(trained, team, client, tmp_path):
+    """The Makefile's own targets; a stand-in for `docker compose` runs the containers' commands here."""
+    (tmp_path / "bin").mkdir()
+    docker = tmp_path / "bin" / "docker"
+    docker.write_text(
+        f"""#!/bin/sh
+echo "$@" >> {tmp_path}/asked
+case "$*" in
+"compose exec -T database "*) shift 4; program=$1; shift; exec {team.database.binaries}/$program "$@" ;;
+"compose run --rm -T bucket "*) exec {sys.executable} {PROJECT}/deploy/objects.py $6 ;;
+"compose stop tracking" | "compose up --detach --wait tracking") ;;
+*) echo "docker is not to be asked for $*" >&2; exit 1 ;;
+esac
+"""
+    )
+    docker.chmod(0o755)
+    environment = {**os.environ, **team.store, **team.database.environment()}
+    environment["PATH"] = f"{tmp_path}/bin:{os.environ['PATH']}"
+
+    def make(*arguments: str) -> subprocess.CompletedProcess:
+        # make puts .venv/bin before PATH, where there is no docker
+        command = ["make", "--directory", PROJECT, "--no-print-directory", *arguments]
+        return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+
+    backup = tmp_path / "backup"
+    client("ana")
+    run_id, objects = trained.info.run_id, bucket_of(team)
+    result = make("server-backup", f"TO={backup}")
+    assert result.returncode == 0, result.stderr
+    assert {path.name for path in backup.iterdir()} == {"database.dump", "objects.tar"}
+    assert all(path.stat().st_mode & 0o777 == 0o600 for path in backup.iterdir())
+    MlflowClient().set_tag(run_id, "tp1.remark", "made after the backup")
+    MlflowClient().delete_run(run_id)
+    lost = [key for key in objects if run_id in key]
+    object_store(team).delete_objects(Bucket="tp1", Delete={"Objects": [{"Key": key} for key in lost]})
+    assert len(bucket_of(team)) == len(objects) - len(lost)
+    result = make("server-restore", f"FROM={backup}")
+    assert result.returncode == 0, result.stderr
+    run = MlflowClient().get_run(run_id)
+    assert run.info.lifecycle_stage == "active"
+    assert "tp1.remark" not in run.data.tags
+    assert bucket_of(team) == objects
+    asked = (tmp_path / "asked").read_text().splitlines()
+    assert [line.split()[1] for line in asked] == ["exec", "run", "stop", "run", "exec", "up"]
+    result = make("server-restore", f"FROM={tmp_path}/none")
+    assert result.returncode != 0
+    assert "is no whole backup" in result.stderr
 
 
 def test_the_server_answers_from_several_processes(team):

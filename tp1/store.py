@@ -8,6 +8,7 @@ from filelock import FileLock
 from mlflow import MlflowClient
 from mlflow.utils.credentials import get_default_host_creds
 from mlflow.utils.rest_utils import http_request
+from requests.exceptions import SSLError
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -84,6 +85,11 @@ def _check_server(uri: str) -> None:
         )
     except mlflow.MlflowException as error:
         cause = error.__cause__ or error.__context__ or error
+        if isinstance(cause, SSLError):
+            raise TP1Error(
+                f"the certificate of the tracking server at {masked(uri)} is not trusted here: give its file, or its "
+                "authority's, in MLFLOW_TRACKING_SERVER_CERT_PATH."
+            ) from error
         raise TP1Error(
             f"the tracking server at {masked(uri)} does not answer ({type(cause).__name__}): start it, or set "
             "MLFLOW_TRACKING_URI to another (unset: SQLite in this folder)."
