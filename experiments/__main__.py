@@ -6,11 +6,13 @@ import click
 
 from experiments.catalog import command_of, modules, render_mlproject
 from tp1.commands import (
+    account_command,
     cache_command,
     export_command,
     import_command,
     migrate_command,
     server_init_command,
+    share_command,
     store_command,
 )
 
@@ -31,7 +33,7 @@ for _module in modules():
     main.add_command(command_of(_module))
 for _command in (cache_command, export_command, import_command, store_command, mlproject_command):
     main.add_command(_command)
-for _command in (server_init_command, migrate_command):
+for _command in (server_init_command, migrate_command, account_command, share_command):
     main.add_command(_command)
 
 if __name__ == "__main__":

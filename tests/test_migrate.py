@@ -7,7 +7,7 @@ import pytest
 from mlflow import MlflowClient
 from mlflow.store.artifact.local_artifact_repo import LocalArtifactRepository
 
-from tests.conftest import all_runs, copy_database, invoke
+from tests.conftest import all_runs, copy_database, invoke, served
 from tests.made_store import NAME, make_store, seen
 from tp1 import migrate as module
 from tp1.errors import TP1Error
@@ -154,3 +154,19 @@ def test_files_that_cannot_be_read_are_named(source, empty, monkeypatch):
     with pytest.raises(TP1Error, match=r"cannot read the files of (run|model) .* in .*: .*Permission denied"):
         list(migrate(source))
     assert all_runs() == []
+
+
+@pytest.mark.long
+def test_what_a_server_keeps_is_migrated_from_its_address(empty, empty_database, tmp_path, monkeypatch):
+    (tmp_path / "source").mkdir()
+    copy_database(empty_database, tmp_path / "source")
+    with served(f"sqlite:///{tmp_path}/source/mlflow.db") as address:
+        client = MlflowClient(address, address)
+        run = client.create_run(client.create_experiment("kept"), run_name="kept")
+        client.log_text(run.info.run_id, "x" * 100, "a/b.txt")
+        client.set_terminated(run.info.run_id)
+        assert client.get_run(run.info.run_id).info.artifact_uri.startswith("mlflow-artifacts:")
+        with pytest.raises(TP1Error, match="a server kept them: migrate from its address"):
+            list(migrate(f"sqlite:///{tmp_path}/source/mlflow.db"))
+        assert outcomes(migrate(address)) == {("run kept", "copied")}
+    assert seen(empty)[run.info.run_id]["files"] == {"a/b.txt": 100}

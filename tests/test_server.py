@@ -266,6 +266,29 @@ def test_accounts_are_the_administrators_matter(team):
     assert ask(team, ADMIN, "GET", f"{API}/users/get?username=ana") == 200
 
 
+def test_accounts_are_made_and_things_are_shared(trained, team, client):
+    client(ADMIN)
+    values = dict(line.split("=", 1) for line in invoke("account", "eve").output.splitlines())  # shown this once
+    team.accounts["eve"] = values["MLFLOW_TRACKING_PASSWORD"]
+    assert values["MLFLOW_TRACKING_USERNAME"] == "eve"
+    assert "eve cannot be added" in run_command("account", "eve", fails=True)
+    client("eve")
+    assert "does not allow eve to do that (403)" in run_command("account", "mallory", fails=True)
+    assert "does not allow eve" in run_command("share", "eve", "experiment=ana", fails=True)  # Ana's to decide
+    client("ana")
+    run_command("share", "eve", "experiment=ana")
+    assert "there is no experiment none" in run_command("share", "eve", "experiment=none", fails=True)
+    assert "give either" in run_command("share", "eve", fails=True)
+    client("eve")
+    MlflowClient().set_tag(trained.info.run_id, "seen", "by eve")
+    with pytest.raises(MlflowException, match="Permission denied"):
+        MlflowClient().delete_run(trained.info.run_id)  # editing is not deleting
+
+
+def test_a_store_without_accounts_says_so(store):
+    assert "has no accounts" in run_command("account", "eve", fails=True)
+
+
 def test_a_persons_store_is_moved_to_it(trained, client, tmp_path, monkeypatch):
     mine = f"sqlite:///{tmp_path}/mlflow.db"
     monkeypatch.chdir(tmp_path)

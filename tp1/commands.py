@@ -120,3 +120,43 @@ migrate_command = Command(
         click.Option(["--prefix"], default="", help="Before the names of experiments, such as ana/."),
     ],
 )
+
+
+def _account(name: str) -> None:
+    from tp1.accounts import add_account
+
+    password = add_account(name)
+    click.echo(f"MLFLOW_TRACKING_USERNAME={name}\nMLFLOW_TRACKING_PASSWORD={password}")
+
+
+account_command = Command(
+    "account",
+    callback=_account,
+    help="Make an account on the team's server, as its administrator, and print its password, once.",
+    params=[click.Argument(["name"])],
+)
+
+
+def _share(name: str, **what: str) -> None:
+    from tp1.accounts import share
+
+    share(name, **what)
+
+
+share_command = Command(
+    "share",
+    callback=_share,
+    help="Let an account change an experiment or a registered model of yours.",
+    params=[
+        click.Argument(["name"]),
+        click.Option(["--experiment"], metavar="NAME", help="An MLflow experiment."),
+        click.Option(["--model"], metavar="NAME", help="A registered model, such as tp1-cifar10."),
+        click.Option(
+            ["--permission"],
+            type=click.Choice(["READ", "EDIT", "MANAGE"]),
+            default="EDIT",
+            show_default=True,
+            help="MANAGE also deletes and shares.",
+        ),
+    ],
+)
