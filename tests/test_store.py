@@ -144,6 +144,13 @@ def test_passwords_are_not_shown():
     assert "secret" not in how_to_open("http://ana:secret@host:5000")
 
 
+def test_a_password_in_an_address_is_refused_and_not_shown(monkeypatch):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://ana:hidden@127.0.0.1:9")
+    with pytest.raises(TP1Error, match="put it into MLFLOW_TRACKING_PASSWORD") as raised:
+        prepare_store()
+    assert "hidden" not in str(raised.value)
+
+
 def test_where_to_look_is_said_for_both_kinds_of_store():
     assert how_to_open("http://host:5000/", "runs/1").startswith("http://host:5000/#/runs/1?")
     assert "mlflow ui --backend-store-uri sqlite:///a.db" in how_to_open("sqlite:///a.db")

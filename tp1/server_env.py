@@ -14,8 +14,8 @@ SECRETS = {
     "TP1_SERVER_SECRET": "signs the forms of the server's own pages",
 }
 HEAD = """\
-# The secrets of this tracking server, written by `tp1 server-init`. Keep a copy where you keep passwords: without the
-# database's and the object store's, a backup of the volumes is of no use. Settings that may be added: docs/SERVER.md.
+# The secrets of this tracking server, written by `tp1 server-init`. Keep a copy where you keep passwords: the database
+# takes no other. Settings that may be added: docs/SERVER.md.
 """
 
 

@@ -72,7 +72,12 @@ def _prepare_sqlite(uri: str) -> None:
 
 
 def _check_server(uri: str) -> None:
-    """A question that takes an account to be answered: whether it is health, also that of the credentials."""
+    """Ask something that only an account is told, so that the credentials are tried too."""
+    if masked(uri) != uri:
+        raise TP1Error(
+            f"the address {masked(uri)} holds a password, and MLflow prints addresses: put it into "
+            "MLFLOW_TRACKING_PASSWORD, and the name into MLFLOW_TRACKING_USERNAME."
+        )
     try:
         answer = http_request(
             get_default_host_creds(uri),
