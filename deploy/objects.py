@@ -15,6 +15,7 @@ import boto3
 from botocore.exceptions import BotoCoreError, ClientError
 
 IN_MEMORY = 16_000_000  # bytes of an object; larger ones pass through a file
+PAGE = 1000  # keys that are asked for at once
 USAGE = "make-bucket | save > objects.tar | load < objects.tar"
 
 
@@ -28,7 +29,7 @@ def save(store: Any, bucket: str, to: BinaryIO) -> int:
     """Write every object to a tar archive, one after another; return how many."""
     count = 0
     with tarfile.open(fileobj=to, mode="w|") as archive:
-        for page in store.get_paginator("list_objects_v2").paginate(Bucket=bucket):
+        for page in store.get_paginator("list_objects_v2").paginate(Bucket=bucket, PaginationConfig={"PageSize": PAGE}):
             for entry in page.get("Contents", []):
                 if entry["Key"].endswith("/"):  # a folder, as some stores list them
                     continue

@@ -12,10 +12,10 @@ from deploy import objects
 CONTENTS = {
     "1/run/artifacts/config.json": b"{}",
     "1/run/artifacts/empty": b"",
-    "1/models/m-1/artifacts/large": bytes(20_000_000),  # more than is kept in memory
+    "1/models/m-1/artifacts/large": bytes(100_000),  # more than is kept in memory, below
     "1/run/artifacts/a name with spaces, é and %": b"x",
     "2/" + "deep/" * 40 + "file": b"beyond the 100 characters of old archives",
-} | {f"3/{number:04d}": b"%d" % number for number in range(1100)}  # more than a page
+} | {f"3/{number:04d}": b"%d" % number for number in range(20)}  # more than a page, below
 
 
 @pytest.fixture
@@ -35,7 +35,9 @@ def read(store, bucket):
     return {key: store.get_object(Bucket=bucket, Key=key)["Body"].read() for key in keys}
 
 
-def test_every_object_comes_back_byte_by_byte(store):
+def test_every_object_comes_back_byte_by_byte(store, monkeypatch):
+    monkeypatch.setattr(objects, "PAGE", 3)
+    monkeypatch.setattr(objects, "IN_MEMORY", 10_000)
     objects.make_bucket(store, "tp1")
     objects.make_bucket(store, "tp1")  # there already
     for key, content in CONTENTS.items():
