@@ -9,11 +9,15 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 RUN = tp1 store && mlflow run . --env-manager local $(foreach parameter,$(P),-P $(parameter)) -e
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-long $(EXPERIMENTS) ui reference mlproject clean
+.PHONY: help demo test $(EXPERIMENTS) ui reference mlproject clean
+.PHONY: server server-init server-backup server-restore test-long
+# Where server-backup writes to, and server-restore reads from.
+TO ?= backups/$(shell date -u +%Y-%m-%dT%H%M%SZ)
+FROM ?=
 
 help: ## Show this list
 	@grep -E '^[a-z$$()A-Z -]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^\$$\(EXPERIMENTS\)/cnnv3 .../' \
-	  | awk -F ':.*## ' '{printf "  %-12s %s\n", $$1, $$2}'
+	  | awk -F ':.*## ' '{printf "  %-14s %s\n", $$1, $$2}'
 	@echo "  Experiments: $(EXPERIMENTS)"
 
 $(BIN)/.installed: pyproject.toml
@@ -32,7 +36,7 @@ test: $(BIN)/.installed ## Install, then lint, type-check and test (offline, und
 	mypy
 	OMP_NUM_THREADS=1 pytest -n auto --maxprocesses 4 --dist loadfile
 
-test-long: $(BIN)/.installed ## The tests that take long: more kills and outages
+test-long: $(BIN)/.installed ## The tests that take longer
 	OMP_NUM_THREADS=1 pytest -m long -n auto --maxprocesses 4 --dist loadfile
 
 $(EXPERIMENTS): $(BIN)/.installed ## Run an experiment of the report: make cnnv3 P="seed=1 epochs=25"
@@ -40,6 +44,31 @@ $(EXPERIMENTS): $(BIN)/.installed ## Run an experiment of the report: make cnnv3
 
 ui: $(BIN)/.installed ## Open the tracking UI on http://127.0.0.1:5000
 	@uri=$$(tp1 store --quiet) && mlflow ui --backend-store-uri "$$uri"
+
+server: $(BIN)/.installed ## A tracking server for this machine, without containers: SQLite and a local folder
+	@uri=$$(tp1 store --quiet) && mlflow server --host 127.0.0.1 --port 5000 --workers 2 \
+	  --backend-store-uri "$$uri" --artifacts-destination mlartifacts
+
+server-init: $(BIN)/.installed ## Write random passwords for a team's server to .env (docs/SERVER.md)
+	@tp1 server-init
+
+# The database first: what it knows of is then among the objects. Files carry their name only when they are whole.
+server-backup: ## Copy a running team server's database and objects: make server-backup TO=backups/monday
+	@umask 077 && mkdir -p "$(TO)" && rm -f "$(TO)"/*.partial
+	@umask 077 && docker compose exec -T database pg_dump --username=tp1 --format=custom tp1 > "$(TO)/database.partial"
+	@umask 077 && docker compose run --rm -T bucket save > "$(TO)/objects.partial"
+	@mv "$(TO)/database.partial" "$(TO)/database.dump" && mv "$(TO)/objects.partial" "$(TO)/objects.tar"
+	@echo "Database and objects are in $(TO)."
+
+server-restore: ## Put a backup back, in place of what the team server has: make server-restore FROM=backups/monday
+	@test -s "$(FROM)/database.dump" && test -s "$(FROM)/objects.tar" || \
+	  { echo "Error: FROM=$(FROM) is no whole backup: it needs database.dump and objects.tar." >&2; exit 1; }
+	@docker compose stop tracking
+	@docker compose run --rm -T bucket load < "$(FROM)/objects.tar"
+	@docker compose exec -T database pg_restore --username=tp1 --dbname=tp1 --clean --if-exists --exit-on-error \
+	  --single-transaction < "$(FROM)/database.dump"
+	@docker compose up --detach --wait tracking
+	@echo "The server is as it was in $(FROM)."
 
 reference: $(BIN)/.installed ## Load the real runs behind our figures into the tracking store
 	@tp1 import reference

@@ -6,10 +6,14 @@ import click
 
 from experiments.catalog import command_of, modules, render_mlproject
 from tp1.commands import (
+    account_command,
     cache_command,
     export_command,
     import_command,
+    migrate_command,
     runs_command,
+    server_init_command,
+    share_command,
     store_command,
     sync_command,
 )
@@ -33,6 +37,8 @@ for _command in (
     *(cache_command, export_command, import_command, runs_command, store_command, sync_command),
     mlproject_command,
 ):
+    main.add_command(_command)
+for _command in (server_init_command, migrate_command, account_command, share_command):
     main.add_command(_command)
 
 if __name__ == "__main__":

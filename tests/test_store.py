@@ -7,6 +7,7 @@ from threading import Thread
 
 import mlflow
 import pytest
+import requests
 
 from tests.conftest import PROJECT, all_runs
 from tp1.errors import TP1Error
@@ -83,6 +84,53 @@ def test_a_server_that_hangs_or_fails_is_said_within_10_seconds(monkeypatch, han
         server.shutdown()
 
 
+class Other(BaseHTTPRequestHandler):
+    """A web server that is no tracking server, and one that refuses: the status is the path's first part."""
+
+    def do_GET(self):
+        self.send_error(int(self.path.split("/")[1]))
+
+    def log_message(self, *args):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("status", "name", "message"),
+    [
+        (404, None, "answers 404 Not Found: it is no MLflow tracking server"),
+        (401, None, r"asks who you are \(401\): set MLFLOW_TRACKING_USERNAME"),
+        (401, "ana", r"does not accept the name ana with this password \(401\)"),
+        (403, "ana", r"does not allow ana to do that \(403\)"),
+    ],
+)
+def test_what_a_server_refuses_is_said(monkeypatch, tmp_path, status, name, message):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    if name:
+        monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", name)
+        monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", "hidden-password")
+    server = HTTPServer(("127.0.0.1", 0), Other)
+    Thread(target=server.serve_forever, daemon=True).start()
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{server.server_port}/{status}")
+    try:
+        with pytest.raises(TP1Error, match=message) as raised:
+            prepare_store()
+        assert "hidden-password" not in str(raised.value)
+    finally:
+        server.shutdown()
+
+
+def test_a_certificate_that_is_not_trusted_is_said(monkeypatch):
+    def refuse(*args, **kwargs):
+        raise requests.exceptions.SSLError("certificate verify failed")
+
+    monkeypatch.setattr(requests.Session, "send", refuse)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "https://tracking.example.org")
+    with pytest.raises(
+        TP1Error, match=r"the certificate of .* is not trusted here: .*MLFLOW_TRACKING_SERVER_CERT_PATH"
+    ):
+        prepare_store()
+
+
 def test_a_file_that_is_no_database_is_named(tmp_path, monkeypatch):
     (tmp_path / "mlflow.db").write_text("this is no database, but it is long enough to be mistaken for one" * 40)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
@@ -95,6 +143,13 @@ def test_passwords_are_not_shown():
     assert masked("postgresql://tp1:s3cret@db/mlflow") == "postgresql://tp1:***@db/mlflow"
     assert masked("sqlite:////a/b.db") == "sqlite:////a/b.db"
     assert "secret" not in how_to_open("http://ana:secret@host:5000")
+
+
+def test_a_password_in_an_address_is_refused_and_not_shown(monkeypatch):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://ana:hidden@127.0.0.1:9")
+    with pytest.raises(TP1Error, match="put it into MLFLOW_TRACKING_PASSWORD") as raised:
+        prepare_store()
+    assert "hidden" not in str(raised.value)
 
 
 def test_where_to_look_is_said_for_both_kinds_of_store():

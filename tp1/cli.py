@@ -15,6 +15,7 @@ from typing import Any
 import click
 from mlflow.exceptions import MlflowException
 
+from tp1.access import refused
 from tp1.config import TrainConfig
 from tp1.errors import TP1Error
 from tp1.experiment import Experiment, Study
@@ -114,9 +115,11 @@ def one_line(error: BaseException) -> str:
     """What users see of an error: the message, with its type where it is not one of ours."""
     if isinstance(error, TP1Error):
         return message_line(str(error))
+    if said := refused(error):
+        return said
     first = message_line((str(error).splitlines() or [""])[0])
     kind = "MLflow" if isinstance(error, MlflowException) else type(error).__name__
-    return f"{kind}: {first} (the whole story: --verbose, or error.txt of the run)"
+    return f"{kind}: {masked(first)} (the whole story: --verbose, or error.txt of the run)"
 
 
 def tracked_command(

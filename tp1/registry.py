@@ -22,6 +22,7 @@ from tp1.progress import say
 from tp1.store import masked, quoted
 
 CHAMPION, CHALLENGER = "champion", "challenger"
+LOCK_SUFFIX = "-promotion"  # of the registered model that is the lock of another
 LOCK_SECONDS = 120.0  # a promotion waits so long for another
 DESCRIPTION_LIMIT = 5000  # characters, of a version in MLflow's database
 
@@ -151,7 +152,7 @@ def promotion_lock(name: str) -> Iterator[None]:
         TP1Error: Another process has held it for :data:`LOCK_SECONDS` of waiting.
     """
     client = MlflowClient()
-    lock = f"{name}-promotion"
+    lock = f"{name}{LOCK_SUFFIX}"
     until = time.monotonic() + LOCK_SECONDS
     waiting = False
     while True:

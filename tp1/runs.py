@@ -33,6 +33,7 @@ RECORD_FILES = (
 LOOK_FILES = ("samples.png", "class_distribution.csv", "channels.csv")  # of an eda run
 REFERENCE_TAG = "tp1.reference"  # on a run that was loaded from a record: the id of the run it was made from
 MACHINE_TAG = "tp1.machine"  # the name of the machine that a run runs on, to tell which ones were left behind there
+MIGRATED_TAG = "tp1.migrated_from"  # on what came from another store: the id that it has there
 PAGE = 200  # runs read at a time; a server shares them out between its workers
 CURVES = ("train/loss", "train/accuracy", "val/loss", "val/accuracy")  # by epoch
 # What a comparison needs of a run's metrics; one that lacks any was not logged whole.
@@ -45,7 +46,7 @@ COMPARED_METRICS = (
 
 COMPARED_TAGS = (
     *("tp1.experiment", "tp1.configuration", "tp1.dataset", "tp1.seed", "tp1.data_digest", "tp1.split_digest"),
-    *("tp1.remark", REFERENCE_TAG, "mlflow.source.name"),
+    *("tp1.remark", REFERENCE_TAG, MIGRATED_TAG, "mlflow.source.name"),
 )
 
 
@@ -62,7 +63,7 @@ class TrainedRun:
         metrics: The last value of each of :data:`COMPARED_METRICS`; epochs' metrics are those of the last epoch.
         train_images: Images in an epoch; 0 where that is not tracked.
         record: The folder of the record that it was loaded from; empty where it ran here.
-        original: The id of the run that the record was made from, else its own.
+        original: The id of the run that the record was made from or that was migrated, else its own.
         remark: What somebody wrote down about the run (tag ``tp1.remark``), for the report.
     """
 
@@ -263,7 +264,7 @@ def _trained_run(raw: RawRun) -> TrainedRun:
         metrics={name: metrics[name] for name in COMPARED_METRICS if name in metrics},
         train_images=raw.train_images,
         record=tags.get("mlflow.source.name", "") if REFERENCE_TAG in tags else "",
-        original=tags.get(REFERENCE_TAG, raw.run_id),
+        original=tags.get(REFERENCE_TAG) or tags.get(MIGRATED_TAG, raw.run_id),
         remark=printable(" ".join(tags.get("tp1.remark", "").split())),
     )
 
@@ -370,17 +371,20 @@ def download_weights(model_uri: str, folder: Path) -> Path:
 
 
 def find_copy(run_id: str) -> str | None:
-    """The id under which run ``run_id`` is in the store: its own, or that of a reference made from it."""
+    """The id under which run ``run_id`` is in the store: its own, or that of a reference or a copy made from it."""
     try:
         here = MlflowClient().get_run(run_id).info.lifecycle_stage == "active"
     except MlflowException:
         here = False
     if not here:
         experiments = _experiment_ids(MlflowClient())
-        copies = mlflow.search_runs(
-            experiments, f"tags.`{REFERENCE_TAG}` = {quoted(run_id)}", max_results=1, output_format="list"
-        )
-        return str(copies[0].info.run_id) if copies else None
+        for tag in (REFERENCE_TAG, MIGRATED_TAG):
+            copies = mlflow.search_runs(
+                experiments, f"tags.`{tag}` = {quoted(run_id)}", max_results=1, output_format="list"
+            )
+            if copies:
+                return str(copies[0].info.run_id)
+        return None
     return run_id
 
 

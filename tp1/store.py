@@ -1,17 +1,22 @@
 """The tracking store: where it is, that it is there, and that several processes can share it."""
 
-import re
 import sqlite3
 from pathlib import Path
 
 import mlflow
-import requests
 from filelock import FileLock
 from mlflow import MlflowClient
+from mlflow.utils.credentials import get_default_host_creds
+from mlflow.utils.rest_utils import http_request
+from requests.exceptions import SSLError
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import SQLAlchemyError
 
+from tp1.access import masked, refusal
 from tp1.errors import TP1Error
+
+# masked stands here too, where all that speaks of a store finds it.
+__all__ = ["address", "how_to_open", "is_server", "masked", "prepare_store", "quoted"]
 
 CONNECT_SECONDS = 5  # for the connection, and again for the answer: an absent server is said within 10 s
 
@@ -25,7 +30,7 @@ def prepare_store(uri: str | None = None) -> str:
     once, and put in WAL mode, where readers and a writer do not block each other.
 
     Raises:
-        TP1Error: The server does not answer, or the database cannot be opened.
+        TP1Error: The server does not answer or refuses, or the database cannot be opened.
     """
     uri = uri or mlflow.get_tracking_uri()
     if uri.startswith("sqlite"):
@@ -38,11 +43,6 @@ def prepare_store(uri: str | None = None) -> str:
 def is_server(uri: str) -> bool:
     """Whether a tracking store's URI is that of an MLflow server."""
     return uri.startswith(("http://", "https://"))
-
-
-def masked(uri: str) -> str:
-    """``uri`` without its password, for messages and logs."""
-    return re.sub(r"(://[^/@:]*):[^/@]*@", r"\1:***@", uri)
 
 
 def how_to_open(uri: str, page: str = "experiments") -> str:
@@ -83,14 +83,41 @@ def _prepare_sqlite(uri: str) -> None:
 
 
 def _check_server(uri: str) -> None:
-    try:
-        answer = requests.get(f"{uri.rstrip('/')}/health", timeout=CONNECT_SECONDS)
-    except requests.RequestException as error:
+    """Ask something that only an account is told, so that the credentials are tried too."""
+    if masked(uri) != uri:
         raise TP1Error(
-            f"the tracking server at {masked(uri)} does not answer ({type(error).__name__}): start it, or set "
+            f"the address {masked(uri)} holds a password, and MLflow prints addresses: put it into "
+            "MLFLOW_TRACKING_PASSWORD, and the name into MLFLOW_TRACKING_USERNAME."
+        )
+    try:
+        answer = http_request(
+            get_default_host_creds(uri),
+            "/api/2.0/mlflow/experiments/search",
+            "GET",
+            params={"max_results": 1},
+            max_retries=0,
+            timeout=CONNECT_SECONDS,
+            raise_on_status=False,
+        )
+    except mlflow.MlflowException as error:
+        cause = error.__cause__ or error.__context__ or error
+        if isinstance(cause, SSLError):
+            raise TP1Error(
+                f"the certificate of the tracking server at {masked(uri)} is not trusted here: give its file, or its "
+                "authority's, in MLFLOW_TRACKING_SERVER_CERT_PATH."
+            ) from error
+        raise TP1Error(
+            f"the tracking server at {masked(uri)} does not answer ({type(cause).__name__}): start it, or set "
             "MLFLOW_TRACKING_URI to another (unset: SQLite in this folder)."
         ) from error
+    if said := refusal(answer.status_code, answer.text, uri):
+        raise TP1Error(said)
     if answer.status_code >= 500:
         raise TP1Error(
             f"the tracking server at {masked(uri)} answers {answer.status_code} {answer.reason}: look at its log."
+        )
+    if answer.status_code != 200:
+        raise TP1Error(
+            f"{masked(uri)} answers {answer.status_code} {answer.reason}: it is no MLflow tracking server; check "
+            "MLFLOW_TRACKING_URI."
         )

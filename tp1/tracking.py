@@ -30,6 +30,7 @@ from tp1.errors import TP1Error
 from tp1.run_figures import record_figures
 from tp1.run_folders import held, machine
 from tp1.runs import MACHINE_TAG, RunRecord
+from tp1.store import masked
 
 FIGURE_DPI = 150
 EXPERIMENT_KIND = "mlflow.experimentKind"
@@ -231,7 +232,7 @@ def error_text(error: BaseException) -> str:
     """What ``error.txt`` says."""
     trace = "".join(traceback.format_exception(error))
     text = f"{error}\n\n{trace}" if isinstance(error, TP1Error) else trace
-    return text.encode(errors="backslashreplace").decode()  # names of files may hold bytes that are no text
+    return masked(text.encode(errors="backslashreplace").decode())  # names of files may hold bytes that are no text
 
 
 def _run_id() -> str:

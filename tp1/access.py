@@ -1,0 +1,64 @@
+"""What a tracking server's refusal means: who was refused, and what to do."""
+
+import re
+from urllib.parse import urlsplit
+
+import mlflow
+from mlflow.exceptions import MlflowException
+from mlflow.protos.databricks_pb2 import CUSTOMER_UNAUTHORIZED, PERMISSION_DENIED, UNAUTHENTICATED, ErrorCode
+from mlflow.utils.credentials import read_mlflow_creds
+from requests import HTTPError
+
+UNKNOWN = {ErrorCode.Name(code) for code in (UNAUTHENTICATED, CUSTOMER_UNAUTHORIZED)}
+FORBIDDEN = ErrorCode.Name(PERMISSION_DENIED)
+
+
+def masked(uri: str) -> str:
+    """``uri`` without its password, for messages and logs."""
+    return re.sub(r"(://[^/@:]*):[^/@]*@", r"\1:***@", uri)
+
+
+def refusal(status: int, answer: str, uri: str) -> str:
+    """Why a server refuses, in one line; empty where it does not.
+
+    Args:
+        status: Of its answer.
+        answer: Its text.
+        uri: Of the server.
+    """
+    who = read_mlflow_creds().username
+    server = f"the tracking server at {masked(uri)}"
+    if status == 401:
+        if who is None:
+            return (
+                f"{server} asks who you are (401): set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or write "
+                "both to ~/.mlflow/credentials."
+            )
+        return (
+            f"{server} does not accept the name {who} with this password (401): check MLFLOW_TRACKING_USERNAME and "
+            "MLFLOW_TRACKING_PASSWORD, or ~/.mlflow/credentials."
+        )
+    if status == 403 and "Invalid Host header" in answer:
+        return (
+            f"{server} does not answer to the name {urlsplit(uri).netloc.rpartition('@')[2]} (403): use one of its own "
+            "names, or have its administrator add this one to TP1_ALLOWED_HOSTS."
+        )
+    if status == 403:
+        return (
+            f"{server} does not allow {who or 'you'} to do that (403): ask the owner or an administrator, or work in "
+            "an experiment of your own: MLFLOW_EXPERIMENT_NAME=NAME."
+        )
+    return ""
+
+
+def refused(error: BaseException) -> str:
+    """What :func:`refusal` says of an error that MLflow or its upload of files raised; empty where it is another."""
+    uri = mlflow.get_tracking_uri()
+    if isinstance(error, HTTPError) and error.response is not None:
+        return refusal(error.response.status_code, error.response.text, uri)
+    if isinstance(error, MlflowException):
+        if error.error_code in UNKNOWN:
+            return refusal(401, str(error), uri)
+        if error.error_code == FORBIDDEN:
+            return refusal(403, str(error), uri)
+    return ""
