@@ -7,8 +7,9 @@ import pytest
 from mlflow import MlflowClient
 from mlflow.store.artifact.local_artifact_repo import LocalArtifactRepository
 
-from tests.conftest import all_runs, copy_database, invoke, served
+from tests.conftest import all_runs, copy_database, invoke
 from tests.made_store import NAME, make_store, seen
+from tests.servers import served
 from tp1 import migrate as module
 from tp1.errors import TP1Error
 from tp1.migrate import migrate

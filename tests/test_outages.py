@@ -127,6 +127,10 @@ def test_what_could_not_be_sent_is_delivered_later(server, at_epoch, monkeypatch
     assert not run.outputs.model_outputs
     shown = invoke("runs").output
     assert "unsent" in shown
+    assert "--close" not in shown
+    refused = invoke("runs", "--close", run.info.run_id)
+    assert refused.exit_code == 1
+    assert "has results that are not sent yet" in refused.stderr
     assert "tp1 sync" in shown
 
     result = invoke("sync")

@@ -70,6 +70,19 @@ def test_a_run_goes_on_where_it_stopped(killed, tmp_path, how):
     assert "is finished; there is nothing to go on with" in again.output
 
 
+def test_an_epoch_whose_checkpoint_was_lost_is_not_logged_twice(killed, tmp_path):
+    newest = max((tmp_path / "state" / "runs" / killed.info.run_id / "checkpoints").iterdir())
+    newest.write_bytes(newest.read_bytes()[:-10])
+    before = MlflowClient().get_metric_history(killed.info.run_id, "train/loss")
+    result = invoke("cnn-base", f"resume={killed.info.run_id}")
+    assert result.exit_code == 0, result.output
+    assert "Going on from epoch 1 of 4" in result.output
+    (run,) = all_runs()
+    assert steps(run) == [1, 2, 3, 4]
+    after = MlflowClient().get_metric_history(killed.info.run_id, "train/loss")
+    assert [(point.step, point.value) for point in after[:2]] == [(point.step, point.value) for point in before]
+
+
 def test_auto_takes_no_other_configuration_or_seed(killed):
     result = invoke(*TRAIN, "seed=4", "resume=auto")
     assert result.exit_code == 0, result.output
@@ -100,6 +113,9 @@ def test_changed_data_is_refused(store, interrupt, image_folder):
     result = invoke("cnn-base", f"resume={all_runs()[0].info.run_id}")
     assert result.exit_code == 1
     assert "the data has changed since it was started" in result.stderr
+    (run,) = (run for run in all_runs() if "tp1.model" in run.data.tags)
+    assert run.info.status == "KILLED"  # as it was
+    assert "tp1.resumed" not in run.data.tags
 
 
 def test_a_run_that_is_not_here_is_said(store):
@@ -154,15 +170,26 @@ def test_a_run_on_another_machine_is_not_called_stale(store):
     assert "No stale runs." in invoke("runs", "--stale").output
 
 
-def test_a_full_disk_does_not_end_training(store, monkeypatch):
-    def full(*args: object) -> None:
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr("tp1.checkpoints.os.fsync", full)
-    result = invoke(*TRAIN)
-    assert result.exit_code == 0, result.output
-    assert "Cannot write a checkpoint" in result.output
+def test_a_full_disk_does_not_end_training(store, tmp_path):
+    """No file may be larger than 60 kB: a checkpoint does not fit, all else does."""
+    limited = (
+        "import resource, sys; from experiments.__main__ import main\n"
+        "import tp1.checkpoints\n"
+        "save = tp1.checkpoints.Checkpoints.save\n"
+        "def limited(self, state):\n"
+        "    resource.setrlimit(resource.RLIMIT_FSIZE, (60_000, resource.RLIM_INFINITY))\n"
+        "    try: return save(self, state)\n"
+        "    finally: resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))\n"
+        "tp1.checkpoints.Checkpoints.save = limited\n"
+        "main(sys.argv[1:])"
+    )
+    process = start_training(tmp_path, sys.executable, "-c", limited, *TRAIN)
+    said, _ = process.communicate(timeout=120)
+    assert process.returncode == 0, said
+    assert "Cannot write a checkpoint" in said
+    assert "File too large" in said
     assert all_runs()[0].info.status == "FINISHED"
+    assert steps(all_runs()[0]) == [1, 2, 3, 4]
 
 
 def test_a_result_that_does_not_fit_the_disk_is_an_error_that_can_be_gone_on_from(store, tmp_path, monkeypatch):

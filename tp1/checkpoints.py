@@ -49,8 +49,11 @@ class Checkpoints:
         partial = path.with_name(f".{path.name}.partial")
         tensors, facts = _tensors(state), json.dumps(_facts(state))
         try:
-            safetensors.torch.save_file(tensors, partial, {"tp1": facts, "sha256": _digest(tensors, facts)})
-            with partial.open("rb+") as file:
+            # Written here, not by safetensors, whose error of a full disk is none of the system's.
+            content = safetensors.torch.save(tensors, {"tp1": facts, "sha256": _digest(tensors, facts)})
+            with partial.open("wb") as file:
+                file.write(content)
+                file.flush()
                 os.fsync(file.fileno())
             partial.replace(path)
         except BaseException:
@@ -184,7 +187,8 @@ def _like(parameter: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
 def _random_states(state: TrainingState) -> dict[str, torch.Tensor]:
     states = {"order": state.generator.get_state(), "torch": torch.get_rng_state()}
     if state.classifier.device.type != "cpu":
-        states["device"] = torch.get_device_module(state.classifier.device).get_rng_state()
+        device = state.classifier.device
+        states["device"] = torch.get_device_module(device).get_rng_state(device)
     return states
 
 
@@ -192,7 +196,8 @@ def _set_random_states(state: TrainingState, states: Mapping[str, torch.Tensor])
     state.generator.set_state(states["order"])
     torch.set_rng_state(states["torch"])
     if "device" in states:
-        torch.get_device_module(state.classifier.device).set_rng_state(states["device"])
+        device = state.classifier.device
+        torch.get_device_module(device).set_rng_state(states["device"], device)
 
 
 def _digest(tensors: Mapping[str, torch.Tensor], facts: str) -> str:

@@ -23,9 +23,9 @@ from tp1.interrupts import Interrupted, interruptible, watch_launcher
 from tp1.jobs import failures, run_jobs
 from tp1.names import message_line
 from tp1.notes import describe_outcomes, published_for
-from tp1.repeats import training_jobs
+from tp1.repeats import STORE_PATIENCE, training_jobs
 from tp1.resumption import find_resumable
-from tp1.store import how_to_open, masked, prepare_store
+from tp1.store import how_to_open, masked, prepare_store, wait_for_store
 from tp1.tracking import log_note, name_run, run_tags, tracked_run
 from tp1.training_run import point_to
 
@@ -338,6 +338,7 @@ def repeat(
     name_run(name)
     jobs = training_jobs(experiments, seeds, changed, command_of, resume=resume is not None)
     outcomes = run_jobs(jobs, one_line)
+    wait_for_store(STORE_PATIENCE)
     log_note(describe_outcomes(name, outcomes, command))
     if (failed := failures(outcomes)) is not None:
         raise TP1Error(failed)

@@ -15,11 +15,11 @@ from tp1.names import printable
 from tp1.outbox import entry_paths
 from tp1.page import Table
 from tp1.reference import export_run, import_runs
-from tp1.run_folders import is_held, sweep
+from tp1.run_folders import folders, is_held, sweep
 from tp1.server_env import write_server_env
 from tp1.store import how_to_open, masked, prepare_store
 from tp1.terminal import print_table
-from tp1.unfinished import STALE, find_unfinished_runs, local_folders
+from tp1.unfinished import RUNNING, STALE, find_unfinished_runs, local_folders
 
 REFERENCE = Path("reference")
 SYNC_PATIENCE = 20.0  # seconds without an answer
@@ -82,11 +82,13 @@ def _runs(stale: bool, close: tuple[str, ...]) -> None:
         click.echo("Go on with one that has a checkpoint or was just begun:  mlflow run . -e NAME -P resume=RUN_ID")
     if any(run.state == "unsent" for run in found):
         click.echo("Send what is unsent:  tp1 sync")
-    click.echo("Give one up, and free its disk space:  tp1 runs --close RUN_ID")
+    if any(run.state not in (RUNNING, "unsent") for run in found):
+        click.echo("Give one up, and free its disk space:  tp1 runs --close RUN_ID")
 
 
 def _sync() -> None:
-    click.echo(f"Tracking in {masked(prepare_store())}")
+    uri = prepare_store()
+    click.echo(f"Tracking in {masked(uri)}")
     sweep()
     sent, failed = 0, 0
     for folder in local_folders():
@@ -107,6 +109,9 @@ def _sync() -> None:
         raise TP1Error(f"{failed} of {sent + failed} runs could not be sent; what is left stays for the next tp1 sync.")
     if not sent:
         click.echo("Nothing waits to be sent.")
+    others = {folder.store() for folder in folders() if entry_paths(folder.outbox)} - {masked(uri)}
+    for other in sorted(others):
+        click.echo(f"Something waits for another tracking store: MLFLOW_TRACKING_URI={other}")
 
 
 def _cache(clear_it: bool) -> None:

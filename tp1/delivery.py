@@ -11,11 +11,9 @@ from tp1.outbox import Entry, Outbox, entry_paths
 from tp1.run_folders import RunFolder, find_folder, held
 from tp1.store import masked
 
-# A store that answers so will not answer otherwise when it is asked again.
-REFUSALS = (
-    *("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE", "INVALID_STATE", "BAD_REQUEST"),
-    *("PERMISSION_DENIED", "UNAUTHENTICATED", "ENDPOINT_NOT_FOUND"),
-)
+# A store that answers so will not answer otherwise when it is asked again. Others (401, 403, 404 of a proxy) pass.
+REFUSALS = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")
+CHUNK = 100  # points in a call: of more, MLflow's store does not take a model's a second time
 
 
 def deliver(client: MlflowClient, run_id: str, entry: Entry) -> str | None:
@@ -39,7 +37,9 @@ def deliver(client: MlflowClient, run_id: str, entry: Entry) -> str | None:
         )
         for point in entry.points
     ]
-    client.log_batch(run_id, metrics=metrics, tags=[RunTag(key, value) for key, value in tags.items()])
+    for start in range(0, len(metrics), CHUNK):
+        client.log_batch(run_id, metrics=metrics[start : start + CHUNK])
+    client.log_batch(run_id, tags=[RunTag(key, value) for key, value in tags.items()])
     if entry.folder is not None and (files := entry.folder / "files").is_dir():
         client.log_artifacts(run_id, str(files))
     if entry.status is not None:
@@ -77,6 +77,15 @@ def send_waiting(folder: RunFolder, patience: float) -> Run:
     return run
 
 
+def is_there(run_id: str) -> bool:
+    """Whether the tracking store has a run, not deleted."""
+    try:
+        find_run(run_id)
+    except TP1Error:
+        return False
+    return True
+
+
 def find_run(run_id: str) -> Run:
     """A run that is in the tracking store and not deleted.
 
@@ -99,10 +108,13 @@ def close_run(run_id: str) -> None:
     """Give up a run that no process is at work on: KILLED unless it has ended, its folder removed.
 
     Raises:
-        TP1Error: A process is at work on it, or neither the store nor this machine knows it.
+        TP1Error: A process is at work on it, it has something to send that the store can take, or neither the store
+            nor this machine knows it.
     """
     folder = find_folder(run_id)
     with held(run_id):
+        if folder is not None and entry_paths(folder.outbox) and is_there(run_id):
+            raise TP1Error(f"run {run_id} has results that are not sent yet: `tp1 sync` first.")
         try:
             if find_run(run_id).info.status in ("RUNNING", "SCHEDULED"):
                 MlflowClient().set_terminated(run_id, "KILLED")

@@ -1,8 +1,9 @@
 """Folders and files that are there whole or not at all."""
 
+import os
 import shutil
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from tp1.errors import TP1Error
@@ -25,6 +26,23 @@ def whole_folder(target: Path) -> Iterator[Path]:
     except BaseException:
         shutil.rmtree(partial, ignore_errors=True)
         raise
+
+
+def write_synced(path: Path, text: str) -> None:
+    """Write a file so that it is there after a power cut too, once the folder that holds it is."""
+    with path.open("w") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def folder_size(folder: Path) -> int:
+    """Bytes of all files below a folder; others may be removing some meanwhile."""
+    size = 0
+    for path in folder.rglob("*"):
+        with suppress(OSError):
+            size += path.stat().st_size if path.is_file() else 0
+    return size
 
 
 def write_files(folder: Path, files: Mapping[str, bytes]) -> None:

@@ -49,16 +49,18 @@ class _Handler:
 
 @contextmanager
 def interruptible() -> Iterator[None]:
-    """Inside, SIGINT and SIGTERM raise :class:`Interrupted`, and a second one ends the process at once.
+    """Inside, SIGINT, SIGTERM and SIGHUP raise :class:`Interrupted`, and a second one ends the process at once.
 
-    Also where they were ignored, as a shell has it for what it starts in the background. Only a process's main
+    SIGINT also where it was ignored, as a shell has it for what it starts in the background. Only a process's main
     thread can do this; in another one nothing is changed.
     """
     if threading.current_thread() is not threading.main_thread() or _current() is not None:
         yield
         return
     handler = _Handler()
-    before = {signum: signal.signal(signum, handler) for signum in SIGNALS}
+    # A terminal that is closed says SIGHUP, but not to what nohup has started.
+    hangup = () if signal.getsignal(signal.SIGHUP) == signal.SIG_IGN else (signal.SIGHUP,)
+    before = {signum: signal.signal(signum, handler) for signum in (*SIGNALS, *hangup)}
     try:
         yield
     finally:
@@ -98,7 +100,9 @@ def watch_launcher() -> None:
     def watch() -> None:
         while all(_parent(child) == parent for child, parent in links):
             time.sleep(WATCH_SECONDS)
-        os.kill(os.getpid(), signal.SIGTERM)
+        handler = _current()
+        if handler is None or handler.received is None:  # else it is ending already, and this is no second signal
+            os.kill(os.getpid(), signal.SIGTERM)
 
     threading.Thread(target=watch, name="watch-launcher", daemon=True).start()
 

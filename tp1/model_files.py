@@ -73,7 +73,11 @@ def send_model(client: MlflowClient, run_id: str, folder: Path) -> str:
     where = f"source_run_id = '{run_id}'"
     known = [model for model in client.search_logged_models([run.info.experiment_id], where) if model.name == MODEL]
     if known:
+        # More than one where a request was sent again that the server had done already: the finished one counts.
+        known.sort(key=lambda model: (model.status != LoggedModelStatus.READY, model.creation_timestamp))
         logged = known[0]
+        for surplus in known[1:]:
+            client.delete_logged_model(surplus.model_id)
     else:
         # What MLflow's own log_model gives a model: the parameters, and who made it from what.
         tags = {key: value for key, value in run.data.tags.items() if key in CONTEXT_TAGS}
@@ -97,4 +101,5 @@ def send_model(client: MlflowClient, run_id: str, folder: Path) -> str:
 def save_weights(classifier: ImageModel, path: Path) -> None:
     """Write the classifier's state (weights, batch-norm statistics, normalisation) and class names to safetensors."""
     state = {name: value.detach().cpu().contiguous() for name, value in classifier.state_dict().items()}
-    safetensors.torch.save_file(state, path, {"classes": json.dumps(classifier.classes)})
+    # Written here: safetensors' own error of a full disk is none of the system's.
+    path.write_bytes(safetensors.torch.save(state, {"classes": json.dumps(classifier.classes)}))

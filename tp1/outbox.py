@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from tp1.errors import TP1Error
-from tp1.folders import whole_folder
+from tp1.folders import folder_size, whole_folder, write_synced
 from tp1.progress import say
 
 ENTRY = "entry.json"
@@ -75,11 +75,13 @@ class Outbox:
         self._deliver = deliver
         self._refused = refused
         self._waiting: deque[tuple[Path | None, Entry]] = deque((path, read_entry(path)) for path in entry_paths(path))
-        self._number = max((int(path.name) for path in entry_paths(path)), default=0)
+        self._number = max((int(path.name) for path, _ in self._waiting if path), default=0)
         self._ended = False
+        self._end: Path | None = None  # where the entry that ends the run is being written
         self._putting = threading.Lock()
         self._changed = threading.Condition()
         self._stopped = False
+        self._sending = False  # an attempt is under way, and may be a long upload
         self._thread = threading.Thread(target=self._send_all, name="outbox", daemon=True)
         self._thread.start()
 
@@ -96,11 +98,13 @@ class Outbox:
             self._number += 1
             target = self.path / f"{self._number:06d}"
             path: Path | None = target
+            if entry.status is not None:
+                self._end = target
             try:
                 with whole_folder(target) as partial:
                     if fill is not None:
                         fill(partial)
-                    (partial / ENTRY).write_text(json.dumps(_as_json(entry)))
+                    write_synced(partial / ENTRY, json.dumps(_as_json(entry)))
             except OSError as error:
                 if fill is not None:
                     raise
@@ -112,8 +116,8 @@ class Outbox:
                 self._changed.notify_all()
 
     def has_end(self) -> bool:
-        """Whether an entry with a status was put; an interrupt may have come while that was done."""
-        return self._ended or any(read_entry(path).status is not None for path in entry_paths(self.path))
+        """Whether an entry with a status was put; an interrupt may have come just when it was whole on disk."""
+        return self._ended or (self._end is not None and (self._end / ENTRY).is_file())
 
     @property
     def waiting(self) -> int:
@@ -122,7 +126,7 @@ class Outbox:
 
     def size(self) -> int:
         """Bytes that wait on disk."""
-        return sum(file.stat().st_size for file in self.path.rglob("*") if file.is_file())
+        return folder_size(self.path)
 
     def close(self, patience: float, at_most: float = float("inf")) -> bool:
         """Wait until all is sent, and stop.
@@ -143,7 +147,8 @@ class Outbox:
                 now = time.monotonic()
                 if len(self._waiting) < before:
                     before, failing_since = len(self._waiting), now
-                if now - began > at_most or (self.error is not None and now - failing_since > patience):
+                failing = self.error is not None and not self._sending and now - failing_since > patience
+                if failing or now - began > at_most:
                     break
                 self._changed.wait(0.2)
             self._stopped = True
@@ -159,13 +164,16 @@ class Outbox:
                 if self._stopped:
                     return
                 path, entry = self._waiting[0]
+            self._sending = True
             try:
                 self._deliver(entry)
             except Exception as error:
+                self._sending = False
                 if not self._failed(error, wait):
                     return
                 wait = min(2 * wait, LONGEST_WAIT)
                 continue
+            self._sending = False
             if path is not None:
                 with suppress(OSError):  # a disk that cannot be written any more: it is sent again some day
                     remove_entry(path)

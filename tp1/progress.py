@@ -1,6 +1,7 @@
 """Progress bars on a terminal, nothing elsewhere."""
 
 from collections.abc import Iterable
+from contextlib import suppress
 from typing import Any, TypeVar
 
 from tqdm import tqdm
@@ -25,4 +26,5 @@ def progress_bar(total: int, title: str, unit: str = "img", initial: int = 0) ->
 
 def say(text: str) -> None:
     """Print lines above whatever bar is showing; names in them may hold any character."""
-    tqdm.write(printable_lines(text))
+    with suppress(BrokenPipeError):  # whoever was reading is gone; what is being done is not
+        tqdm.write(printable_lines(text))

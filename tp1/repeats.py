@@ -9,6 +9,9 @@ from tp1.experiment import Experiment
 from tp1.jobs import Job
 from tp1.resumption import find_unfinished
 from tp1.runs import RunReader, TrainedRun
+from tp1.store import wait_for_store
+
+STORE_PATIENCE = 600.0  # seconds that the next of several runs waits for a tracking server that is away
 
 
 def training_jobs(
@@ -57,6 +60,7 @@ def _job(
     """
 
     def work() -> str:
+        wait_for_store(STORE_PATIENCE)
         found = find_unfinished(experiment, config) if resume else None
         if found is not None and found.folder is None:
             return f"run {found.run_id} was finished but for what it had to send"

@@ -15,6 +15,7 @@ from platformdirs import user_state_path
 
 from tp1.config import TrainConfig
 from tp1.errors import TP1Error
+from tp1.folders import folder_size
 
 PLAN = "plan.json"
 REMOVED = ".removed"
@@ -101,7 +102,7 @@ class RunFolder:
 
     def size(self) -> int:
         """Bytes of all that it holds."""
-        return sum(file.stat().st_size for file in self.path.rglob("*") if file.is_file())
+        return folder_size(self.path)
 
     def remove(self) -> None:
         """Remove the folder, checkpoints and all; where that is cut off, what is left is no run's any more."""
@@ -145,7 +146,7 @@ def sweep() -> None:
 def folders() -> list[RunFolder]:
     """The folders of all runs here, newest first."""
     found = [RunFolder(path.parent) for path in (state_dir() / "runs").glob(f"[!.]*/{PLAN}")]
-    return sorted(found, key=lambda folder: (folder.path / PLAN).stat().st_mtime, reverse=True)
+    return sorted(found, key=lambda folder: _made(folder.path / PLAN), reverse=True)
 
 
 def find_folder(run_id: str) -> RunFolder | None:
@@ -162,7 +163,7 @@ def held(run_id: str) -> Iterator[None]:
     """
     try:
         lock = _lock(run_id)
-        lock.acquire(timeout=0)
+        lock.acquire(timeout=1)  # another may look for a moment whether somebody holds it
     except Timeout as error:
         raise TP1Error(f"another process is at work on run {run_id}: wait for it, or end it.") from error
     except OSError as error:
@@ -194,6 +195,13 @@ def unwritable(error: OSError) -> TP1Error:
         f"cannot write to {error.filename or state_dir()}: {error.strerror}. Free some space there, or name another "
         "folder with the environment variable TP1_STATE_DIR."
     )
+
+
+def _made(path: Path) -> float:
+    try:
+        return path.stat().st_mtime
+    except OSError:  # removed since it was found
+        return 0.0
 
 
 def _lock(run_id: str) -> FileLock:

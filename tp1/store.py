@@ -1,6 +1,7 @@
 """The tracking store: where it is, that it is there, and that several processes can share it."""
 
 import sqlite3
+import time
 from pathlib import Path
 
 import mlflow
@@ -14,10 +15,12 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from tp1.access import masked, refusal
 from tp1.errors import TP1Error
+from tp1.progress import say
 
 # masked stands here too, where all that speaks of a store finds it.
-__all__ = ["address", "how_to_open", "is_server", "masked", "prepare_store", "quoted"]
+__all__ = ["address", "how_to_open", "is_server", "masked", "prepare_store", "quoted", "wait_for_store"]
 
+STORE_WAIT = 10.0  # seconds between looks at a store that is away
 CONNECT_SECONDS = 5  # for the connection, and again for the answer: an absent server is said within 10 s
 
 
@@ -38,6 +41,30 @@ def prepare_store(uri: str | None = None) -> str:
     elif is_server(uri):
         _check_server(uri)
     return uri
+
+
+def wait_for_store(patience: float) -> None:
+    """Wait until the tracking store in use answers: a server that is away for minutes ends nothing that takes hours.
+
+    Args:
+        patience: Seconds.
+
+    Raises:
+        TP1Error: It has not, in that time.
+    """
+    until = time.monotonic() + patience
+    told = False
+    while True:
+        try:
+            prepare_store()
+            return
+        except TP1Error as error:
+            if time.monotonic() >= until:
+                raise
+            if not told:
+                say(f"Waiting for the tracking store, {patience / 60:.0f} minutes at most: {error}")
+                told = True
+            time.sleep(min(STORE_WAIT, max(until - time.monotonic(), 0)))
 
 
 def is_server(uri: str) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,10 +18,11 @@ from mlflow.tracking.context import registry as context
 
 from tp1.config import TrainConfig, same_value
 from tp1.data import ImageData
-from tp1.delivery import deliver, is_refused
+from tp1.delivery import deliver, find_run, is_refused
 from tp1.environment import describe_environment
 from tp1.errors import TP1Error
 from tp1.experiment import Experiment
+from tp1.interrupts import deferred
 from tp1.notes import describe_run, published_for
 from tp1.outbox import Entry, Outbox, Point
 from tp1.progress import say
@@ -56,6 +57,7 @@ class TrainingRun:
     Attributes:
         info: MLflow's of the run.
         folder: The run's own on this machine.
+        begun: Whether the run is this process's to end: one that is resumed, once nothing speaks against it.
         page: Where to look at it.
     """
 
@@ -70,7 +72,8 @@ class TrainingRun:
         self._client = MlflowClient()
         self._tracked = dict(run.data.params)
         self._tags = dict(run.data.tags)
-        self._resumed = resumed
+        self._logged: set[int] = set()  # epochs that the store has
+        self.begun = not resumed
         self._outbox = Outbox(folder.outbox, self._deliver, is_refused)
 
     def log_start(
@@ -98,8 +101,9 @@ class TrainingRun:
             "tp1.seed": str(config.seed),
             "mlflow.note.content": describe_run(experiment, config, data.name, self.plan.command),
         }
-        if self._resumed:
+        if not self.begun:
             self._check_unchanged(parameters, tags)
+            self._take_up()
         # mlflow run -P has logged what was given, as it was spelled, and a parameter cannot be logged twice.
         new = [Param(key, value) for key, value in parameters.items() if key not in self._tracked]
         run_id = self.info.run_id
@@ -141,14 +145,33 @@ class TrainingRun:
                     f"Give {key}={self._tracked[key]}, or start a new run."
                 )
 
+    def _take_up(self) -> None:
+        client, run_id = self._client, self.info.run_id
+        client.update_run(run_id, "RUNNING")
+        self.begun = True
+        times = int(self._tags.get(RESUMED_TAG, "0")) + 1
+        tags = {RESUMED_TAG: str(times), MACHINE_TAG: machine()}
+        # Beside its time in the comparison and the report, which is that from its first start to its end.
+        said = self._tags.get("tp1.remark", "")
+        if not said or said.startswith("Resumed "):
+            tags["tp1.remark"] = f"Resumed {times} time{'s' * (times != 1)}: its time includes the pauses."
+        if (active := mlflow.active_run()) is not None:
+            tags["mlflow.parentRunId"] = active.info.run_id
+        client.log_batch(run_id, tags=[RunTag(key, value) for key, value in tags.items()])
+        self._logged = {point.step for point in client.get_metric_history(run_id, "val/loss")}
+
     def log_epoch(self, epoch: Epoch) -> None:
-        """An epoch's metrics, in one call: a call costs 24 ms on SQLite and 56 ms over HTTP, whatever it carries."""
-        self._outbox.put(Entry(_epoch_points(epoch)))
+        """An epoch's metrics, in one call: a call costs 24 ms on SQLite and 56 ms over HTTP, whatever it carries.
+
+        One that the store has is left out: it was trained again, since its checkpoint was lost, and came to the same.
+        """
+        if epoch.number not in self._logged:
+            self._outbox.put(Entry(_epoch_points(epoch)))
 
     def log_epochs_again(self, state: TrainingState) -> None:
         """The metrics of all epochs that a checkpoint knows of: a kill may have come before the last was sent."""
-        if state.history:
-            self._outbox.put(Entry([point for epoch in state.history for point in _epoch_points(epoch)]))
+        for epoch in state.history:
+            self.log_epoch(epoch)
 
     def log_system_metrics(self, measured: Mapping[str, float], step: int) -> None:
         """What the machine was doing."""
@@ -208,12 +231,12 @@ class TrainingRun:
             raise unwritable(error) from error
 
     def end(self, status: str, error: BaseException | None = None) -> None:
-        """End the run, unless it has been handed its result already.
+        """End the run, unless it has been handed its result already, or its resumption has come to nothing.
 
         Args:
             error: Goes to ``error.txt``.
         """
-        if self._outbox.has_end():
+        if not self.begun or self._outbox.has_end():
             return
 
         def fill(folder: Path) -> None:
@@ -265,36 +288,30 @@ def training_run(plan: Plan, resumed: RunFolder | None = None) -> Iterator[Train
     Raises:
         TP1Error: Another process is at work on it.
     """
-    run = _begin(plan) if resumed is None else MlflowClient().get_run(resumed.run_id)
-    run_id = run.info.run_id
+    tracked: TrainingRun | None = None
     with ExitStack() as stack:
         try:
-            stack.enter_context(held(run_id))
-            folder = resumed or create_folder(run_id, plan, masked(mlflow.get_tracking_uri()))
-        except TP1Error:
-            if resumed is None:
-                MlflowClient().set_terminated(run_id, "FAILED")
-            raise
-        if resumed is not None:
-            _take_up(run)
-        tracked = TrainingRun(run, folder, plan, resumed=resumed is not None)
-        if mlflow.active_run() is None:
-            say(f"Tracking in {folder.store()}\nSee {tracked.page}")
-        try:
-            with sampled(run_id, tracked.log_system_metrics):
+            with deferred():  # a signal waits until there is something that can be ended
+                tracked = _open(plan, stack) if resumed is None else _reopen(plan, resumed, stack)
+            if mlflow.active_run() is None:
+                say(f"Tracking in {tracked.folder.store()}\nSee {tracked.page}")
+            with sampled(tracked.info.run_id, tracked.log_system_metrics):
                 yield tracked
         except KeyboardInterrupt:
-            tracked.end("KILLED")
-            _close(tracked, patience=5, at_most=10)
-            say(f"Go on with: mlflow run . -e {plan.experiment} -P resume={run_id}")
+            if tracked is not None:
+                tracked.end("KILLED")
+                _close(tracked, patience=5, at_most=10)
+                say(f"Go on with: mlflow run . -e {plan.experiment} -P resume={tracked.info.run_id}")
             raise
         except BaseException as error:
-            tracked.end("FAILED", error)
-            if _close(tracked, patience=5, at_most=30) and not checkpoint_paths(folder.checkpoints):
-                folder.remove()
+            if tracked is not None:
+                tracked.end("FAILED", error)
+                whole = _close(tracked, patience=5, at_most=30)
+                if whole and tracked.begun and not checkpoint_paths(tracked.folder.checkpoints):
+                    tracked.folder.remove()
             raise
         if _close(tracked, PATIENCE):
-            folder.remove()
+            tracked.folder.remove()
 
 
 def point_to(run_id: str) -> None:
@@ -307,36 +324,41 @@ def point_to(run_id: str) -> None:
         client.set_tag(launched, key, value)
 
 
-def _begin(plan: Plan) -> Run:
-    """A new run, or the one that ``mlflow run`` has started, named and tagged."""
+def _open(plan: Plan, stack: ExitStack) -> TrainingRun:
+    """A new run, or the one that ``mlflow run`` has started, named and tagged; held by this process."""
     client = MlflowClient()
-    tags = run_tags(plan.experiment, plan.configuration) | {"tp1.seed": str(plan.config.seed)}
+    tags = run_tags(plan.experiment, plan.configuration)
+    tags |= {"tp1.seed": str(plan.config.seed), "mlflow.runName": plan.label}
     active = mlflow.active_run()
     if active is None and (launched := os.environ.pop("MLFLOW_RUN_ID", None)) is not None:
         run_id = launched
+        client.log_batch(run_id, tags=[RunTag(key, value) for key, value in tags.items()])
     else:
-        of_parent = {"mlflow.parentRunId": active.info.run_id} if active else {}
+        if active is not None:
+            tags["mlflow.parentRunId"] = active.info.run_id
         experiment_id = active.info.experiment_id if active else new_run_experiment()
-        run_id = client.create_run(experiment_id, tags=context.resolve_tags(of_parent), run_name=plan.label).info.run_id
-    for key, value in {**tags, "mlflow.runName": plan.label}.items():
-        client.set_tag(run_id, key, value)
-    run = client.get_run(run_id)
-    mark_experiment(run.info.experiment_id)
-    return run
+        # With its tags from the first moment on: whatever comes between, it can be found again.
+        run_id = client.create_run(experiment_id, tags=context.resolve_tags(tags)).info.run_id
+    try:
+        stack.enter_context(held(run_id))
+        folder = create_folder(run_id, plan, masked(mlflow.get_tracking_uri()))
+        run = client.get_run(run_id)
+        mark_experiment(run.info.experiment_id)
+        return TrainingRun(run, folder, plan, resumed=False)
+    except BaseException as error:
+        with suppress(Exception):  # the error to tell of is the first one
+            client.log_text(run_id, error_text(error), "error.txt")
+        with suppress(Exception):
+            client.set_terminated(run_id, "FAILED")
+        raise
 
 
-def _take_up(run: Run) -> None:
-    client, run_id = MlflowClient(), run.info.run_id
-    client.update_run(run_id, "RUNNING")
-    times = int(run.data.tags.get(RESUMED_TAG, "0")) + 1
-    client.set_tag(run_id, RESUMED_TAG, str(times))
-    client.set_tag(run_id, MACHINE_TAG, machine())
-    # Beside its time in the comparison and the report, which is that from its first start to its end.
-    said = run.data.tags.get("tp1.remark", "")
-    if not said or said.startswith("Resumed "):
-        client.set_tag(run_id, "tp1.remark", f"Resumed {times} time{'s' * (times != 1)}: its time includes the pauses.")
-    if (active := mlflow.active_run()) is not None:
-        client.set_tag(run_id, "mlflow.parentRunId", active.info.run_id)
+def _reopen(plan: Plan, folder: RunFolder, stack: ExitStack) -> TrainingRun:
+    stack.enter_context(held(folder.run_id))
+    run = find_run(folder.run_id)
+    if run.info.status == "FINISHED" or not folder.path.is_dir():  # since it was looked for
+        raise TP1Error(f"run {folder.run_id} has been ended by another process: there is nothing to go on with.")
+    return TrainingRun(run, folder, plan, resumed=True)
 
 
 def _close(tracked: TrainingRun, patience: float, at_most: float = float("inf")) -> bool:
