@@ -246,8 +246,13 @@ def new_folder(root: Path, number: int, empty: Path) -> Path:
     return folder
 
 
-def kill_and_resume(kills: int, seed: int, root: Path, say: Callable[[str], None] = print) -> Counter[str]:
+def kill_and_resume(
+    kills: int, seed: int, root: Path, say: Callable[[str], None] = print, names: Sequence[str] = ()
+) -> Counter[str]:
     """The whole harness: so many kills; returns how many there were in each phase, and by which signal.
+
+    Args:
+        names: Of the experiments; none: all.
 
     Raises:
         SystemExit: Something was not as in the run that was left alone.
@@ -255,7 +260,7 @@ def kill_and_resume(kills: int, seed: int, root: Path, say: Callable[[str], None
     os.environ["OMP_NUM_THREADS"] = "1"
     empty = root / "empty.db"
     prepare_store(f"sqlite:///{empty}")
-    trials = make_trials(root)
+    trials = [trial for trial in make_trials(root) if not names or trial.name in names]
     known: dict[str, tuple[dict[str, Any], dict[str, float]]] = {}
     for number, trial in enumerate(trials):
         folder = new_folder(root, number, empty)

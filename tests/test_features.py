@@ -124,6 +124,7 @@ def test_a_build_that_is_killed_leaves_nothing_that_is_taken_for_whole(data, tmp
     assert not list(cache.glob(".features-*.partial"))
 
 
+@pytest.mark.long
 def test_of_two_processes_one_computes_and_the_other_waits(data, tmp_path):
     code = (
         "import sys; sys.path.insert(0, '.')\n"

@@ -40,6 +40,7 @@ def test_mlflow_run_without_an_entry_point_runs_the_report(tmp_path, tiny_data, 
     assert html.count("data:image/png") == 2
 
 
+@pytest.mark.long
 def test_what_is_finished_is_skipped_and_a_failure_comes_last(store, tiny_data, monkeypatch):
     import tp1.run
 

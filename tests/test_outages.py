@@ -75,8 +75,7 @@ def assert_whole(run) -> None:
 
 
 @pytest.mark.parametrize(
-    "fault",
-    [pytest.param(500, marks=pytest.mark.long), 503, pytest.param("reset", marks=pytest.mark.long), "lost answer"],
+    "fault", [*(pytest.param(fault, marks=pytest.mark.long) for fault in (500, 503, "reset")), "lost answer"]
 )
 def test_no_point_is_lost_or_doubled(server, at_epoch, monkeypatch, fault):
     with faulty_proxy(server.address) as proxy:
@@ -143,6 +142,7 @@ def test_what_could_not_be_sent_is_delivered_later(server, at_epoch, monkeypatch
     assert not list((tmp_path / "state" / "runs").iterdir())
 
 
+@pytest.mark.long
 def test_a_run_that_the_server_refuses_is_trained_to_its_end_and_kept(server, at_epoch, monkeypatch, tmp_path):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", server.address)
     at_epoch[3] = lambda: MlflowClient().delete_run(newest_run().info.run_id)

@@ -174,6 +174,7 @@ def test_a_tampered_model_is_refused_everywhere(runs, tmp_path):
     assert not Path("here").exists()
 
 
+@pytest.mark.long
 def test_two_promotions_at_once_leave_the_better_one(runs, store):
     commands = [
         [sys.executable, "-m", "experiments.promote", "dataset=digits", f"experiments={name}"]

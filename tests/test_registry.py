@@ -40,7 +40,7 @@ def test_a_champion_is_no_longer_challenger(store):
     assert find_version("nothing", "champion") is None
 
 
-@pytest.mark.parametrize("over_http", [False, True])
+@pytest.mark.parametrize("over_http", [False, pytest.param(True, marks=pytest.mark.long)])
 def test_the_lock_lets_one_in_at_a_time(store, over_http, monkeypatch, capsys):
     def work() -> None:
         with promotion_lock("tp1-shapes"):

@@ -55,6 +55,7 @@ def test_a_server_says_what_the_search_says(many, store, monkeypatch):
     assert repr(over) == repr(by_client) == repr(list(RunReader().find_runs()))
 
 
+@pytest.mark.long
 def test_histories_are_the_same_everywhere(store, monkeypatch):
     client = MlflowClient()
     ids = [make_run("cnnv3"), make_run("cnnv2", without=("val/loss",))]

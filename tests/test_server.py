@@ -289,6 +289,7 @@ def test_a_store_without_accounts_says_so(store):
     assert "has no accounts" in run_command("account", "eve", fails=True)
 
 
+@pytest.mark.long
 def test_a_persons_store_is_moved_to_it(trained, client, tmp_path, monkeypatch):
     mine = f"sqlite:///{tmp_path}/mlflow.db"
     monkeypatch.chdir(tmp_path)
