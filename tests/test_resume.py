@@ -70,6 +70,21 @@ def test_a_run_goes_on_where_it_stopped(killed, tmp_path, how):
     assert "is finished; there is nothing to go on with" in again.output
 
 
+def test_a_signal_that_compiled_code_turns_into_another_error_is_still_one(store, monkeypatch):
+    def load(*args: object) -> None:
+        try:
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(5)
+        except KeyboardInterrupt:
+            raise ValueError("could not determine the shape of object type") from None
+
+    monkeypatch.setattr("tp1.run.load_data", load)
+    assert invoke(*TRAIN).exit_code == 143
+    (run,) = all_runs()
+    assert run.info.status == "KILLED"
+    assert "error.txt" not in {item.path for item in MlflowClient().list_artifacts(run.info.run_id)}
+
+
 def test_an_epoch_whose_checkpoint_was_lost_is_not_logged_twice(killed, tmp_path):
     newest = max((tmp_path / "state" / "runs" / killed.info.run_id / "checkpoints").iterdir())
     newest.write_bytes(newest.read_bytes()[:-10])

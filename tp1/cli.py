@@ -19,7 +19,7 @@ from tp1.access import refused
 from tp1.config import TrainConfig
 from tp1.errors import TP1Error
 from tp1.experiment import Experiment, Study
-from tp1.interrupts import Interrupted, interruptible, watch_launcher
+from tp1.interrupts import Interrupted, interruptible, interruption, watch_launcher
 from tp1.jobs import failures, run_jobs
 from tp1.names import message_line
 from tp1.notes import describe_outcomes, published_for
@@ -81,7 +81,12 @@ class Command(click.Command):
         try:
             with interruptible():
                 watch_launcher()
-                return super().invoke(ctx)
+                try:
+                    return super().invoke(ctx)
+                except Exception as error:
+                    if (stop := interruption(error)) is not None:
+                        raise stop from error
+                    raise
         except (click.ClickException, click.exceptions.Exit):
             raise
         except KeyboardInterrupt as interrupt:

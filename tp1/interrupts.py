@@ -88,6 +88,14 @@ def deferred() -> Iterator[Callable[[], bool]]:
         raise Interrupted(handler.received)
 
 
+def interruption(error: BaseException) -> KeyboardInterrupt | None:
+    """The interrupt that an error is, or was: compiled code that a signal comes into may raise another in its place."""
+    if isinstance(error, KeyboardInterrupt):
+        return error
+    handler = _current()
+    return None if handler is None or handler.received is None else Interrupted(handler.received)
+
+
 def watch_launcher() -> None:
     """Where ``mlflow run`` has started this process, end it with SIGTERM when that is gone.
 

@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from tp1.interrupts import interruption
 from tp1.progress import say
 
 
@@ -66,6 +67,8 @@ def run_jobs(jobs: Sequence[Job], describe_error: Callable[[Exception], str]) ->
         try:
             outcomes.append(Outcome(job.name, "finished", job.work()))
         except Exception as error:
+            if (stop := interruption(error)) is not None:
+                raise stop from error
             outcomes.append(Outcome(job.name, "failed", describe_error(error)))
             say(f"{job.name} failed: {outcomes[-1].line}")
         else:

@@ -27,6 +27,7 @@ from mlflow.exceptions import MlflowException
 from tp1.data import ImageData, Part
 from tp1.environment import git_state
 from tp1.errors import TP1Error
+from tp1.interrupts import interruption
 from tp1.run_figures import record_figures
 from tp1.run_folders import held, machine
 from tp1.runs import MACHINE_TAG, RunRecord
@@ -64,11 +65,11 @@ def tracked_run(name: str, tags: Mapping[str, str], *, nested: bool = False) -> 
             name_run(name)
             mlflow.set_tags(dict(tags))
             yield run.info
-        except KeyboardInterrupt:
-            with suppress(Exception):
-                mlflow.end_run("KILLED")
-            raise
         except BaseException as error:
+            if (stop := interruption(error)) is not None:
+                with suppress(Exception):
+                    mlflow.end_run("KILLED")
+                raise stop from None if stop is error else error
             # Where the store has gone away, the error to tell of is still the first one.
             with suppress(Exception):
                 mlflow.log_text(error_text(error), "error.txt")

@@ -22,7 +22,7 @@ from tp1.delivery import deliver, find_run, is_refused
 from tp1.environment import describe_environment
 from tp1.errors import TP1Error
 from tp1.experiment import Experiment
-from tp1.interrupts import deferred
+from tp1.interrupts import deferred, interruption
 from tp1.notes import describe_run, published_for
 from tp1.outbox import Entry, Outbox, Point
 from tp1.progress import say
@@ -297,13 +297,10 @@ def training_run(plan: Plan, resumed: RunFolder | None = None) -> Iterator[Train
                 say(f"Tracking in {tracked.folder.store()}\nSee {tracked.page}")
             with sampled(tracked.info.run_id, tracked.log_system_metrics):
                 yield tracked
-        except KeyboardInterrupt:
-            if tracked is not None:
-                tracked.end("KILLED")
-                _close(tracked, patience=5, at_most=10)
-                say(f"Go on with: mlflow run . -e {plan.experiment} -P resume={tracked.info.run_id}")
-            raise
         except BaseException as error:
+            if (stop := interruption(error)) is not None:
+                _interrupted(plan, tracked)
+                raise stop from None if stop is error else error
             if tracked is not None:
                 tracked.end("FAILED", error)
                 whole = _close(tracked, patience=5, at_most=30)
@@ -359,6 +356,13 @@ def _reopen(plan: Plan, folder: RunFolder, stack: ExitStack) -> TrainingRun:
     if run.info.status == "FINISHED" or not folder.path.is_dir():  # since it was looked for
         raise TP1Error(f"run {folder.run_id} has been ended by another process: there is nothing to go on with.")
     return TrainingRun(run, folder, plan, resumed=True)
+
+
+def _interrupted(plan: Plan, tracked: TrainingRun | None) -> None:
+    if tracked is not None:
+        tracked.end("KILLED")
+        _close(tracked, patience=5, at_most=10)
+        say(f"Go on with: mlflow run . -e {plan.experiment} -P resume={tracked.info.run_id}")
 
 
 def _close(tracked: TrainingRun, patience: float, at_most: float = float("inf")) -> bool:
