@@ -182,6 +182,7 @@ def test_a_pretrained_run_uses_and_says_where_features_come_from(store, tiny_eur
     assert not [path for path in (tmp_path / "cache").glob("*-*") if path.is_dir()]
 
 
+@pytest.mark.long
 def test_pretrain_here_and_transfer_by_the_registry(store, tiny_eurosat, image_folder, mobilenet_file):
     assert (
         invoke("alexnet-scratch", f"dataset={image_folder}", "image_size=64", "epochs=1", "batch_size=16").exit_code

@@ -25,6 +25,7 @@ def tiny_data(tmp_path_factory) -> Path:
     return data
 
 
+@pytest.mark.long
 def test_mlflow_run_without_an_entry_point_runs_the_report(tmp_path, tiny_data, monkeypatch):
     monkeypatch.setenv("TP1_DATA_DIR", str(tiny_data))
     result, runs = mlflow_run(tmp_path, "-P", "only=cnn-base,eda", "-P", f"to={tmp_path / 'page'}")
@@ -40,7 +41,6 @@ def test_mlflow_run_without_an_entry_point_runs_the_report(tmp_path, tiny_data, 
     assert html.count("data:image/png") == 2
 
 
-@pytest.mark.long
 def test_what_is_finished_is_skipped_and_a_failure_comes_last(store, tiny_data, monkeypatch):
     import tp1.run
 

@@ -349,6 +349,7 @@ def test_a_trainer_whose_launcher_is_gone_stops(store, tmp_path, signum):
     assert run.info.run_id in shown
 
 
+@pytest.mark.long
 def test_mlflow_run_goes_on_with_a_run_and_points_to_it(killed, tmp_path):
     command = ("mlflow", "run", str(PROJECT), "--env-manager", "local", "-e", "cnn-base")
     process = start_training(tmp_path, *command, "-P", f"resume={killed.info.run_id}")

@@ -23,6 +23,7 @@ def test_the_default_is_sqlite_in_the_working_directory_in_wal_mode(tmp_path, mo
         assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
 
 
+@pytest.mark.long
 def test_six_processes_that_start_at_the_same_moment_on_an_empty_store_all_finish(tmp_path, monkeypatch):
     """They create its tables, and mark its experiment, at once."""
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
