@@ -1,6 +1,6 @@
 """Training with a real tracking server that goes away in every way, beside training with one that does not.
 
-    python benchmarks/outages.py [--rounds 3] [--epochs 70] [--stopped 60]
+    python benchmarks/outages.py [--rounds 3] [--epochs 200] [--stopped 60]
 
 In turn: cnnv3 on the bundled digits with a server left alone, and with one that is killed (SIGKILL) and started again
 after 10 s, stopped (SIGSTOP) for a minute, and whose proxy answers 500, then 503, then resets connections. Every
@@ -87,7 +87,7 @@ def check(address: str, epochs: int) -> tuple[float, int]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--epochs", type=int, default=70)
+    parser.add_argument("--epochs", type=int, default=200)
     parser.add_argument("--stopped", type=float, default=60.0)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
