@@ -102,8 +102,9 @@ def main() -> None:
                     for kind in ("alone", "disturbed"):
                         process = train(proxy.address, folder, options.epochs)
                         assert process.stdout is not None
-                        while "epoch  1/" not in process.stdout.readline():
-                            pass
+                        for line in process.stdout:
+                            if line.startswith("epoch") and "train loss" in line:
+                                break
                         if kind == "disturbed":
                             disturb(server, proxy, process, options.stopped)
                         said = process.communicate()[0]
