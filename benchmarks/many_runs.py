@@ -9,7 +9,6 @@ each combination many times. One in twelve is of cnnv3.
 import argparse
 import os
 import random
-import socket
 import sqlite3
 import subprocess
 import sys
@@ -20,8 +19,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import psutil
-import requests
+sys.path.insert(0, str(Path(__file__).parent.parent))
+
+from tests.servers import TrackingServer
 
 PROJECT = Path(__file__).resolve().parent.parent
 EXPERIMENTS = ("cnnv3", "cnnv2", "cnn-base", "alexnet-scratch", "fusion", *(f"own-{number}" for number in range(7)))
@@ -89,25 +89,13 @@ def measure(uri: str, folder: Path, *arguments: str) -> tuple[float, float]:
 
 @contextmanager
 def server(uri: str, folder: Path) -> Iterator[str]:
-    """A real MLflow server on a free port."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", uri, "--port", str(port)]
-    process = subprocess.Popen(command, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    address = f"http://127.0.0.1:{port}"
+    """A real MLflow server, with as many workers as it has when nothing is said; its address."""
+    started = TrackingServer(uri, folder / "artifacts", workers=4)
     try:
-        for _ in range(120):
-            try:
-                requests.get(f"{address}/health", timeout=1).raise_for_status()
-                break
-            except requests.RequestException:
-                time.sleep(0.5)
-        yield address
+        started.start()
+        yield started.address
     finally:
-        for child in [*psutil.Process(process.pid).children(recursive=True), psutil.Process(process.pid)]:
-            child.terminate()
-        process.wait()
+        started.stop()
 
 
 def main() -> None:

@@ -16,7 +16,7 @@ from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import RESOURCE_ALREADY_EXISTS, RESOURCE_DOES_NOT_EXIST, ErrorCode
 
-from tp1.digests import DIGESTS_TAG, check_digests, file_digests, from_tag
+from tp1.digests import DIGESTS_TAG, check_digests, from_tag
 from tp1.errors import TP1Error
 from tp1.progress import say
 from tp1.store import masked, quoted
@@ -235,15 +235,6 @@ def fetch(model: StoredModel, folder: Path) -> Path:
         raise TP1Error(f"cannot read the files of {model} ({str(error).splitlines()[0]}).") from error
     check_digests(path, model.sha256, str(model), "restore its artifacts, or train it anew")
     return path
-
-
-def model_digests(model_id: str, folder: Path) -> dict[str, str]:
-    """Digests of a model's files, as the store gives them back.
-
-    Args:
-        folder: An empty one, to copy them to.
-    """
-    return file_digests(fetch(StoredModel(model_id, "", {}, None), folder))
 
 
 def _fitting(text: str) -> str:
