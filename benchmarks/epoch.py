@@ -16,10 +16,10 @@ import torch
 import torch.nn.functional as F
 
 from experiments.cnnv3 import experiment
-from tp1.classifier import Classifier, Preparation
-from tp1.data import Part
-from tp1.devices import choose_device, choose_precision, describe
-from tp1.training import start, train
+from tp1.data.dataset import Part
+from tp1.models.classifier import Classifier, Preparation
+from tp1.training.devices import choose_device, choose_precision, describe
+from tp1.training.loop import start, train
 
 
 def random_part(count: int) -> Part:

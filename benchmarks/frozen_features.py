@@ -14,12 +14,12 @@ import numpy as np
 import torch
 
 from experiments.mobilenetv2_pretrained import experiment
-from tp1.classifier import Preparation
 from tp1.config import TrainConfig
-from tp1.data import Part
-from tp1.devices import choose_device, choose_precision, describe
-from tp1.training import start, train
-from tp1.transfer import FeatureClassifier, join
+from tp1.data.dataset import Part
+from tp1.models.classifier import Preparation
+from tp1.models.transfer import FeatureClassifier, join
+from tp1.training.devices import choose_device, choose_precision, describe
+from tp1.training.loop import start, train
 
 EPOCHS = 25
 

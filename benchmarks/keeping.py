@@ -18,12 +18,12 @@ import torch
 from epoch import new_state, random_part
 
 from experiments.cnnv3 import experiment
-from tp1.checkpoints import Checkpoints
-from tp1.delivery import deliver
-from tp1.devices import choose_device, choose_precision, describe
-from tp1.outbox import Entry, Outbox, Point
-from tp1.store import prepare_store
-from tp1.training import train
+from tp1.store.prepare import prepare_store
+from tp1.tracking.delivery import deliver
+from tp1.tracking.outbox import Entry, Outbox, Point
+from tp1.training.checkpoints import Checkpoints
+from tp1.training.devices import choose_device, choose_precision, describe
+from tp1.training.loop import train
 
 STEPS = 40
 EPOCH_IMAGES = 45_000

@@ -30,12 +30,12 @@ import mlflow
 import numpy as np
 from PIL import Image
 
-from tp1.store import prepare_store
+from tp1.store.prepare import prepare_store
 
 PHASES = ("data cache", "feature cache", "start", "training", "evaluation", "export", "logging")
 SIGNALS = {signal.SIGKILL: -9, signal.SIGTERM: 143, signal.SIGINT: 130}  # with what each ends
 TIMING = ("system/", "train/images_per_second")  # metrics that no two runs share
-PRELOADED = ["tp1.run", "tp1.model_files", "torchvision.models", "sklearn.metrics", "experiments.__main__"]
+PRELOADED = ["tp1.run", "tp1.tracking.model_files", "torchvision.models", "sklearn.metrics", "experiments.__main__"]
 LIMIT = 120.0  # seconds for one attempt
 
 
@@ -54,10 +54,10 @@ class Trial:
 
 def _announce(connection: Connection) -> None:
     """Have each phase say when it begins and ends."""
-    import tp1.data
-    import tp1.model_files
+    import tp1.data.dataset
     import tp1.run
-    import tp1.training_run
+    import tp1.tracking.model_files
+    import tp1.tracking.training_run
 
     def wrap(owner: Any, name: str, phase: str, when: Callable[..., bool] = lambda *_: True) -> None:
         original = getattr(owner, name)
@@ -73,13 +73,13 @@ def _announce(connection: Connection) -> None:
 
         setattr(owner, name, announced)
 
-    wrap(tp1.data, "load_images", "data cache")
+    wrap(tp1.data.dataset, "load_images", "data cache")
     wrap(tp1.run, "feature_parts", "feature cache")
-    wrap(tp1.training_run.TrainingRun, "log_start", "start")
+    wrap(tp1.tracking.training_run.TrainingRun, "log_start", "start")
     wrap(tp1.run, "train", "training")
     wrap(tp1.run, "evaluate", "evaluation")
-    wrap(tp1.model_files, "save_classifier", "export")
-    wrap(tp1.training_run, "deliver", "logging", lambda client, run_id, entry: entry.status == "FINISHED")
+    wrap(tp1.tracking.model_files, "save_classifier", "export")
+    wrap(tp1.tracking.training_run, "deliver", "logging", lambda client, run_id, entry: entry.status == "FINISHED")
 
 
 def _attempt(arguments: Sequence[str], folder: Path, connection: Connection) -> None:

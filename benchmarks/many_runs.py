@@ -21,7 +21,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
-from tests.servers import TrackingServer
+from tests.support.servers import TrackingServer
 
 PROJECT = Path(__file__).resolve().parent.parent
 EXPERIMENTS = ("cnnv3", "cnnv2", "cnn-base", "alexnet-scratch", "fusion", *(f"own-{number}" for number in range(7)))

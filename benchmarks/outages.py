@@ -23,9 +23,9 @@ import mlflow
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
-from tests.faulty_proxy import FaultyProxy, faulty_proxy
-from tests.servers import TrackingServer
-from tp1.store import prepare_store
+from tests.support.faulty_proxy import FaultyProxy, faulty_proxy
+from tests.support.servers import TrackingServer
+from tp1.store.prepare import prepare_store
 
 PAUSE = 4.0  # seconds between faults
 FAULTY = 8.0  # seconds of each kind of answer

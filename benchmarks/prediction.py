@@ -26,12 +26,12 @@ import requests
 import torch
 from PIL import Image
 
-from tp1.devices import describe
-from tp1.evaluation import EVALUATION_BATCH
-from tp1.image_files import find_images
-from tp1.predictions import as_csv, predict_images
-from tp1.predictor import Predictor, is_stored, load_predictor
-from tp1.store import prepare_store
+from tp1.data.image_files import find_images
+from tp1.registry.predictions import as_csv, predict_images
+from tp1.registry.predictor import Predictor, is_stored, load_predictor
+from tp1.store.prepare import prepare_store
+from tp1.training.devices import describe
+from tp1.training.evaluation import EVALUATION_BATCH
 
 
 def train_one() -> str:

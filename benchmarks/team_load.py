@@ -35,10 +35,10 @@ from mlflow.exceptions import MlflowException
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
-from tests.team_server import START_SECONDS, Team, team_server
-from tp1.delivery import deliver, is_refused
-from tp1.outbox import Entry, Outbox, Point
-from tp1.training_run import PATIENCE
+from tests.support.team_server import START_SECONDS, Team, team_server
+from tp1.tracking.delivery import deliver, is_refused
+from tp1.tracking.outbox import Entry, Outbox, Point
+from tp1.tracking.training_run import PATIENCE
 
 PROCESSES = 4
 EPOCHS = 5

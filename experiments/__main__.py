@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 
 from experiments.catalog import command_of, modules, render_mlproject
-from tp1.commands import (
+from tp1.commands.maintenance import (
     account_command,
     cache_command,
     export_command,

@@ -8,9 +8,9 @@ from types import ModuleType
 import click
 
 import experiments
-from tp1.cli import experiment_command, study_command
+from tp1.commands.cli import experiment_command, study_command
+from tp1.commands.mlproject import render
 from tp1.experiment import Experiment, Study
-from tp1.mlproject import render
 
 
 def modules() -> Iterator[ModuleType]:

@@ -5,10 +5,10 @@ Repeat: mlflow run . -e cnn-base
 """
 
 from experiments.published import report
-from tp1.cli import main
+from tp1.commands.cli import main
 from tp1.config import TrainConfig
 from tp1.experiment import Experiment, Published
-from tp1.networks import cnn_base
+from tp1.models.networks import cnn_base
 
 experiment = Experiment(
     name="cnn-base",

@@ -4,10 +4,10 @@ Claims: after 25 epochs training loss 0.1583, accuracy 0.9444; validation loss 1
 Repeat: mlflow run . -e cnnv2
 """
 
-from tp1.cli import main
+from tp1.commands.cli import main
 from tp1.config import TrainConfig
 from tp1.experiment import Experiment, Published
-from tp1.networks import cnnv2
+from tp1.models.networks import cnnv2
 
 experiment = Experiment(
     name="cnnv2",

@@ -5,10 +5,10 @@ Repeat: mlflow run . -e cnnv3
 """
 
 from experiments.published import report
-from tp1.cli import main
+from tp1.commands.cli import main
 from tp1.config import TrainConfig
 from tp1.experiment import Experiment, Published
-from tp1.networks import cnnv3
+from tp1.models.networks import cnnv3
 
 experiment = Experiment(
     name="cnnv3",

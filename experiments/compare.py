@@ -8,18 +8,18 @@ from pathlib import Path
 
 import click
 
-from tp1 import tracking
-from tp1.cli import Names, tracked_command
-from tp1.comparison_page import ROWS, comparison_files, paired_sentence
-from tp1.errors import TP1Error
-from tp1.folders import write_files
-from tp1.progress import say
-from tp1.report import summary_table
-from tp1.runs import RunReader
-from tp1.selection import choose_other, compare_pairs, nothing_found, select, sort_groups
-from tp1.store import prepare_store
-from tp1.terminal import print_table
-from tp1.texts import TEXTS
+from tp1.base.errors import TP1Error
+from tp1.base.folders import write_files
+from tp1.base.progress import say
+from tp1.commands.cli import Names, tracked_command
+from tp1.report.comparison_page import ROWS, comparison_files, paired_sentence
+from tp1.report.report_page import summary_table
+from tp1.report.selection import choose_other, compare_pairs, nothing_found, select, sort_groups
+from tp1.report.terminal import print_table
+from tp1.report.texts import TEXTS
+from tp1.store.prepare import prepare_store
+from tp1.store.runs import RunReader
+from tp1.tracking import tool_run as tracking
 
 
 def compare(

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import click
 
-from tp1.cli import tracked_command
-from tp1.download import download as write
-from tp1.errors import TP1Error
+from tp1.base.errors import TP1Error
+from tp1.commands.cli import tracked_command
 from tp1.experiment import by_name_and_configuration
-from tp1.registry import CHAMPION, find_model, find_model_of_run, registered_name
-from tp1.tracking import log_note, log_parameters, name_run
+from tp1.registry.download import download as write
+from tp1.registry.versions import CHAMPION, find_model, find_model_of_run, registered_name
+from tp1.tracking.tool_run import log_note, log_parameters, name_run
 
 
 def download(

@@ -6,11 +6,11 @@ Repeat: mlflow run . -e eda
 from dataclasses import replace
 from pathlib import Path
 
-from tp1.cli import config_options, tracked_command
+from tp1.commands.cli import config_options, tracked_command
 from tp1.config import TrainConfig
-from tp1.data import load_data
-from tp1.eda import explore
-from tp1.tracking import log_note, log_parameters, name_run
+from tp1.data.dataset import load_data
+from tp1.report.eda import explore
+from tp1.tracking.tool_run import log_note, log_parameters, name_run
 
 DEFAULTS = TrainConfig(dataset="cifar10")
 

@@ -5,7 +5,7 @@ Repeat: mlflow run . -e fusion
 """
 
 from experiments.published import report
-from tp1.cli import main
+from tp1.commands.cli import main
 from tp1.config import TrainConfig
 from tp1.experiment import Experiment, Published, Transfer
 

@@ -11,14 +11,14 @@ import click
 from experiments.compare import compare
 from experiments.eda import look
 from experiments.report import OUTPUT, TO, entries, report
-from tp1.cli import RESUME_ALL, Names, Numbers, as_command, one_line, tracked_command
-from tp1.errors import TP1Error
+from tp1.base.errors import TP1Error
+from tp1.commands.cli import RESUME_ALL, Names, Numbers, as_command, one_line, tracked_command
 from tp1.experiment import Experiment, experiments_of
-from tp1.jobs import Job, failures, run_jobs
-from tp1.notes import describe_outcomes
-from tp1.repeats import training_jobs
-from tp1.runs import RunReader
-from tp1.tracking import log_note, run_tags, tracked_run
+from tp1.report.notes import describe_outcomes
+from tp1.store.runs import RunReader
+from tp1.sweeps.jobs import Job, failures, run_jobs
+from tp1.sweeps.training_jobs import training_jobs
+from tp1.tracking.tool_run import log_note, run_tags, tracked_run
 
 
 def run_report(

@@ -5,10 +5,10 @@ Repeat: mlflow run . -e mobilenetv2-scratch
 """
 
 from experiments.published import report
-from tp1.cli import main
+from tp1.commands.cli import main
 from tp1.config import TrainConfig
 from tp1.experiment import Experiment, Published
-from tp1.networks import mobilenet_v2
+from tp1.models.networks import mobilenet_v2
 
 experiment = Experiment(
     name="mobilenetv2-scratch",

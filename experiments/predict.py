@@ -12,17 +12,17 @@ from typing import Any
 
 import click
 
-from tp1.cli import BadArguments, Command, as_command
-from tp1.errors import TP1Error
-from tp1.folders import write_files
-from tp1.gallery import gallery_html
-from tp1.image_files import find_images
-from tp1.names import is_file, is_folder, user_path
-from tp1.predictions import Predictions, as_csv, as_json, as_table, predict_images
-from tp1.predictor import is_stored, load_predictor
-from tp1.store import prepare_store
-from tp1.terminal import print_table
-from tp1.tracking import log_files, log_note, run_tags, tracked_run
+from tp1.base.errors import TP1Error
+from tp1.base.folders import write_files
+from tp1.base.names import is_file, is_folder, user_path
+from tp1.commands.cli import BadArguments, Command, as_command
+from tp1.data.image_files import find_images
+from tp1.registry.gallery import gallery_html
+from tp1.registry.predictions import Predictions, as_csv, as_json, as_table, predict_images
+from tp1.registry.predictor import is_stored, load_predictor
+from tp1.report.terminal import print_table
+from tp1.store.prepare import prepare_store
+from tp1.tracking.tool_run import log_files, log_note, run_tags, tracked_run
 
 ROWS = 500  # of the table where it is printed
 FORMATS = ("table", "json", "csv")

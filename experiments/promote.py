@@ -9,14 +9,14 @@ from pathlib import Path
 import click
 
 from experiments.compare import known
-from tp1.cli import Names, config_options, tracked_command
+from tp1.base.errors import TP1Error
+from tp1.commands.cli import Names, config_options, tracked_command
 from tp1.config import TrainConfig
-from tp1.data import load_data
-from tp1.errors import TP1Error
-from tp1.runs import RunReader
-from tp1.selection import nothing_found, select
-from tp1.store import how_to_open
-from tp1.tracking import log_note, log_parameters, name_run
+from tp1.data.dataset import load_data
+from tp1.report.selection import nothing_found, select
+from tp1.store.prepare import how_to_open
+from tp1.store.runs import RunReader
+from tp1.tracking.tool_run import log_note, log_parameters, name_run
 
 DEFAULTS = TrainConfig(dataset="cifar10")
 
@@ -31,8 +31,8 @@ def promote(
 ) -> list[str]:
     """Register the best run's model and decide what it is."""
     from experiments.catalog import catalog  # here, for the catalog imports this module
-    from tp1.promotion import choose_candidate  # here, for torch comes with it
-    from tp1.promotion import promote as decide
+    from tp1.registry.promotion import choose_candidate  # here, for torch comes with it
+    from tp1.registry.promotion import promote as decide
 
     config = replace(DEFAULTS, dataset=dataset, data_dir=data_dir, image_size=image_size)
     log_parameters({"dataset": dataset, "force": force or ""})

@@ -10,17 +10,17 @@ from pathlib import Path
 import click
 
 from experiments.compare import TRACKING_URI
-from tp1 import tracking
-from tp1.cli import tracked_command
-from tp1.details import read_details, read_look
-from tp1.errors import TP1Error
+from tp1.base.errors import TP1Error
+from tp1.base.folders import write_files
+from tp1.commands.cli import tracked_command
 from tp1.experiment import Experiment, Study
-from tp1.folders import write_files
-from tp1.page import Page, to_html, to_markdown
-from tp1.report import chosen_groups, report_page
-from tp1.runs import RunReader, TrainedRun
-from tp1.selection import select
-from tp1.store import address, prepare_store
+from tp1.report.details import read_details, read_look
+from tp1.report.page import Page, to_html, to_markdown
+from tp1.report.report_page import chosen_groups, report_page
+from tp1.report.selection import select
+from tp1.store.prepare import address, prepare_store
+from tp1.store.runs import RunReader, TrainedRun
+from tp1.tracking import tool_run as tracking
 
 LOOKS = (("1.1", "cifar10"), ("2", "eurosat"))  # where the report looks at data, and at which
 OUTPUT = Path("docs")

@@ -5,14 +5,14 @@ Repeat: mlflow run . -e rollback -P dataset=cifar10
 
 import click
 
-from tp1 import registry
-from tp1.cli import tracked_command
-from tp1.tracking import log_note, log_parameters, name_run
+from tp1.commands.cli import tracked_command
+from tp1.registry import versions as registry
+from tp1.tracking.tool_run import log_note, log_parameters, name_run
 
 
 def rollback(command: str, dataset: str = "cifar10") -> list[str]:
     """Point the alias back."""
-    from tp1.promotion import rollback as step_back  # here, for torch comes with it
+    from tp1.registry.promotion import rollback as step_back  # here, for torch comes with it
 
     log_parameters({"dataset": dataset})
     name_run(f"rollback-{dataset}")

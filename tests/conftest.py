@@ -14,7 +14,7 @@ from click.testing import CliRunner, Result
 from mlflow.models.model import ModelInfo
 from PIL import Image
 
-from tp1.store import prepare_store
+from tp1.store.prepare import prepare_store
 
 PROJECT = Path(__file__).parent.parent
 
@@ -131,7 +131,7 @@ def invoke(*arguments: str) -> Result:
 
 def log_classifier(classifier, example: np.ndarray, dataset: str, image_size: int) -> ModelInfo:
     """Save and send a classifier as the model of the active run."""
-    from tp1.model_files import save_classifier, send_model
+    from tp1.tracking.model_files import save_classifier, send_model
 
     run_id = mlflow.active_run().info.run_id
     with TemporaryDirectory() as name:

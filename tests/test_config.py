@@ -1,7 +1,7 @@
 import pytest
 
+from tp1.base.errors import TP1Error
 from tp1.config import TrainConfig
-from tp1.errors import TP1Error
 
 
 @pytest.mark.parametrize(

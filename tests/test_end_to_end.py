@@ -139,7 +139,7 @@ def test_final_metrics_are_linked_to_model_and_data(run):
 
 
 def test_predictions_are_those_of_the_logged_model(run, tmp_path):
-    from tp1.data import load_data
+    from tp1.data.dataset import load_data
 
     path = MlflowClient().download_artifacts(run.info.run_id, "predictions.parquet", str(tmp_path))
     table = pd.read_parquet(path)

@@ -29,19 +29,19 @@ from torch import nn
 
 from tests.conftest import PROJECT, all_runs, coloured_images, invoke, write_folder
 from tests.test_hostile_parameters import quick
-from tp1.build import get_weights
-from tp1.cache import entries, load_images
-from tp1.classifier import Preparation
-from tp1.data import load_data
-from tp1.digests import digest, from_tag
-from tp1.errors import TP1Error
-from tp1.features import FeatureEntry
-from tp1.image_files import find_images, read_batches
-from tp1.predictor import load_predictor
-from tp1.reference import read_record
-from tp1.sources import Cifar10, ImageFolder, bombs_refused, find_source, read_image
-from tp1.transfer import Trunk
-from tp1.weights import IMAGENET_MEAN, IMAGENET_STD, Weights, load_features
+from tp1.base.digests import digest, from_tag
+from tp1.base.errors import TP1Error
+from tp1.commands.reference import read_record
+from tp1.data.cache import entries, load_images
+from tp1.data.dataset import load_data
+from tp1.data.image_files import find_images, read_batches
+from tp1.data.sources import Cifar10, ImageFolder, bombs_refused, find_source, read_image
+from tp1.models.build import get_weights
+from tp1.models.classifier import Preparation
+from tp1.models.transfer import Trunk
+from tp1.models.weights import IMAGENET_MEAN, IMAGENET_STD, Weights, load_features
+from tp1.registry.predictor import load_predictor
+from tp1.training.features import FeatureEntry
 
 GARBAGE = st.one_of(
     st.binary(max_size=200),
@@ -215,7 +215,7 @@ def test_images_that_the_memory_does_not_take_are_refused(small, tmp_path, cache
 
 def test_few_images_wait_in_memory(small, monkeypatch):
     read = []
-    monkeypatch.setattr("tp1.sources.read_image", lambda path: (read.append(path), Image.new("RGB", (8, 8)))[1])
+    monkeypatch.setattr("tp1.data.sources.read_image", lambda path: (read.append(path), Image.new("RGB", (8, 8)))[1])
     monkeypatch.setattr("os.cpu_count", lambda: 2)
     for number in range(100):
         shutil.copy(small / "a" / "000.png", small / "a" / f"copy-{number}.png")

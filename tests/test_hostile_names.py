@@ -21,23 +21,35 @@ from mlflow import MlflowClient
 
 from experiments.catalog import catalog
 from tests.conftest import PROJECT, all_runs, invoke, write_folder
-from tests.made_runs import experiment_of, make_run
+from tests.report.test_page import HOSTILE, Reader
+from tests.support.made_runs import experiment_of, make_run
 from tests.test_hostile_parameters import quick
-from tests.test_page import HOSTILE, Reader
-from tp1.cli import as_command
+from tp1.base.errors import TP1Error
+from tp1.base.names import LONGEST_LINE, LONGEST_PATH, message_line, printable, whole_number
+from tp1.base.progress import say
+from tp1.commands.cli import as_command
+from tp1.commands.reference import read_record
 from tp1.config import HYPERPARAMETERS, TrainConfig, hyperparameters, same_configuration
-from tp1.errors import TP1Error
-from tp1.figures import class_distribution, compared_curves, curves
-from tp1.jobs import Outcome
-from tp1.model_card import model_card
-from tp1.names import LONGEST_LINE, LONGEST_PATH, message_line, printable, whole_number
-from tp1.notes import describe_outcomes, describe_run
-from tp1.page import Code, Command, Link, Number, Page, Paragraph, Section, Table, plain_svg, to_html, to_markdown
-from tp1.progress import say
-from tp1.reference import read_record
-from tp1.runs import RunReader
-from tp1.store import quoted
-from tp1.terminal import print_table
+from tp1.report.figures import class_distribution, compared_curves, curves
+from tp1.report.model_card import model_card
+from tp1.report.notes import describe_outcomes, describe_run
+from tp1.report.page import (
+    Code,
+    Command,
+    Link,
+    Number,
+    Page,
+    Paragraph,
+    Section,
+    Table,
+    plain_svg,
+    to_html,
+    to_markdown,
+)
+from tp1.report.terminal import print_table
+from tp1.store.prepare import quoted
+from tp1.store.runs import RunReader
+from tp1.sweeps.jobs import Outcome
 
 ANY = st.characters(exclude_categories=("Cs",))
 MARKUP = "<>&\"'`*_~#|[]()!\\$%{}-+=.:/@0123 \n\r\t\x0b\x0c\x1b\x85\u2028ab"

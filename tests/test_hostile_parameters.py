@@ -17,8 +17,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.conftest import PROJECT, invoke
+from tp1.base.names import LONGEST_LINE, is_folder
 from tp1.config import AUGMENTATIONS, DEVICES, PRECISIONS, TrainConfig
-from tp1.names import LONGEST_LINE, is_folder
 
 ANY = st.characters(exclude_categories=())  # control characters, NUL and halves of surrogate pairs among them
 TEXT = st.one_of(

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from tp1.errors import TP1Error
-from tp1.names import LONGEST_PATH, is_plain
+from tp1.base.errors import TP1Error
+from tp1.base.names import LONGEST_PATH, is_plain
 
 AUGMENTATIONS = ("none", "flip-crop")
 DEVICES = ("auto", "cpu", "cuda", "mps")

@@ -54,7 +54,7 @@ class Transfer:
         name: Of the model, in tags and figures.
         trunks: Architectures, ``alexnet`` or ``mobilenet_v2``.
         side: Pixels per side that features are brought to; None: those of the first trunk, as they come.
-        head: The classifier: ``linear``, ``alexnet`` or ``fusion`` (see :mod:`tp1.transfer`).
+        head: The classifier: ``linear``, ``alexnet`` or ``fusion`` (see :mod:`tp1.models.transfer`).
     """
 
     name: str

@@ -6,23 +6,23 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from tp1.build import Built, build
-from tp1.cache import cache_dir
-from tp1.checkpoints import Checkpoints
-from tp1.classifier import ImageModel
+from tp1.base.interrupts import deferred
+from tp1.base.progress import say
 from tp1.config import TrainConfig
-from tp1.data import ImageData, Part, load_data
-from tp1.devices import choose_device, choose_precision, describe
-from tp1.evaluation import Evaluation, evaluate
+from tp1.data.cache import cache_dir
+from tp1.data.dataset import ImageData, Part, load_data
 from tp1.experiment import Experiment
-from tp1.features import feature_parts
-from tp1.interrupts import deferred
-from tp1.progress import say
-from tp1.run_folders import Plan, RunFolder
-from tp1.summary import model_summary
-from tp1.training import Epoch, TrainingState, start, train
-from tp1.training_run import TrainingRun, training_run
-from tp1.transfer import FeatureClassifier, TransferClassifier
+from tp1.models.build import Built, build
+from tp1.models.classifier import ImageModel
+from tp1.models.summary import model_summary
+from tp1.models.transfer import FeatureClassifier, TransferClassifier
+from tp1.tracking.run_folders import Plan, RunFolder
+from tp1.tracking.training_run import TrainingRun, training_run
+from tp1.training.checkpoints import Checkpoints
+from tp1.training.devices import choose_device, choose_precision, describe
+from tp1.training.evaluation import Evaluation, evaluate
+from tp1.training.features import feature_parts
+from tp1.training.loop import Epoch, TrainingState, start, train
 
 KEEP_SECONDS = 300.0  # within an epoch; after each there is a checkpoint anyway
 

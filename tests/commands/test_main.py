@@ -1,0 +1,68 @@
+"""`mlflow run .`: the whole report on tiny data, from nothing to the page."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.conftest import EUROSAT_CLASSES, all_runs, coloured_images, invoke, write_folder
+from tests.test_end_to_end import mlflow_run
+from tp1.base.errors import TP1Error
+
+
+@pytest.fixture(scope="module")
+def tiny_data(tmp_path_factory) -> Path:
+    """Image folders in the place of CIFAR-10 and EuroSAT."""
+    data = tmp_path_factory.mktemp("data")
+    write_folder(data / "cifar10" / "train", per_class=40)
+    write_folder(data / "cifar10" / "test", per_class=4)
+    for label, name in enumerate(EUROSAT_CLASSES):
+        folder = data / "eurosat" / "2750" / name
+        folder.mkdir(parents=True)
+        for number, image in enumerate(coloured_images(label, 10, 64, seed=3), start=1):
+            Image.fromarray(np.asarray(image)).save(folder / f"{name}_{number}.jpg")
+    return data
+
+
+@pytest.mark.long
+def test_mlflow_run_without_an_entry_point_runs_the_report(tmp_path, tiny_data, monkeypatch):
+    monkeypatch.setenv("TP1_DATA_DIR", str(tiny_data))
+    result, runs = mlflow_run(tmp_path, "-P", "only=cnn-base,eda", "-P", f"to={tmp_path / 'page'}")
+    assert result.returncode == 0, result.stderr
+    by_name = {run.info.run_name: run for run in runs}
+    assert set(by_name) == {"main", "eda-cifar10", "cnn-base-s0", "eda-eurosat"}
+    parent = by_name.pop("main").info.run_id
+    assert {run.data.tags["mlflow.parentRunId"] for run in by_name.values()} == {parent}
+    assert "3 runs, 0 of them finished already; expected time about 4 min." in result.stdout
+    assert "cnn-base-s0: 2 of 3; time left about" in result.stdout
+    html = (tmp_path / "page" / "report.html").read_text()
+    assert "mlflow run . -e cnnv2" in html
+    assert html.count("data:image/png") == 2
+
+
+def test_what_is_finished_is_skipped_and_a_failure_comes_last(store, tiny_data, monkeypatch):
+    import tp1.run
+
+    monkeypatch.setenv("TP1_DATA_DIR", str(tiny_data))
+    assert invoke("cnn-base").exit_code == 0
+    real = tp1.run.train
+
+    def faulty(state, train_part, val_part, config, *rest):
+        if config.dropout == 0.4:  # cnnv2
+            raise TP1Error("no luck.")
+        real(state, train_part, val_part, config, *rest)
+
+    monkeypatch.setattr(tp1.run, "train", faulty)
+    result = invoke("main", "only=cnn-base,cnnv2", "seeds=0,1", "to=page")
+    assert result.exit_code == 1
+    assert "4 runs, 1 of them finished already" in result.output
+    assert "2 of 4 runs failed: cnnv2-s0 (no luck.); cnnv2-s1 (no luck.)" in result.stderr
+    names = [run.info.run_name for run in all_runs() if run.info.status == "FINISHED"]
+    assert sorted(names) == ["cnn-base-s0", "cnn-base-s1"]
+    assert "n = 2" in Path("page/RESULTS.md").read_text()
+
+
+def test_names_that_are_none_are_refused(store):
+    result = invoke("main", "only=cnnv33")
+    assert "'cnnv33' is not known. Did you mean cnnv3?" in result.stderr

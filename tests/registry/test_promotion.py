@@ -1,0 +1,293 @@
+"""`promote`, `rollback` and `download` as commands, on models that were really trained."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import mlflow
+import numpy as np
+import pytest
+from mlflow import MlflowClient
+
+from tests.conftest import PROJECT, all_runs, copy_database, invoke
+from tests.support.made_runs import make_run
+from tp1.data.dataset import load_data
+from tp1.registry.versions import DESCRIPTION_LIMIT, find_version
+
+NAME = "tp1-digits"
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory, empty_database) -> Path:
+    """A store's database with a weak model (cnn-base) and a better one (cnnv2); their files lie beside it."""
+    folder = tmp_path_factory.mktemp("trained")
+    copy_database(empty_database, folder)
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.chdir(folder)
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{folder / 'mlflow.db'}")
+        monkeypatch.setenv("TP1_CACHE_DIR", str(folder / "cache"))
+        for arguments in (("cnn-base", "epochs=1", "learning_rate=1e-4"), ("cnnv2", "epochs=3")):
+            result = invoke(*arguments, "dataset=digits")
+            assert result.exit_code == 0, result.output
+    return folder / "mlflow.db"
+
+
+@pytest.fixture
+def runs(store, trained, tmp_path, monkeypatch) -> dict[str, str]:
+    """A store of the test's own with these runs; their ids by experiment."""
+    copy_database(trained, Path())
+    shutil.copytree(trained.parent / "cache", tmp_path / "cache", dirs_exist_ok=True)
+    monkeypatch.setenv("MLFLOW_ALLOW_PICKLE_DESERIALIZATION", "false")
+    return {run.data.tags["tp1.experiment"]: run.info.run_id for run in all_runs()}
+
+
+@pytest.fixture(scope="module")
+def promoted_database(trained, tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("promoted")
+    copy_database(trained, folder)
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{folder / 'mlflow.db'}")
+        monkeypatch.setenv("TP1_CACHE_DIR", str(trained.parent / "cache"))
+        promote()
+    return folder / "mlflow.db"
+
+
+@pytest.fixture
+def promoted(runs, promoted_database) -> dict[str, str]:
+    """The same, with cnnv2's model as champion."""
+    copy_database(promoted_database, Path())
+    return runs
+
+
+def model_folder(run_id: str) -> Path:
+    """Where a run's model lies, for a test to spoil a copy of it."""
+    client = MlflowClient()
+    model_id = client.get_run(run_id).outputs.model_outputs[0].model_id
+    return Path(client.get_logged_model(model_id).artifact_location.removeprefix("file://"))
+
+
+@pytest.fixture
+def tampered(runs) -> None:
+    """A byte of cnn-base's program is another for the time of the test."""
+    path = model_folder(runs["cnn-base"]) / "data" / "model.pt2"
+    content = path.read_bytes()
+    path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    yield
+    path.write_bytes(content)
+
+
+def promote(*arguments: str) -> str:
+    result = invoke("promote", "dataset=digits", *arguments)
+    assert result.exit_code == 0, result.output
+    return result.output
+
+
+def champion() -> int:
+    version = find_version(NAME, "champion")
+    assert version is not None
+    return version.number
+
+
+def test_the_better_one_wins_the_worse_one_stays_challenger_and_rollback_returns(runs):
+    assert "It is the first champion." in promote("experiments=cnn-base")
+    assert champion() == 1
+    output = promote()
+    assert re.search(r"Candidate: cnnv2-s0, run \w{32}, validation accuracy [01]\.\d{4}\.", output)
+    assert re.search(
+        r"Against tp1-digits version 1 on the same 179 validation images: .* It is the champion now\.", output
+    )
+    new = find_version(NAME, "champion")
+    assert (new.number, new.run_id, new.tags["tp1.replaced"]) == (2, runs["cnnv2"], "1")
+    assert new.tags["tp1.verdict"] == "champion"
+    assert float(new.tags["tp1.difference_low"]) > 0
+    assert "@" in new.tags["tp1.decided_by"]
+
+    assert "It is the champion already.\ntp1-digits version 2 is champion: models:/tp1-digits@champion" in promote()
+
+    output = promote("experiments=cnn-base")
+    short = re.search(r"It stays challenger: the lower bound is (0\.\d{4}) short of being above zero\.", output)
+    refused = find_version(NAME, "challenger")
+    assert (champion(), refused.number) == (2, 1)
+    assert float(short[1]) == -float(refused.tags["tp1.difference_low"]) > 0
+    assert (refused.tags["tp1.verdict"], refused.tags["tp1.against"]) == ("challenger", "2")
+
+    result = invoke("rollback", "dataset=digits")
+    assert "tp1-digits version 1 is champion again, in place of version 2." in result.output
+    assert champion() == 1
+    assert find_version(NAME, "challenger") is None
+    assert "Rolled back to version 1 by" in find_version(NAME, 2).tags["tp1.rolled_back"]
+    result = invoke("rollback", "dataset=digits")
+    assert result.exit_code == 1
+    assert "there is nothing to roll back to: before tp1-digits version 1 there was none." in result.output
+    assert {run.info.status for run in all_runs()} == {"FINISHED", "FAILED"}
+    assert not [model for model in mlflow.search_registered_models() if model.name != NAME]  # no lock is left
+
+
+def test_force_is_recorded(runs):
+    promote()
+    result = invoke("promote", "dataset=digits", "experiments=cnn-base", "force= ")
+    assert result.exit_code == 1
+    assert "force= takes the reason" in result.output
+    assert "It is the champion now by force: a demonstration" in promote(
+        "experiments=cnn-base", "force=a demonstration"
+    )
+    forced = find_version(NAME, "champion")
+    assert (forced.run_id, forced.tags["tp1.forced"], forced.tags["tp1.replaced"]) == (
+        *(runs["cnn-base"], "a demonstration", "1"),
+    )
+    assert "It is the champion now." in promote()
+    assert "It stays challenger" in promote("experiments=cnn-base")
+    assert find_version(NAME, "challenger").tags["tp1.replaced"] == "1"  # what it replaced when it was champion
+
+
+@pytest.mark.parametrize("tag", ["tp1.data_digest", "tp1.split_digest"])
+def test_another_split_or_other_data_are_refused(runs, tag):
+    promote("experiments=cnn-base")
+    MlflowClient().set_tag(runs["cnnv2"], tag, "0123")
+    result = invoke("promote", "dataset=digits")
+    assert result.exit_code == 1
+    assert "cnnv2-s0 was trained on other data or another split" in result.output
+    MlflowClient().set_model_version_tag(NAME, "1", tag, "0123")
+    MlflowClient().set_tag(
+        runs["cnnv2"], tag, getattr(load_data("digits"), tag.removeprefix("tp1.").replace("data_", ""))
+    )
+    result = invoke("promote", "dataset=digits")
+    assert result.exit_code == 1
+    assert "the champion, tp1-digits version 1, was trained on other data or another split" in result.output
+    assert champion() == 1
+
+
+@pytest.mark.usefixtures("tampered")
+def test_a_tampered_model_is_refused_everywhere(runs, tmp_path):
+    message = "its file data/model.pt2 is not the one that was recorded"
+    result = invoke("promote", "dataset=digits", "experiments=cnn-base")
+    assert result.exit_code == 1
+    assert message in result.output
+    assert find_version(NAME, 1) is None
+    result = invoke("download", f"run_id={runs['cnn-base']}", "to=here")
+    assert result.exit_code == 1
+    assert message in result.output
+    assert not Path("here").exists()
+
+
+@pytest.mark.long
+def test_two_promotions_at_once_leave_the_better_one(runs, store):
+    commands = [
+        [sys.executable, "-m", "experiments.promote", "dataset=digits", f"experiments={name}"]
+        for name in ("cnn-base", "cnnv2")
+    ]
+    environment = {**os.environ, "PYTHONPATH": str(PROJECT)}
+    processes = [subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL) for command in commands]
+    assert [process.wait(timeout=200) for process in processes] == [0, 0]
+    assert find_version(NAME, "champion").run_id == runs["cnnv2"]
+    assert {find_version(NAME, number).tags["tp1.verdict"] for number in (1, 2)} in (
+        {"champion"},
+        {"champion", "challenger"},
+    )
+
+
+def test_what_has_no_model_or_no_runs_is_said(store):
+    result = invoke("promote", "dataset=digits")
+    assert result.exit_code == 1
+    assert "no finished run on digits" in result.output
+    run_id = make_run("cnnv3", dataset="digits")
+    MlflowClient().set_tag(run_id, "tp1.reference", "original")
+    MlflowClient().set_tag(run_id, "mlflow.source.name", "reference/digits/cnnv3-s0")
+    result = invoke("promote", "dataset=digits")
+    assert result.exit_code == 1
+    assert "has its model here: records carry none" in result.output
+
+
+def test_the_card_says_what_the_model_is(runs):
+    promote("experiments=cnn-base")
+    promote()
+    card = find_version(NAME, "champion").description
+    assert len(card) < DESCRIPTION_LIMIT
+    run = MlflowClient().get_run(runs["cnnv2"])
+    for text in (
+        "# tp1-digits version 2: cnnv2, seed 0",
+        "`(H, W) = (32, 32)`",
+        f"| test accuracy (359 images) | {run.data.metrics['test/accuracy']:.4f} |",
+        "| calibration error (ECE, 15 bins, test) | 0.",
+        "| class | F1 | precision | recall |",
+        "    mlflow run . -e cnnv2 -P epochs=3 -P dataset=digits",
+        f"Data digest {run.data.tags['tp1.data_digest']}, split digest {run.data.tags['tp1.split_digest']}.",
+        "images/s in batches of 64, on ",
+        "## Promotion",
+        "over 1 seed; this is the best of them. By ",
+        "Against tp1-digits version 1 on the same 179 validation images:",
+    ):
+        assert text in card, text
+
+
+def test_a_download_is_whole_and_can_be_repeated(promoted, monkeypatch):
+    result = invoke("download", "dataset=digits", "to=here")
+    assert result.exit_code == 0, result.output
+    assert sorted(path.name for path in Path("here").iterdir()) == [
+        *("MODEL_CARD.md", "labels.txt", "model.json", "model.pt2", "weights.safetensors"),
+    ]
+    info = json.loads(Path("here/model.json").read_text())
+    assert (info["name"], info["version"], info["dataset"], info["image_shape"]) == (NAME, 1, "digits", [32, 32, 3])
+    assert info["classes"] == Path("here/labels.txt").read_text().split("\n")[:-1]
+    assert Path("here/MODEL_CARD.md").read_text() == find_version(NAME, 1).description
+
+    before = Path("here/model.json").read_bytes()
+    with monkeypatch.context() as broken:
+        broken.setattr("tp1.registry.download.digest", lambda path: (_ for _ in ()).throw(KeyboardInterrupt))
+        assert invoke("download", "dataset=digits", "to=here").exit_code == 130
+        assert invoke("download", "dataset=digits", "to=new").exit_code == 130
+    assert [path.name for path in Path().glob("*here*")] == ["here"]
+    assert not list(Path().glob("*new*"))
+    assert Path("here/model.json").read_bytes() == before
+    assert invoke("download", "dataset=digits", "version=1", "to=here").exit_code == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("version=7",), "no model models:/tp1-digits/7"),
+        (("alias=challenger",), "no model models:/tp1-digits@challenger"),
+        (("alias=challenger", "version=1"), "give one of version, alias and run_id"),
+        (("run_id=0123",), "no run 0123"),
+        (("to=full",), "full is there and is no download"),
+        (("to=full/file",), "full/file is there and is no download"),
+        (("to=full/file/below",), "cannot write to full/file/below"),
+    ],
+)
+def test_a_download_that_cannot_be_is_one_line(promoted, arguments, message):
+    Path("full").mkdir()
+    Path("full/file").write_text("mine")
+    result = invoke("download", "dataset=digits", *arguments)
+    assert result.exit_code == 1
+    assert message in result.output
+    assert Path("full/file").read_text() == "mine"
+
+
+def test_the_model_of_a_run_comes_with_a_card_too(runs):
+    result = invoke("download", f"run_id={runs['cnn-base']}")
+    assert result.exit_code == 0, result.output
+    card = Path(f"run-{runs['cnn-base'][:8]}/MODEL_CARD.md").read_text()
+    assert ": cnn-base, seed 0\n" in card
+    assert "## Promotion" not in card
+    MlflowClient().delete_tag(runs["cnn-base"], "tp1.model_sha256")
+    result = invoke("download", f"run_id={runs['cnn-base']}", "to=unchecked")
+    assert result.exit_code == 1
+    assert "no digests were recorded" in result.output
+
+
+def test_the_readmes_lines_classify_without_this_package(promoted, store, tmp_path):
+    snippet = re.search(r"```python\n(import mlflow\n.*?models:/tp1-.*?)```", (PROJECT / "README.md").read_text(), re.S)
+    data = load_data("digits")
+    np.save(tmp_path / "images.npy", data.test.images)
+    code = (
+        "import sys, numpy\nimages = numpy.load('images.npy')\n"
+        + snippet[1].replace("tp1-cifar10", NAME)
+        + "\nassert 'tp1' not in sys.modules\nnumpy.save('predicted.npy', predicted)\n"
+    )
+    subprocess.run([sys.executable, "-I", "-c", code], check=True, cwd=tmp_path, timeout=200)
+    accuracy = float((np.load(tmp_path / "predicted.npy") == data.test.labels).mean())
+    assert accuracy == MlflowClient().get_run(promoted["cnnv2"]).data.metrics["test/accuracy"]

@@ -1,0 +1,136 @@
+"""Groups, statistics and remarks, from runs in a real store."""
+
+import pytest
+
+from experiments.catalog import catalog
+from tests.support.made_runs import experiment_of, make_run
+from tp1.base.errors import TP1Error
+from tp1.config import TrainConfig, hyperparameters, same_configuration
+from tp1.report.comparison import RULE, Group, table
+from tp1.report.selection import select, sort_groups
+from tp1.store.runs import RunReader, TrainedRun
+
+
+def groups(**options) -> list[Group]:
+    return select(RunReader(), catalog(), **options).groups
+
+
+def test_seeds_are_one_row_with_mean_and_deviation(store):
+    for seed, accuracy in enumerate((0.7, 0.8, 0.9)):
+        make_run("cnnv3", seed, accuracy=accuracy)
+    (found,) = groups()
+    assert (found.label, found.is_default, [run.seed for run in found.runs]) == ("cnnv3", True, [0, 1, 2])
+    assert found.mean("test/accuracy") == pytest.approx(0.8)
+    assert found.sd("test/accuracy") == pytest.approx(0.1)  # n - 1
+    row = table([found]).iloc[0]
+    assert (row["n"], row["seeds"], row["published"], row["published_metric"]) == (3, "0 1 2", 0.8, "test/accuracy")
+    assert row["difference"] == pytest.approx(0.0)
+    assert row["parameters"] == 1234
+
+
+def test_one_seed_has_no_deviation(store):
+    make_run()
+    (found,) = groups()
+    assert found.sd("test/accuracy") is None
+
+
+def test_the_newest_of_each_seed_counts(store):
+    old = make_run(accuracy=0.5, start=1_600_000_000_000)
+    new = make_run(accuracy=0.9)
+    (found,) = groups()
+    assert [run.run_id for run in found.runs] == [new] != [old]
+
+
+def test_other_parameters_data_or_splits_are_other_rows(store):
+    make_run()
+    make_run(learning_rate=0.01)
+    make_run(split="another")
+    make_run(dataset="digits")
+    make_run("cnnv3-c2")
+    found = groups()
+    assert len(found) == 5
+    labels = [one.label for one in found]
+    assert labels.count("cnnv3") == 2
+    assert {"cnnv3-c2", "cnnv3 (learning_rate=0.01)"} <= set(labels)
+    assert [one.published for one in found if one.dataset == "digits"] == [{}]
+
+
+def test_a_number_is_the_same_however_it_was_spelled(store):
+    make_run(learning_rate="1e-3")
+    make_run(seed=1, learning_rate="'0.001'")  # quoted for the shell, as MLflow keeps it
+    (found,) = groups()
+    assert len(found.runs) == 2
+
+
+def test_a_run_that_was_not_logged_whole_is_named_and_left_out(store):
+    make_run(seed=1)
+    broken = make_run(without=("test/accuracy",))
+    selection = select(RunReader(), catalog())
+    assert [run.seed for run in selection.groups[0].runs] == [1]
+    assert broken in selection.complaint()
+    assert "lacks test/accuracy" in selection.complaint()
+
+
+def test_names_data_sets_and_times_narrow_the_choice(store):
+    make_run("cnnv3")
+    make_run("cnnv2", start=1_600_000_000_000)
+    make_run("cnnv3-c1")
+    make_run("cnnv3", dataset="digits")
+    assert {one.label for one in groups(names=["cnnv3"])} == {"cnnv3", "cnnv3 (dataset=digits)"}
+    assert {one.label for one in groups(names=["cnnv3-configs", "cnnv2"])} == {"cnnv3-c1", "cnnv2"}
+    assert {one.dataset for one in groups(dataset="digits")} == {"digits"}
+    assert "cnnv2" not in {one.label for one in groups(since=1_650_000_000_000)}
+
+
+def test_order_is_the_reports_or_a_columns(store):
+    for label, accuracy in (("cnnv3", 0.6), ("cnn-base", 0.7), ("cnnv3-c1", 0.5)):
+        make_run(label, accuracy=accuracy)
+    found = groups()
+    assert [one.label for one in found] == ["cnn-base", "cnnv3", "cnnv3-c1"]
+    assert [one.label for one in sort_groups(found, "test_accuracy")] == ["cnn-base", "cnnv3", "cnnv3-c1"]
+    assert [one.label for one in sort_groups(found, "epoch_seconds")] == ["cnn-base", "cnnv3", "cnnv3-c1"]
+    with pytest.raises(TP1Error, match="no such column; it has experiment, configuration"):
+        sort_groups(found, "beauty")
+
+
+@pytest.mark.parametrize(
+    ("train", "val", "loss", "best_loss", "best", "remark"),
+    [
+        (0.95, 0.80, 0.6, 0.6, 5, "overfitting"),
+        (0.80, 0.80, 0.9, 0.6, 5, "overfitting"),  # the loss rises, the accuracy does not fall
+        (0.86, 0.80, 0.6, 0.6, 5, "slight overfitting"),
+        (0.80, 0.80, 0.67, 0.6, 5, "slight overfitting"),
+        (0.82, 0.80, 0.6, 0.6, 20, "balanced"),
+        (0.78, 0.80, 0.6, 0.6, 10, "balanced"),  # below, but no longer getting better
+        (0.78, 0.80, 0.6, 0.6, 20, "underfitting"),
+        (0.70, 0.80, 0.6, 0.6, 20, "strong underfitting"),
+    ],
+)
+def test_remarks_follow_the_rule(train, val, loss, best_loss, best, remark):
+    metrics = {"train/accuracy": train, "val/accuracy": val, "val/loss": loss, "best/val_loss": best_loss}
+    run = TrainedRun(
+        *("id", "0", "name", 0, 1, "cnnv3", "", "cifar10", 0, "d", "s"),
+        params={"epochs": "20"},
+        metrics=metrics | {"best/epoch": best},
+        train_images=10,
+        record="",
+        original="id",
+    )
+    assert Group("cnnv3", (run,), None, is_default=True).remark() == remark
+    assert remark in RULE
+
+
+def test_hyperparameters_leave_out_what_is_no_choice():
+    values = hyperparameters({"seed": "3", "device": "cpu", "epochs": "5", "weights": "'~/a b.pth'"})
+    assert "seed" not in values
+    assert "device" not in values
+    assert (values["epochs"], values["weights"]) == (5, "~/a b.pth")
+    assert values["augment"] == "none"  # not tracked: what is now the default
+
+
+def test_same_configuration_whatever_the_seed():
+    config = experiment_of("cnnv3").config
+    params = {"dataset": "cifar10", "dropout": "0.5", "weight_decay": "1e-4", "image_size": "32", "seed": "9"}
+    assert same_configuration(config, params)
+    assert not same_configuration(config, params | {"epochs": "3"})
+    assert not same_configuration(TrainConfig(image_size=64), {"image_size": "32"})

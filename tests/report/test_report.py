@@ -1,0 +1,242 @@
+"""`compare` and `report` as commands, on a real store; the page in a real browser."""
+
+import io
+import re
+import shutil
+from pathlib import Path
+
+import mlflow
+import pandas as pd
+import pytest
+from mlflow import MlflowClient
+from PIL import Image
+
+from tests.conftest import all_runs, copy_database, invoke
+from tests.support.made_runs import make_run
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]
+
+
+def make_look(dataset: str) -> None:
+    """A finished ``eda`` run."""
+    client = MlflowClient()
+    run = client.create_run("0", tags={"tp1.experiment": "eda", "tp1.dataset": dataset})
+    buffer = io.BytesIO()
+    Image.new("RGB", (40, 40), "teal").save(buffer, "png")
+    Path("samples.png").write_bytes(buffer.getvalue())
+    Path("class_distribution.csv").write_text("class,train,validation,test\ncat,5,1,2\ndog,6,1,2\n")
+    Path("channels.csv").write_text("channel,mean,std\nR,0.5,0.2\nG,0.4,0.2\nB,0.3,0.2\n")
+    for name in ("samples.png", "class_distribution.csv", "channels.csv"):
+        client.log_artifact(run.info.run_id, name)
+    client.set_terminated(run.info.run_id, "FINISHED")
+
+
+@pytest.fixture(scope="module")
+def filled(tmp_path_factory, empty_database) -> Path:
+    """A store's database with runs in it; their artifacts lie beside it."""
+    folder = tmp_path_factory.mktemp("filled")
+    copy_database(empty_database, folder)
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.chdir(folder)
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{folder / 'mlflow.db'}")
+        make_look("cifar10")
+        for seed in (0, 1):
+            make_run("cnnv3", seed, accuracy=0.8 + 0.01 * seed)
+            make_run("cnnv3-c1", seed, accuracy=0.83)
+        make_run("cnnv2", accuracy=0.75, name="<script>alert(1)</script>")
+        make_run("cnn-base", epochs=3)
+    return folder / "mlflow.db"
+
+
+@pytest.fixture
+def runs(store, filled) -> None:
+    """A store of the test's own with these runs."""
+    copy_database(filled, Path())
+
+
+def last_run(name: str):
+    return next(
+        run for run in all_runs() if run.data.tags["tp1.experiment"] == name and "tp1.model" not in run.data.tags
+    )
+
+
+def test_compare_prints_logs_and_writes(runs, tmp_path):
+    result = invoke("compare", "sort=test_accuracy", "to=out")
+    assert result.exit_code == 0, result.output
+    assert re.search(
+        r"cnnv3 +cifar10 +0\.5 +0\.0001 +2 +0\.8050 ± 0\.0071 +0\.8050 ± 0\.0071 .* 0\.8 \(test\) +\+0\.0050",
+        result.output,
+    )
+    table = pd.read_csv("out/compare.csv")
+    assert table["label"].tolist() == ["cnnv3-c1", "cnnv3", "cnn-base (epochs=3)", "cnnv2"]
+    assert table.set_index("label").loc["cnnv3-c1", "published_remark"] == "good balance, least overfitting"
+    assert "cnn-base (epochs=3)" in Path("out/compare.md").read_text()
+    assert Image.open("out/curves.png").size[0] > 1000
+    run = last_run("compare")
+    assert run.info.status == "FINISHED"
+    logged = {item.path for item in MlflowClient().list_artifacts(run.info.run_id)}
+    assert logged == {"compare.csv", "compare.md", "compare.html", "curves.png"}
+
+
+def test_compare_against_is_on_the_same_images(runs):
+    result = invoke("compare", "experiments=cnnv3", "against=cnnv2")
+    assert result.exit_code == 0, result.output
+    assert "cnnv3 (seed 0) against cnnv2 (seed 0): 0.8000 against 0.7500 on the same 60 test images" in result.output
+    assert re.search(r"McNemar's exact test p (= 0\.\d{3}|< 0\.001)\.", result.output)
+    html = mlflow.artifacts.load_text(f"{last_run('compare').info.artifact_uri}/compare.html")
+    assert "recall, second" in html
+
+
+def test_report_is_written_whole_and_the_same_again(runs):
+    result = invoke("report", "to=a")
+    assert result.exit_code == 0, result.output
+    text = Path("a/RESULTS.md").read_text()
+    assert "mlflow run . -e fusion" in text  # what was not run yet
+    assert "Not all configurations were run yet" in text
+    assert "0.8050 ± 0.0071" in text
+    assert {path.name for path in Path("a/figures").iterdir()} >= {
+        "overview.svg",
+        "cnnv3-curves.svg",
+        "cifar10-samples.png",
+    }
+    assert all((Path("a") / target).is_file() for target in re.findall(r"\]\((figures/.*?)\)", text))
+    invoke("report", "to=b")
+    assert Path("b/RESULTS.md").read_text() == text
+    assert Path("b/report.html").read_text() == Path("a/report.html").read_text()
+
+
+def test_what_was_written_down_about_a_run_stands_in_the_report(runs):
+    MlflowClient().set_tag(make_run("fusion"), "tp1.remark", "Another trunk, <b>see</b> below.")
+    assert invoke("report", "to=a").exit_code == 0
+    assert "Another trunk, \\<b\\>see\\</b\\> below." in Path("a/RESULTS.md").read_text()
+    assert "Another trunk, &lt;b&gt;see&lt;/b&gt; below." in Path("a/report.html").read_text()
+
+
+def test_a_study_shows_remarks_seeds_and_its_other_runs(runs):
+    MlflowClient().set_tag(make_run("cnnv3-c2"), "tp1.remark", "Beside another run.")
+    make_run("cnnv3-c1", augment="flip-crop", accuracy=0.9)
+    assert invoke("report", "to=a").exit_code == 0
+    text = Path("a/RESULTS.md").read_text()
+    section = text[text.index("## 1.5 cnnv3-configs") : text.index("## 2.1 alexnet-scratch")]
+    assert "Beside another run." in section
+    assert "mlflow run . -e cnnv3-configs -P seeds=0,1\n" in section
+    assert re.search(r"\| cnnv3-c1 \(augment=flip-crop\) \|.*\| 0\.9000 \|", section)
+
+
+def test_report_in_portuguese(runs):
+    assert invoke("report", "to=a", "language=pt").exit_code == 0
+    html = Path("a/report.html").read_text()
+    assert '<html lang="pt">' in html
+    assert "exatidão de teste" in html
+    assert "Ainda não foi executada" in html
+
+
+def test_report_of_nothing_says_how_to_make_each_part(store):
+    result = invoke("report", "to=a")
+    assert result.exit_code == 0, result.output
+    text = Path("a/RESULTS.md").read_text()
+    for name in ("cnn-base", "cnnv2", "cnnv3", "cnnv3-configs", "alexnet-scratch", "fusion", "eda -P dataset=eurosat"):
+        assert f"mlflow run . -e {name}\n" in text
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("compare", "experiments=fusion"), "no finished run of fusion in sqlite://"),
+        (("compare", "dataset=nothing"), "on nothing in sqlite://"),
+        (("compare", "since=2090-01-01"), "since 2090-01-01 00:00 UTC in sqlite://"),
+        (("compare", "experiments=cnnv4"), "'cnnv4' is not known. Did you mean cnnv3?"),
+        (("compare", "sort=beauty"), "sort=beauty: the table has no such column; it has experiment, "),
+        (("compare", "against=fusion"), "no finished run of fusion in sqlite://"),
+        (("compare", "against=cnnv9"), "there is no experiment 'cnnv9'"),
+        (("compare", "to=blocked/out"), "cannot write to blocked/out: Not a directory. Choose another with to=."),
+        (("report", "to=blocked/out"), "cannot write to blocked/out"),
+        (("compare", "tracking_uri=http://127.0.0.1:9"), "the tracking server at http://127.0.0.1:9 does not answer"),
+        (("report", "language=fr"), "'fr' is not one of 'en', 'pt'"),
+    ],
+)
+def test_bad_input_is_one_line_and_an_exit_code(runs, arguments, message):
+    Path("blocked").write_text("")
+    result = invoke(*arguments)
+    assert result.exit_code != 0
+    assert message in result.stderr
+    assert len(result.stderr.strip().splitlines()) == 1, result.stderr
+
+
+def test_no_run_says_which_command_makes_one(store):
+    result = invoke("compare", "experiments=fusion,cnnv3-configs")
+    assert "make one with mlflow run . -e fusion or mlflow run . -e cnnv3-configs." in result.stderr
+
+
+def test_a_half_logged_run_is_left_out_and_said(runs):
+    broken = make_run("fusion", without=("test/f1_macro",))
+    result = invoke("compare", "to=out")
+    assert result.exit_code == 1
+    assert f"fusion-s0 ({broken}) lacks test/f1_macro" in result.stderr
+    assert "fusion" not in pd.read_csv("out/compare.csv")["experiment"].tolist()
+
+
+def test_a_run_without_predictions_is_said(runs):
+    lost = make_run("cnnv2", accuracy=0.7, without=("predictions.parquet",), start=1_800_000_000_000)
+    result = invoke("compare", "experiments=cnnv3", "against=cnnv2")
+    assert result.exit_code == 1
+    assert f"run {lost} has no artifact predictions.parquet" in result.stderr
+
+
+def test_other_splits_are_refused(runs):
+    make_run("cnnv2", split="another", start=1_800_000_000_000)
+    result = invoke("compare", "experiments=cnnv2,cnnv3", "against=cnnv2")
+    assert result.exit_code == 1
+    assert "were tested on different images (data and split digests data" in result.stderr
+
+
+def test_runs_are_found_in_all_mlflow_experiments(store):
+    make_run("fusion", mlflow_experiment=mlflow.create_experiment("elsewhere"))
+    make_run("cnnv2")
+    result = invoke("compare")
+    assert "fusion" in result.output
+    assert "cnnv2" in result.output
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine")
+def test_the_page_in_a_browser(runs):
+    """No console error, no request, every image there, every section there, sorting, no sideways scrolling."""
+    from playwright.sync_api import sync_playwright
+
+    assert invoke("report", "to=a").exit_code == 0
+    address = Path("a/report.html").resolve().as_uri()
+    faults: list[str] = []
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        for scheme in ("light", "dark"):
+            page = browser.new_context(viewport={"width": 400, "height": 800}, color_scheme=scheme).new_page()
+            page.on("console", lambda message: faults.append(message.text))
+            page.on("pageerror", lambda error: faults.append(str(error)))
+            page.on("request", lambda request: faults.append(request.url) if request.url != address else None)
+            page.goto(address)
+            assert page.evaluate("document.documentElement.scrollWidth") <= 400
+            assert page.evaluate("[...document.images].every(image => image.complete && image.naturalWidth > 0)")
+            assert page.evaluate("[...document.querySelectorAll('svg')].every(one => one.getBBox().width > 0)")
+        sections = page.evaluate("[...document.querySelectorAll('section')].map(one => one.id)")
+        assert sections == [
+            *("overview", "data-cifar10", "cnn-base", "cnnv2", "cnnv3", "cnnv3-configs", "data-eurosat"),
+            *(
+                "alexnet-scratch",
+                "mobilenetv2-scratch",
+                "alexnet-pretrained",
+                "mobilenetv2-pretrained",
+                "fusion",
+                "made",
+            ),
+        ]
+        assert page.locator("text=<script>alert(1)</script>").count() == 1
+        column = "[...document.querySelectorAll('#overview tbody tr')].map(row => row.cells[4].innerText)"
+        head = page.locator("#overview thead th").nth(4)
+        head.click()
+        rising = page.evaluate(column)
+        head.click()
+        assert rising == sorted(rising)
+        assert page.evaluate(column) == rising[::-1] != rising
+        browser.close()
+    assert [fault for fault in faults if not fault.startswith("data:")] == []

@@ -1,0 +1,129 @@
+"""Several runs in a row: seeds, studies, failures, and what is finished already."""
+
+import json
+
+import mlflow
+import pytest
+
+from tests.conftest import all_runs, invoke
+from tp1.base.errors import TP1Error
+from tp1.sweeps.jobs import Job, failures, run_jobs
+
+QUICK = ("dataset=digits", "epochs=1", "batch_size=256")
+
+
+def job(name: str, finished: str | None = None, error: Exception | None = None, minutes: float | None = 1) -> Job:
+    def work() -> str:
+        if error is not None:
+            raise error
+        return "well"
+
+    return Job(name, minutes, finished, work)
+
+
+def test_finished_jobs_are_skipped_and_a_failure_stops_nothing(capsys):
+    jobs = [job("a", finished="id"), job("b", error=TP1Error("broken")), job("c", minutes=None), job("d", minutes=120)]
+    outcomes = run_jobs(jobs, str)
+    assert [(outcome.name, outcome.status) for outcome in outcomes] == [
+        *(("a", "skipped"), ("b", "failed"), ("c", "finished"), ("d", "finished"))
+    ]
+    assert failures(outcomes).startswith("1 of 4 runs failed: b (broken).")
+    shown = capsys.readouterr().out
+    assert "4 runs, 1 of them finished already; expected time about 2.0 h, and 1 not known." in shown
+    assert "b: 1 of 3; time left about 2.0 h" in shown
+
+
+def test_the_time_left_follows_the_pace(capsys, monkeypatch):
+    import tp1.sweeps.jobs
+
+    clock = iter([0.0, 120.0, 200.0, 201.0])
+    monkeypatch.setattr(tp1.sweeps.jobs.time, "perf_counter", lambda: next(clock))
+    run_jobs([job("a", minutes=1), job("b", minutes=10)], str)
+    assert "b: 2 of 2; time left about 20 min" in capsys.readouterr().out  # the first took twice what was expected
+
+
+def test_where_nothing_is_known_the_earlier_ones_tell(capsys, monkeypatch):
+    import tp1.sweeps.jobs
+
+    clock = iter([0.0, 180.0, 200.0, 380.0, 400.0, 401.0])
+    monkeypatch.setattr(tp1.sweeps.jobs.time, "perf_counter", lambda: next(clock))
+    run_jobs([job(name, minutes=None) for name in "abc"], str)
+    shown = capsys.readouterr().out
+    assert "3 runs, 0 of them finished already; expected time not known." in shown
+    assert "b: 2 of 3; time left about 6 min" in shown
+
+
+def test_an_interrupt_stops_all():
+    def interrupted() -> str:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run_jobs([Job("a", 1, None, interrupted), job("b")], str)
+
+
+def test_seeds_are_children_of_one_run_and_are_not_repeated(store):
+    result = invoke("cnn-base", *QUICK, "seeds=0,1")
+    assert result.exit_code == 0, result.output
+    runs = {run.info.run_name: run for run in all_runs()}
+    assert set(runs) == {"cnn-base-seeds", "cnn-base-s0", "cnn-base-s1"}
+    parent = runs["cnn-base-seeds"]
+    for seed in (0, 1):
+        child = runs[f"cnn-base-s{seed}"]
+        assert child.data.tags["mlflow.parentRunId"] == parent.info.run_id
+        assert (child.data.params["seed"], child.info.status) == (str(seed), "FINISHED")
+        config = json.loads(mlflow.artifacts.load_text(f"{child.info.artifact_uri}/config.json"))
+        assert config["command"].endswith(f"-P seed={seed}")
+    assert "| cnn-base-s1 | finished |" in parent.data.tags["mlflow.note.content"]
+
+    again = invoke("cnn-base", *QUICK, "seeds=0,1,2")
+    assert "3 runs, 2 of them finished already" in again.output
+    assert "cnn-base-s0: finished already: run" in again.output
+    assert sum(run.info.run_name == "cnn-base-s0" for run in all_runs()) == 1
+    other = invoke("cnn-base", *QUICK, "dropout=0.1", "seeds=0")  # another configuration
+    assert "1 run, 0 of them finished" in other.output
+
+
+def test_a_study_runs_its_configurations(store):
+    result = invoke("cnnv3-configs", *QUICK, "configurations=c2,c4")
+    assert result.exit_code == 0, result.output
+    runs = {run.info.run_name: run for run in all_runs()}
+    assert set(runs) == {"cnnv3-configs", "cnnv3-c2-s0", "cnnv3-c4-s0"}
+    child = runs["cnnv3-c4-s0"]
+    assert (child.data.params["learning_rate"], child.data.params["dropout"]) == ("0.0001", "0.5")
+    assert (child.data.tags["tp1.experiment"], child.data.tags["tp1.configuration"]) == ("cnnv3", "c4")
+
+
+def test_a_failed_child_fails_the_parent_after_the_others(store, monkeypatch):
+    import tp1.run
+
+    real = tp1.run.train
+
+    def faulty(state, train_part, val_part, config, *rest):
+        if config.seed == 1:
+            raise TP1Error("no luck.")
+        real(state, train_part, val_part, config, *rest)
+
+    monkeypatch.setattr(tp1.run, "train", faulty)
+    result = invoke("cnn-base", *QUICK, "seeds=1,2")
+    assert result.exit_code == 1
+    assert "1 of 2 runs failed: cnn-base-s1 (no luck.)" in result.stderr
+    assert {run.info.run_name: run.info.status for run in all_runs()} == {
+        "cnn-base-seeds": "FAILED",
+        "cnn-base-s1": "FAILED",
+        "cnn-base-s2": "FINISHED",
+    }
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("cnn-base", "seeds=0,x"), "'0,x' is not a list of whole numbers such as 0,1,2."),
+        (("cnn-base", "seeds=0", "seed=1"), "give either seed or seeds."),
+        (("cnnv3-configs", "configurations=c9"), "'c9' is not known. There are c1, c2, c3, c4."),
+        (("cnnv3-configs", "learning_rate=1"), "No such option '--learning-rate'"),
+    ],
+)
+def test_bad_lists_are_one_line(store, arguments, message):
+    result = invoke(*arguments)
+    assert result.exit_code != 0
+    assert message in result.stderr

@@ -1,0 +1,1 @@
+"""Text, files, folders and signals: what every other room stands on."""

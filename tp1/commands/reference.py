@@ -1,0 +1,124 @@
+"""Finished runs as small folders of JSON and parquet, which outlive the machine that made them.
+
+A folder ``reference/<dataset>/<run name>/`` holds ``run.json`` (parameters, tags, data sets), ``metrics.json``
+(histories) and the run's reports, predictions and configuration.
+"""
+
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+
+from tp1.base.errors import TP1Error
+from tp1.base.folders import whole_folder
+from tp1.store.runs import REFERENCE_TAG, RunRecord, find_copy, read_run, record_files
+from tp1.tracking.tool_run import log_record
+
+FORMAT = 1
+RECORD = "run.json"
+METRICS = "metrics.json"
+
+
+def export_run(run_id: str, folder: Path, *, replace: bool = False) -> Path:
+    """Write a finished run below ``folder``; return where.
+
+    The user's home directory is written as ``~``: records are made to be published.
+
+    Raises:
+        TP1Error: The run cannot be read whole, the folder cannot be written, or it holds another run's record of
+            the same name and ``replace`` is not said.
+    """
+    record = read_run(run_id)
+    target = folder / _safe(record.tags["tp1.dataset"]) / _safe(record.name)
+    if (target / RECORD).is_file() and not replace:
+        there = read_record(target).run_id
+        if there != run_id:
+            raise TP1Error(f"{target} holds run {there}: move it away, or write over it with --replace.")
+    facts = {key: value for key, value in asdict(record).items() if key not in ("files", "metrics")}
+    try:
+        with whole_folder(target) as partial:
+            text = json.dumps({"format": FORMAT, **facts}, indent=1, sort_keys=True) + "\n"
+            (partial / RECORD).write_text(_without_home(text))
+            (partial / METRICS).write_text(_dump_metrics(record.metrics))
+            for name, content in record.files.items():
+                is_text = name.endswith((".json", ".txt", ".csv"))
+                (partial / name).write_bytes(_without_home(content.decode()).encode() if is_text else content)
+    except OSError as error:
+        raise TP1Error(f"cannot write the record to {target}: {error.strerror}.") from error
+    return target
+
+
+def import_runs(folder: Path) -> Iterator[tuple[Path, str | None]]:
+    """Load every record below ``folder`` into the tracking store, each once.
+
+    Yields:
+        The record's folder, and the id of the new run (None: the store has the run already).
+
+    Raises:
+        TP1Error: There are no records, or one cannot be read.
+    """
+    found = sorted(folder.rglob(RECORD))
+    if not found:
+        raise TP1Error(f"no records ({RECORD}) below {folder}: check the folder.")
+    for path in found:
+        record = read_record(path.parent)
+        if find_copy(record.run_id) is not None:
+            yield path.parent, None
+        else:
+            # User and source are columns of the UI: there a reference shows as one at a glance.
+            tags = {"mlflow.user": "reference", "mlflow.source.name": str(path.parent), REFERENCE_TAG: record.run_id}
+            yield path.parent, log_record(record, tags)
+
+
+def read_record(folder: Path) -> RunRecord:
+    """The record in one folder.
+
+    Raises:
+        TP1Error: It is not whole, or of another format.
+    """
+    try:
+        facts = json.loads((folder / RECORD).read_text())
+        if facts.pop("format") != FORMAT:
+            raise TP1Error(f"record {folder} has another format than {FORMAT}: update this program.")
+        _check_facts(**facts)
+        metrics = {
+            key: [(int(step), int(time), float(value)) for step, time, value in series]
+            for key, series in json.loads((folder / METRICS).read_text()).items()
+        }
+        names = record_files(facts["tags"])
+        return RunRecord(**facts, metrics=metrics, files={name: (folder / name).read_bytes() for name in names})
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise TP1Error(f"cannot read the record {folder}: {error}. Restore it from version control.") from error
+
+
+def _check_facts(
+    run_id: str, name: str, start_time: int, end_time: int, params: object, tags: object, datasets: list[object]
+) -> None:
+    """Raise ValueError unless a record says of a run what MLflow can store."""
+    texts = [run_id, name]
+    for mapping in (params, tags, *datasets):
+        if not isinstance(mapping, dict):
+            raise ValueError(f"{mapping!r} is no mapping")
+        texts += [text for pair in mapping.items() for text in pair if text is not None]
+    if not all(isinstance(text, str) for text in texts) or not all(isinstance(t, int) for t in (start_time, end_time)):
+        raise ValueError("its texts must be texts, and its times whole numbers")
+    if "" in texts[:2] or "\0" in "".join(texts):
+        raise ValueError("it has an empty name, or a NUL character")
+
+
+def _dump_metrics(metrics: dict[str, list[tuple[int, int, float]]]) -> str:
+    """JSON with one metric a line."""
+    lines = (
+        f"{json.dumps(key)}: {json.dumps(series, separators=(',', ':'))}" for key, series in sorted(metrics.items())
+    )
+    return "{\n" + ",\n".join(lines) + "\n}\n"
+
+
+def _without_home(text: str) -> str:
+    home = str(Path.home())
+    return text if home == "/" else text.replace(f"{home}/", "~/")
+
+
+def _safe(name: str) -> str:
+    return re.sub(r"[^\w.-]", "_", name).lstrip(".") or "_"

@@ -1,0 +1,252 @@
+"""Decoded images, kept once as a memory-mapped uint8 array and keyed by the content of their files."""
+
+import hashlib
+import json
+import os
+import re
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from stat import S_ISREG
+
+import numpy as np
+import psutil
+from filelock import FileLock, Timeout
+from numpy.typing import NDArray
+from platformdirs import user_cache_path
+
+from tp1.base.errors import TP1Error
+from tp1.base.folders import whole_folder
+from tp1.base.names import printable, user_path
+from tp1.base.progress import progress
+from tp1.data.sources import Listing, Source
+
+FORMAT = 2  # part of every entry: raise it when decoding, resizing or rounding changes
+NO_JSON = (ValueError, KeyError, TypeError, AttributeError, RecursionError)  # what garbage in a JSON file comes to
+OWN_NAME = re.compile(r"(?!\.)[^/]+-[0-9a-f]{16}(-\d+px)?")
+
+
+@dataclass(frozen=True)
+class Images:
+    """A decoded data set: N images in the order of their names.
+
+    ``pixels`` is a read-only memory map, uint8 RGB (N, H, W, 3); ``digest`` (16 hex digits) is the
+    SHA-256 of the files that the images were decoded from, their names included.
+    """
+
+    name: str
+    origin: str
+    listing: Listing
+    pixels: NDArray[np.uint8]
+    digest: str
+
+
+class MixedSizesError(TP1Error):
+    """The images differ in size, and the source was not told to resize them."""
+
+
+def cache_dir() -> Path:
+    """Where caches lie: ``$TP1_CACHE_DIR``, else the user cache directory."""
+    return user_path(os.environ.get("TP1_CACHE_DIR") or user_cache_path("tp1"))
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One entry of the cache: decoded images, or the features of a frozen network."""
+
+    path: Path
+    size: int
+
+    @property
+    def name(self) -> str:
+        """The folder's name, which says what it holds."""
+        return printable(self.path.name)
+
+
+def entries(folder: Path) -> list[Entry]:
+    """The entries in ``folder``, by name, with their sizes in bytes."""
+    found = sorted(path for path in folder.glob("*") if OWN_NAME.fullmatch(path.name) and path.is_dir())
+    return [Entry(path, sum(file.stat().st_size for file in path.iterdir())) for path in found]
+
+
+def clear(folder: Path) -> tuple[int, list[str]]:
+    """Remove every entry, and what a killed process has left half-built, unless a process is at work on it.
+
+    What has another name than an entry's is left alone: the folder may be the user's own.
+
+    Returns:
+        The bytes freed, and the names of entries that were left since they are in use.
+    """
+    freed, busy = 0, []
+    names = {path.name.removeprefix(".").removesuffix(".partial") for path in folder.glob("*") if path.is_dir()}
+    for name in sorted(name for name in names if OWN_NAME.fullmatch(name)):
+        try:
+            with FileLock(folder / f".{name}.lock", timeout=0):
+                for path in (folder / name, folder / f".{name}.partial"):
+                    if path.is_dir():
+                        freed += sum(file.stat().st_size for file in path.iterdir())
+                        shutil.rmtree(path)
+        except Timeout:
+            busy.append(printable(name))
+    return freed, busy
+
+
+def load_images(source: Source, folder: Path) -> Images:
+    """The source's images, decoded on first use and kept in ``folder``.
+
+    Safe when several processes ask at once (one decodes, the others wait); an entry that is
+    truncated or altered is decoded again; changed files have another key.
+
+    Raises:
+        MixedSizesError: The images differ in size.
+        TP1Error: The images cannot be read, or the cache cannot be written.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        digest = _content_digest(source.files(), folder)
+        resized = f"-{source.resize}px" if source.resize else ""
+        entry = folder / f"{entry_title(source.name)}-{digest}{resized}"
+        with FileLock(folder / f".{entry.name}.lock"):
+            images = _read(source, entry, digest)
+            if images is None:
+                _build(source, entry)
+                images = _read(source, entry, digest)
+    except OSError as error:
+        raise unwritable(folder, error) from error
+    if images is None:
+        raise TP1Error(f"the cache at {entry} changes while it is read: check that disk.")
+    return images
+
+
+def entry_title(name: str) -> str:
+    """A data set's name as the start of an entry's: short enough that the whole is a name a file system takes."""
+    return re.sub(r"[^\w.-]", "_", name).lstrip(".")[:40] or "_"
+
+
+def _content_digest(files: Mapping[str, Path], folder: Path) -> str:
+    """SHA-256 over names and bytes; kept under the files' sizes and times so that it is computed once."""
+    stats = hashlib.sha256()
+    for name, path in files.items():
+        try:
+            stat = path.stat()
+        except OSError as error:
+            raise TP1Error(f"cannot read {path}: {error.strerror}.") from error
+        if not S_ISREG(stat.st_mode):  # the reading of a pipe or a device might never end
+            raise TP1Error(f"cannot read {path}: it is no file. Remove it.")
+        # The change time cannot be set by hand: an edit that restores size and mtime still shows.
+        stats.update(
+            f"{path}\0{name}\0{stat.st_size}\0{stat.st_mtime_ns}\0{stat.st_ctime_ns}\n".encode(errors="surrogateescape")
+        )
+    known = folder / "digests" / stats.hexdigest()[:32]
+    if (digest := _known_digest(known)) is not None:
+        return digest
+    content = hashlib.sha256()
+    for name, path in progress(files.items(), "Hashing files", unit="file"):
+        try:
+            with path.open("rb") as file:  # by the piece: a file may be larger than the memory
+                content.update(f"{name}\0{os.fstat(file.fileno()).st_size}\0".encode(errors="surrogateescape"))
+                while data := file.read(1 << 20):
+                    content.update(data)
+        except OSError as error:
+            raise TP1Error(f"cannot read {path}: {error.strerror}.") from error
+    digest = content.hexdigest()[:16]
+    known.parent.mkdir(exist_ok=True)
+    known.write_text(f"{digest} {_check(known.name, digest)}")
+    return digest
+
+
+def _known_digest(known: Path) -> str | None:
+    """The content's digest in the file ``known``, or None if it is not there or was altered."""
+    try:
+        digest, check = known.read_text().split(" ")
+    except (OSError, ValueError):
+        return None
+    return digest if check == _check(known.name, digest) else None
+
+
+def _check(*texts: str) -> str:
+    """16 hex digits that tell whether any of the texts was altered."""
+    return hashlib.sha256("\0".join(texts).encode(errors="surrogateescape")).hexdigest()[:16]
+
+
+def _read(source: Source, entry: Path, digest: str) -> Images | None:
+    """The entry's images, or None if it is not there or not whole."""
+    try:
+        meta = json.loads((entry / "meta.json").read_text())
+        if meta["format"] != FORMAT or meta.pop("check") != _check(json.dumps(meta, sort_keys=True)):
+            return None
+        with (entry / "pixels.bin").open("rb") as file:
+            if hashlib.file_digest(file, "sha256").hexdigest() != meta["pixels_sha256"]:
+                return None
+        pixels = np.memmap(entry / "pixels.bin", np.uint8, "r", shape=tuple(meta["shape"]))
+        is_test = None if meta["is_test"] is None else np.array(meta["is_test"], bool)
+        listing = Listing(tuple(meta["classes"]), meta["names"], np.array(meta["labels"], np.int64), is_test)
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError, *NO_JSON):
+        return None
+    return Images(source.name, source.origin, listing, pixels, digest)
+
+
+def _build(source: Source, entry: Path) -> None:
+    """Decode into a folder beside the entry, and rename it when it is whole. The caller holds the lock."""
+    with whole_folder(entry) as partial:
+        listing = source.list()
+        shape: tuple[int, ...] | None = None
+        digest = hashlib.sha256()
+        # Written from front to back, not into a map: a full disk is then an error, not a bus error.
+        with (partial / "pixels.bin").open("wb") as file:
+            images = source.decode(listing)
+            for name, image in zip(listing.names, progress(images, "Decoding", len(listing.names)), strict=True):
+                if shape is None:
+                    shape = image.shape
+                    check_space(len(listing.names) * image.nbytes, entry.parent, "decoded images")
+                    check_images_fit(len(listing.names) * image.nbytes, source.origin)
+                if image.shape != shape:
+                    raise MixedSizesError(
+                        f"images in {source.origin} differ in size: {listing.names[0]} has {shape[1]}x{shape[0]} "
+                        f"pixels, {name} has {image.shape[1]}x{image.shape[0]}. Give image_size=PIXELS to bring "
+                        "all to one size."
+                    )
+                data = image.tobytes()
+                digest.update(data)
+                file.write(data)
+        meta = {
+            "format": FORMAT,
+            "shape": [len(listing.names), *(shape or ())],
+            "pixels_sha256": digest.hexdigest(),
+            "classes": listing.classes,
+            "names": listing.names,
+            "labels": listing.labels.tolist(),
+            "is_test": None if listing.is_test is None else listing.is_test.tolist(),
+        }
+        (partial / "meta.json").write_text(json.dumps(meta | {"check": _check(json.dumps(meta, sort_keys=True))}))
+
+
+def unwritable(folder: Path, error: OSError) -> TP1Error:
+    """The error to raise when the cache folder cannot be written."""
+    return TP1Error(
+        f"cannot write to the cache in {folder} ({error}): free some space there, or name another folder "
+        "with the environment variable TP1_CACHE_DIR."
+    )
+
+
+def check_images_fit(needed: int, origin: str) -> None:
+    """Raise TP1Error if decoded images of ``needed`` bytes are more than the memory takes."""
+    check_memory(needed, f"the images in {origin}", "make them smaller, or take fewer")
+
+
+def check_memory(needed: int, what: str, remedy: str) -> None:
+    """Raise TP1Error if ``needed`` bytes for ``what`` are more than the memory has free, with some to spare."""
+    free = psutil.virtual_memory().available
+    if needed > 0.8 * free:
+        raise TP1Error(f"{what} need {needed / 1e9:.1f} GB of memory, of which {free / 1e9:.1f} GB are free: {remedy}.")
+
+
+def check_space(needed: int, folder: Path, what: str) -> None:
+    """Raise TP1Error if ``folder``'s disk has less than ``needed`` bytes free for ``what``."""
+    free = shutil.disk_usage(folder).free
+    if free < needed:
+        raise TP1Error(
+            f"no disk space for {what}: {needed / 1e6:.0f} MB needed, {free / 1e6:.0f} MB free in {folder}. "
+            "Free some, or name another folder with the environment variable TP1_CACHE_DIR."
+        )

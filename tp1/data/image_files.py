@@ -1,0 +1,196 @@
+"""Images to predict: found in files, folders and arrays, and read in batches ahead of the model."""
+
+import io
+import os
+from collections import deque
+from collections.abc import Collection, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, UnidentifiedImageError
+
+from tp1.base.errors import TP1Error
+from tp1.data.sources import read_image
+
+# What is taken from a folder: what torchvision takes, and gif. A file that is named itself is tried, whatever its name.
+SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
+READ_AHEAD = 2  # batches for each reading thread: what waits in memory
+THUMBNAIL = 192  # pixels of its longer side
+
+
+@dataclass(frozen=True, slots=True)
+class FoundImage:
+    """An image that was found and not yet read.
+
+    Attributes:
+        name: Its path, as it was given or found; of a row of an array ``PATH[row]``.
+        where: Its file, or its pixels, uint8 (h, w, 3).
+        folder: The first folder on its way from the folder that was given; empty where there is none.
+        folders: All folders beside that one, and itself.
+    """
+
+    name: str
+    where: Path | NDArray[np.uint8] = field(repr=False)
+    folder: str = ""
+    folders: frozenset[str] = field(default=frozenset(), repr=False)
+
+    def true_class(self, classes: Collection[str]) -> str | None:
+        """The class in whose folder it lies, if all folders there are named by ``classes``."""
+        return self.folder if self.folder and self.folders <= set(classes) else None
+
+    def read(self) -> Image.Image:
+        """The image: upright RGB in its own size, on white where it is transparent.
+
+        Raises:
+            Exception: Whatever Pillow's readers raise, SyntaxError for a broken PNG among it.
+        """
+        if not isinstance(self.where, Path):
+            return Image.fromarray(self.where)
+        return read_image(self.where)
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Images that were read, all of one size.
+
+    Attributes:
+        found: The n of them that could be read.
+        pixels: uint8 RGB (n, H, W, 3).
+        resized: How many had another size.
+        unreadable: Names of those that could not be read, each with the reason.
+    """
+
+    found: Sequence[FoundImage]
+    pixels: NDArray[np.uint8]
+    resized: int
+    unreadable: Sequence[tuple[str, str]]
+
+
+def find_images(paths: Sequence[Path]) -> list[FoundImage]:
+    """The images of files, folders (with all below them, by name) and ``.npy`` arrays, each path once.
+
+    Raises:
+        TP1Error: There is no such path, no image in a folder, or an array is not of images.
+    """
+    found: dict[str, FoundImage] = {}
+    for path in paths:
+        if not os.path.exists(path):  # noqa: PTH110 - pathlib raises where a name is too long
+            raise TP1Error(f"no file or folder {path}: check images=.")
+        new = _in_folder(path) if path.is_dir() else _in_array(path) if path.suffix.lower() == ".npy" else None
+        for image in new or [FoundImage(str(path), path)]:
+            found.setdefault(image.name, image)
+    return list(found.values())
+
+
+def read_batches(images: Sequence[FoundImage], shape: tuple[int, int, int], size: int) -> Iterator[Batch]:
+    """All images, in order, brought to one size as training does it; threads read ahead of whoever takes the batches.
+
+    Args:
+        shape: (H, W, 3).
+        size: Images in a batch; fewer where some cannot be read.
+    """
+    threads = os.cpu_count() or 1
+    parts = (images[start : start + size] for start in range(0, len(images), size))
+    waiting: deque[Future[Batch]] = deque()
+    pool = ThreadPoolExecutor(threads)
+    try:
+        for part in parts:
+            waiting.append(pool.submit(_read_batch, part, shape))
+            if len(waiting) > READ_AHEAD * threads:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+    finally:  # also where whoever takes them has stopped
+        pool.shutdown(cancel_futures=True)
+
+
+def thumbnail(image: FoundImage) -> tuple[bytes, bool]:
+    """The image with at most :data:`THUMBNAIL` pixels per side, and whether it has so few that each is to be seen.
+
+    It is a PNG then, else a JPEG.
+
+    Raises:
+        Exception: Whatever keeps it from being read.
+    """
+    picture = image.read()
+    picture.thumbnail((THUMBNAIL, THUMBNAIL))
+    small = max(picture.size) <= THUMBNAIL // 2
+    buffer = io.BytesIO()
+    picture.save(buffer, "png" if small else "jpeg", quality=85)
+    return buffer.getvalue(), small
+
+
+def _in_folder(root: Path) -> list[FoundImage]:
+    paths: list[Path] = []
+    folders: frozenset[str] = frozenset()
+    seen: set[str] = set()  # a link may lead back to a folder above it
+    try:
+        for folder, names, files in os.walk(root, onerror=_raise, followlinks=True):
+            names[:] = [name for name in names if not name.startswith(".")]
+            if folder == str(root):
+                folders = frozenset(names)
+            if (real := os.path.realpath(folder)) in seen:
+                names.clear()
+                continue
+            seen.add(real)
+            paths += [Path(folder, name) for name in files if name.lower().endswith(SUFFIXES) and name[0] != "."]
+    except OSError as error:
+        raise TP1Error(f"cannot read the folder {error.filename}: {error.strerror}.") from error
+    if not paths:
+        raise TP1Error(f"no images in the folder {root} ({', '.join(SUFFIXES)}): check images=.")
+    depth = len(root.parts)
+    return [
+        FoundImage(str(path), path, path.parts[depth] if len(path.parts) > depth + 1 else "", folders)
+        for path in sorted(paths)
+    ]
+
+
+def _raise(error: OSError) -> None:
+    raise error
+
+
+def _in_array(path: Path) -> list[FoundImage]:
+    try:
+        pixels = np.asarray(np.lib.format.open_memmap(path, mode="r"))  # reads arrays alone, and no pickle
+    except (OSError, ValueError, EOFError) as error:
+        raise TP1Error(f"cannot read the array file {path}: {str(error).splitlines()[0]}.") from error
+    if pixels.dtype != np.uint8 or pixels.ndim not in (3, 4) or pixels.shape[-1] != 3 or 0 in pixels.shape:
+        raise TP1Error(
+            f"the array in {path} is {pixels.dtype} {pixels.shape}: give uint8 images (N, H, W, 3), or "
+            "(H, W, 3) for one."
+        )
+    rows = pixels[np.newaxis] if pixels.ndim == 3 else pixels
+    return [FoundImage(f"{path}[{row}]", image) for row, image in enumerate(rows)]
+
+
+def _read_batch(images: Sequence[FoundImage], shape: tuple[int, int, int]) -> Batch:
+    pixels = np.empty((len(images), *shape), np.uint8)
+    read: list[FoundImage] = []
+    unreadable: list[tuple[str, str]] = []
+    resized = 0
+    for image in images:
+        try:
+            if not isinstance(image.where, Path) and image.where.shape == shape:
+                pixels[len(read)] = image.where
+            else:
+                rgb = image.read()
+                if rgb.size != shape[1::-1]:  # as tp1.data.sources brings training images to one size
+                    rgb = rgb.resize(shape[1::-1], Image.Resampling.BICUBIC)
+                    resized += 1
+                pixels[len(read)] = np.asarray(rgb)
+        except Exception as error:  # see FoundImage.read
+            unreadable.append((image.name, _reason(error)))
+        else:
+            read.append(image)
+    return Batch(read, pixels[: len(read)], resized, unreadable)
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, UnidentifiedImageError):  # whose message repeats the path
+        return "not an image"
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    return (str(error).splitlines() or [type(error).__name__])[0]

@@ -1,0 +1,119 @@
+"""The report's own networks for CIFAR-10 (sections 1.2 to 1.4).
+
+Each takes float32 images (N, 3, S, S), normalised, and returns logits (N, classes). Parameter counts in
+the docstrings are for S = 32 and 10 classes. Every convolution is 3x3 with padding 1, as the report's
+figures suggest; pooling is 2x2. Max pooling stands before ReLU: the two commute exactly, and pooling
+first leaves ReLU a quarter of the work.
+"""
+
+import torch
+from torch import nn
+
+from tp1.base.errors import TP1Error
+from tp1.models.dropout import Dropout
+
+
+class CNNBase(nn.Module):
+    """Section 1.2: three convolutions of 8, 32 and 16 filters; 9,754 parameters.
+
+    (N, 3, 32, 32) -> 8x16x16 -> 32x8x8 -> 16x4x4 -> 256 -> classes.
+
+    The report gives the filters alone. Chosen here: ReLU and max pooling after each convolution, and one
+    dense layer; ``dropout`` (default 0, none in the report) stands before it.
+    """
+
+    def __init__(self, classes: int, image_size: int = 32, dropout: float = 0.0) -> None:
+        super().__init__()
+        side = _side_after(3, image_size, "CNNBase")
+        layers: list[nn.Module] = []
+        for filters_in, filters in ((3, 8), (8, 32), (32, 16)):
+            layers += [nn.Conv2d(filters_in, filters, 3, padding=1), nn.MaxPool2d(2), nn.ReLU(inplace=True)]
+        self.features = nn.Sequential(*layers)
+        self.head = nn.Sequential(nn.Flatten(), Dropout(dropout), nn.Linear(16 * side * side, classes))
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """(N, 3, S, S) normalised float32 -> logits (N, classes)."""
+        return _apply(self.head, self.features(images))
+
+
+class CNNV2(nn.Module):
+    """Section 1.3: 16, 32, 64 and 128 filters, batch norm and max pooling after each; 231,578 parameters.
+
+    (N, 3, 32, 32) -> 16x16x16 -> 32x8x8 -> 64x4x4 -> 128x2x2 -> 512 -> 256 -> classes.
+
+    The report gives filters, batch norm, pooling, "dense layers with dropout 0.4". Chosen here: one hidden
+    dense layer of 256, with dropout before and after it.
+    """
+
+    def __init__(self, classes: int, image_size: int = 32, dropout: float = 0.4) -> None:
+        super().__init__()
+        side = _side_after(4, image_size, "CNNV2")
+        self.features = nn.Sequential(
+            *(layer for pair in ((3, 16), (16, 32), (32, 64), (64, 128)) for layer in _block(*pair))
+        )
+        self.head = nn.Sequential(
+            nn.Flatten(),
+            Dropout(dropout),
+            nn.Linear(128 * side * side, 256),
+            nn.ReLU(inplace=True),
+            Dropout(dropout),
+            nn.Linear(256, classes),
+        )
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """(N, 3, S, S) normalised float32 -> logits (N, classes)."""
+        return _apply(self.head, self.features(images))
+
+
+class CNNV3(nn.Module):
+    """Section 1.4: five blocks of 32, 64, 128, 256 and 512 filters, dropout rising; 1,574,698 parameters.
+
+    (N, 3, 32, 32) -> 32x16x16 -> 64x8x8 -> 128x4x4 -> 256x2x2 -> 512x1x1 -> classes.
+
+    The report gives five convolution blocks, the fifth with 512 filters, and dropout that rises from 0.2 to
+    0.5. Chosen here: filters double from 32; a block is convolution, batch norm, max pooling and ReLU; dropout
+    follows the second to the fifth block, from :data:`FIRST_DROPOUT` to ``dropout`` in equal steps (0.2, 0.3,
+    0.4, 0.5); a smaller ``dropout`` holds everywhere, so that table 2's single rates fit in; one dense layer.
+    Dropout after the first block too cost 0.014 of validation accuracy (docs/LOG.md, 2026-11-24).
+    """
+
+    FIRST_DROPOUT = 0.2
+
+    def __init__(self, classes: int, image_size: int = 32, dropout: float = 0.5) -> None:
+        super().__init__()
+        side = _side_after(5, image_size, "CNNV3")
+        first = min(self.FIRST_DROPOUT, dropout)
+        layers = _block(3, 32)
+        for step, (filters_in, filters) in enumerate(((32, 64), (64, 128), (128, 256), (256, 512))):
+            layers += [*_block(filters_in, filters), Dropout(first + (dropout - first) * step / 3)]
+        self.features = nn.Sequential(*layers)
+        self.head = nn.Sequential(nn.Flatten(), nn.Linear(512 * side * side, classes))
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """(N, 3, S, S) normalised float32 -> logits (N, classes)."""
+        return _apply(self.head, self.features(images))
+
+
+def _block(filters_in: int, filters: int) -> list[nn.Module]:
+    # Batch norm subtracts the mean, so a bias before it would do nothing.
+    return [
+        nn.Conv2d(filters_in, filters, 3, padding=1, bias=False),
+        nn.BatchNorm2d(filters),
+        nn.MaxPool2d(2),
+        nn.ReLU(inplace=True),
+    ]
+
+
+def _side_after(poolings: int, image_size: int, model: str) -> int:
+    side: int = image_size // 2**poolings
+    if side == 0:
+        raise TP1Error(
+            f"image_size={image_size} is too small for {model}, which halves it {poolings} times: "
+            f"give {2**poolings} or more."
+        )
+    return side
+
+
+def _apply(module: nn.Module, value: torch.Tensor) -> torch.Tensor:
+    result: torch.Tensor = module(value)
+    return result

@@ -1,0 +1,73 @@
+"""The networks of the report, untrained, by name: what an experiment gives as its ``model``.
+
+torch and torchvision are imported where a network is built: that takes seconds and half a gigabyte, which commands
+that build none (``tp1 compare``) do without.
+
+Each takes float32 images (N, 3, S, S), normalised, and returns logits (N, classes).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tp1.base.errors import TP1Error
+
+if TYPE_CHECKING:
+    from torch import nn
+
+SMALLEST = {"alexnet": 63, "mobilenet_v2": 32}  # pixels per side that leave a feature map of one pixel
+
+
+def cnn_base(classes: int, image_size: int, dropout: float) -> nn.Module:
+    """Section 1.2: see :class:`tp1.models.cnn.CNNBase`."""
+    from tp1.models.cnn import CNNBase
+
+    return CNNBase(classes, image_size, dropout)
+
+
+def cnnv2(classes: int, image_size: int, dropout: float) -> nn.Module:
+    """Section 1.3: see :class:`tp1.models.cnn.CNNV2`."""
+    from tp1.models.cnn import CNNV2
+
+    return CNNV2(classes, image_size, dropout)
+
+
+def cnnv3(classes: int, image_size: int, dropout: float) -> nn.Module:
+    """Section 1.4: see :class:`tp1.models.cnn.CNNV3`."""
+    from tp1.models.cnn import CNNV3
+
+    return CNNV3(classes, image_size, dropout)
+
+
+def alexnet(classes: int, image_size: int, dropout: float = 0.5) -> nn.Module:
+    """AlexNet (Krizhevsky 2014, "One weird trick"): 57.0 million parameters with 10 classes.
+
+    Features of 64x64 pixels are 256x1x1, of 128 256x3x3, of 224 256x6x6; they are pooled to 256x6x6.
+    Any S of 63 or more.
+    ``dropout`` stands before the two hidden dense layers.
+    """
+    from torchvision import models
+
+    check_image_size("alexnet", image_size)
+    return models.alexnet(num_classes=classes, dropout=dropout)  # type: ignore[no-any-return]
+
+
+def mobilenet_v2(classes: int, image_size: int, dropout: float = 0.2) -> nn.Module:
+    """MobileNetV2 (Sandler et al. 2018): 2.24 million parameters with 10 classes.
+
+    Features of 64x64 pixels are 1280x2x2, of 128 1280x4x4, of 224 1280x7x7; they are averaged to 1280.
+    Any S of 32 or more.
+    ``dropout`` stands before the one dense layer.
+    """
+    from torchvision import models
+
+    check_image_size("mobilenet_v2", image_size)
+    return models.mobilenet_v2(num_classes=classes, dropout=dropout)  # type: ignore[no-any-return]
+
+
+def check_image_size(architecture: str, image_size: int) -> None:
+    """Raise TP1Error where the convolutions would leave nothing."""
+    if image_size < SMALLEST[architecture]:
+        raise TP1Error(
+            f"image_size={image_size} is too small for {architecture}: give {SMALLEST[architecture]} or more."
+        )

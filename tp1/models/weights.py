@@ -1,0 +1,169 @@
+"""Trained weights from wherever they are, and how they get into a network (parameter ``weights``)."""
+
+import hashlib
+import pickle
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import safetensors
+import safetensors.torch
+import torch
+from torch import nn
+
+from tp1.base.errors import TP1Error
+from tp1.base.names import is_file
+
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+IMAGENET_NAMES = {"alexnet": "AlexNet_Weights.IMAGENET1K_V1", "mobilenet_v2": "MobileNet_V2_Weights.IMAGENET1K_V2"}
+MOST_NAMED = 4  # layers named in a mismatch; the others are counted
+
+
+@dataclass(frozen=True)
+class Weights:
+    """The weights of one network and the normalisation that they expect.
+
+    Attributes:
+        source: What ``weights`` said.
+        state: By torchvision's or this platform's names: ``features.*`` are the convolutions.
+        mean, std: Of channels R, G and B on a scale of 0 to 1.
+    """
+
+    source: str
+    state: dict[str, torch.Tensor]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+
+def imagenet_weights(architecture: str) -> Weights:
+    """Torchvision's ImageNet weights with the normalisation of their own transforms; downloaded once, with progress.
+
+    Raises:
+        TP1Error: They are not in torch's cache and cannot be downloaded.
+    """
+    from torchvision import models  # here, for it takes seconds: see networks
+
+    enum = models.get_weight(IMAGENET_NAMES[architecture])
+    try:
+        state = enum.get_state_dict(progress=True, check_hash=True)
+    except (OSError, RuntimeError) as error:
+        raise TP1Error(
+            f"the ImageNet weights of {architecture} could not be downloaded from {enum.url} ({error}): "
+            "get them from there and give weights=FILE, or a model as weights=models:/NAME@ALIAS."
+        ) from error
+    transforms = enum.transforms()
+    return Weights("imagenet", dict(state), tuple(transforms.mean), tuple(transforms.std))
+
+
+def file_weights(path: Path, architecture: str, source: str) -> Weights:
+    """Weights from a ``.safetensors`` file, or from a ``.pth`` file that is read without running any code in it.
+
+    A file of this platform brings its normalisation; any other is taken for ImageNet's, as torchvision's are.
+
+    Raises:
+        TP1Error: The file is missing, damaged, or of a kind that could run code.
+    """
+    if not is_file(path):
+        raise TP1Error(f"no weights file {path}: check weights=.")
+    try:
+        if path.suffix == ".safetensors":
+            state = safetensors.torch.load_file(path)
+        elif path.suffix in (".pth", ".pt"):
+            state = torch.load(path, map_location="cpu", weights_only=True)
+        else:
+            raise TP1Error(f"weights file {path} is neither .safetensors nor .pth.")
+    except pickle.UnpicklingError as error:
+        raise TP1Error(f"weights file {path} holds more than tensors and is not read: give a state dict.") from error
+    except TP1Error:
+        raise
+    except Exception as error:  # torch raises whatever comes, MemoryError for a tensor of a declared size among it
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise TP1Error(f"cannot read weights file {path}: it is damaged ({reason}).") from error
+    if not isinstance(state, Mapping) or not all(isinstance(key, str) and _is_plain(state[key]) for key in state):
+        raise TP1Error(f"weights file {path} is no state dict: it must hold tensors by layer name.")
+    return _from_state(source, dict(state), architecture)
+
+
+def _from_state(source: str, state: dict[str, torch.Tensor], architecture: str) -> Weights:
+    """Weights from a state dict by torchvision's names, or by this platform's, which wrap them."""
+    for prefix, preparation in (
+        ("net.", "preparation."),
+        (f"trunks.{architecture}.", f"trunks.{architecture}.preparation."),
+    ):
+        if f"{preparation}scale" in state:
+            _check_preparation(source, state.get(f"{preparation}scale"), state.get(f"{preparation}shift"))
+            mean, std = _normalisation(state[f"{preparation}scale"], state[f"{preparation}shift"])
+            inner = {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}
+            return Weights(source, inner, mean, std)
+    return Weights(source, state, IMAGENET_MEAN, IMAGENET_STD)
+
+
+def _check_preparation(source: str, *buffers: torch.Tensor | None) -> None:
+    """Refuse a normalisation that is none: its three numbers for each of the two, and no division by zero."""
+    for buffer in buffers:
+        if buffer is None or not buffer.is_floating_point() or buffer.numel() != 3 or not _is_finite(buffer):
+            raise TP1Error(f"weights={source} have a damaged normalisation: it must be three numbers, scale and shift.")
+    if buffers[0] is not None and not buffers[0].all():
+        raise TP1Error(f"weights={source} have a damaged normalisation: its scale is zero.")
+
+
+def _is_plain(value: object) -> bool:
+    """Whether it is a tensor whose numbers lie in memory: not a sparse or quantized one, or one without numbers."""
+    if not isinstance(value, torch.Tensor):
+        return False
+    return value.layout == torch.strided and value.device.type == "cpu" and not value.is_quantized
+
+
+def _is_finite(tensor: torch.Tensor) -> bool:
+    return bool(torch.isfinite(tensor.float() if tensor.is_floating_point() else tensor).all())
+
+
+def _normalisation(scale: torch.Tensor, shift: torch.Tensor) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and standard deviation that a Preparation's buffers were made of, to the six digits they carry."""
+    std = 1 / (255 * scale.double().flatten())
+    mean = -shift.double().flatten() * std
+    return tuple(round(value, 6) for value in mean.tolist()), tuple(round(value, 6) for value in std.tolist())
+
+
+def features_digest(features: Mapping[str, torch.Tensor]) -> str:
+    """16 hex digits that tell the weights of convolutions apart: of names, shapes and values."""
+    digest = hashlib.sha256()
+    for key, value in sorted(features.items()):
+        digest.update(f"{key} {value.dtype} {tuple(value.shape)}\n".encode())
+        digest.update(value.detach().cpu().reshape(-1).contiguous().view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()[:16]
+
+
+def load_features(features: nn.Module, weights: Weights) -> None:
+    """Put the weights of the convolutions into ``features``; whole, or not at all.
+
+    Raises:
+        TP1Error: They do not fit; the message names the layers that differ.
+    """
+    wanted = features.state_dict()
+    found = {
+        key.removeprefix("features."): value for key, value in weights.state.items() if key.startswith("features.")
+    }
+    differences = [f"{key} is missing" for key in wanted if key not in found]
+    differences += [f"{key} is not in the network" for key in found if key not in wanted]
+    differences += [
+        f"{key} is {_shape(found[key])}, not {_shape(wanted[key])}"
+        for key in wanted
+        if key in found and found[key].shape != wanted[key].shape
+    ]
+    differences += [
+        f"{key} holds {str(found[key].dtype).removeprefix('torch.')}, not {str(value.dtype).removeprefix('torch.')}"
+        for key, value in wanted.items()
+        if key in found and found[key].is_floating_point() != value.is_floating_point()
+    ]
+    if differences:
+        named = "; ".join(f"features.{difference}" for difference in differences[:MOST_NAMED])
+        more = f"; and {len(differences) - MOST_NAMED} more" if len(differences) > MOST_NAMED else ""
+        raise TP1Error(f"weights={weights.source} do not fit the network: {named}{more}.")
+    if broken := [key for key, value in found.items() if not _is_finite(value)]:
+        raise TP1Error(f"weights={weights.source} are damaged: features.{broken[0]} holds NaN or infinity.")
+    features.load_state_dict(found)
+
+
+def _shape(tensor: torch.Tensor) -> str:
+    return "x".join(str(size) for size in tensor.shape) or "a number"

@@ -1,0 +1,1 @@
+"""Models out: promotion, download, prediction, and the move to another store."""

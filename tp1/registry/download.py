@@ -1,0 +1,80 @@
+"""A stored model as a folder of files that need nothing of MLflow: program, weights, labels, card."""
+
+import json
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from mlflow.models import Model
+
+from tp1.base.digests import digest
+from tp1.base.errors import TP1Error
+from tp1.base.folders import whole_folder
+from tp1.experiment import Experiment
+from tp1.registry import versions as registry
+from tp1.registry.predictor import FORMAT, INFO, LOGGED_PROGRAM, PROGRAM
+from tp1.registry.versions import StoredModel
+from tp1.report.model_card import model_card
+from tp1.store.runs import read_run
+
+CARD = "MODEL_CARD.md"
+LABELS = "labels.txt"
+FILES = {PROGRAM: LOGGED_PROGRAM, "weights.safetensors": "extra_files/weights.safetensors"}  # here: there
+
+
+def download(model: StoredModel, known: Mapping[tuple[str, str], Experiment], target: Path) -> Path:
+    """Write a model's files to a folder, whole or not at all; return the folder.
+
+    ``model.pt2`` and ``weights.safetensors`` as they were stored, ``labels.txt`` with the classes by number,
+    ``MODEL_CARD.md``, and ``model.json``, which says what this is, with digests.
+
+    Args:
+        known: Experiments by name and configuration, for the card of a model that was never promoted.
+        target: New, empty, or an earlier download, which it replaces.
+
+    Raises:
+        TP1Error: The folder holds something else or cannot be written; the model's files cannot be read, differ from
+            what was recorded of them, or nothing was recorded.
+    """
+    if not model.sha256:
+        raise TP1Error(
+            f"of {model} no digests were recorded, so that its files cannot be checked: promote it, or train it anew."
+        )
+    if target.exists() and not (target / INFO).is_file() and (not target.is_dir() or any(target.iterdir())):
+        raise TP1Error(f"{target} is there and is no download: choose another folder with to=.")
+    try:
+        with TemporaryDirectory() as name, whole_folder(target) as partial:
+            source = registry.fetch(model, Path(name))
+            metadata = Model.load(source).metadata or {}
+            for here, there in FILES.items():
+                shutil.copyfile(source / there, partial / here)
+            classes = [str(label) for label in metadata["classes"]]
+            (partial / LABELS).write_text("".join(f"{label}\n" for label in classes))
+            (partial / CARD).write_text(_card(model, known, metadata, (source / LOGGED_PROGRAM).stat().st_size))
+            info = {
+                "format": FORMAT,
+                "name": model.version.name if model.version else model.model_id,
+                "version": model.version.number if model.version else None,
+                "run_id": model.run_id,
+                "dataset": metadata["dataset"],
+                "image_shape": metadata["image_shape"],
+                "classes": classes,
+                "sha256": {file: digest(partial / file) for file in (*FILES, LABELS)},
+            }
+            (partial / INFO).write_text(json.dumps(info, indent=1) + "\n")
+    except KeyError as error:
+        raise TP1Error(f"{model} was not made by this platform: it does not say its {error}.") from error
+    except OSError as error:
+        raise TP1Error(f"cannot write to {target}: {error.strerror}. Choose another folder with to=.") from error
+    return target
+
+
+def _card(model: StoredModel, known: Mapping[tuple[str, str], Experiment], metadata: dict[str, Any], size: int) -> str:
+    if model.version is not None and model.version.description:
+        return model.version.description
+    height, width, channels = metadata["image_shape"]
+    record = read_run(model.run_id)
+    experiment = known.get((record.tags.get("tp1.experiment", ""), record.tags.get("tp1.configuration", "")))
+    return model_card(model.model_id, record, experiment, (height, width, channels), size)

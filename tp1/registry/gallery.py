@@ -1,0 +1,95 @@
+"""Predicted images as a page to look through: the worst mistakes first where the true classes are known."""
+
+import os.path
+from collections.abc import Sequence
+from contextlib import suppress
+
+import numpy as np
+
+from tp1.base.names import printable
+from tp1.data.image_files import thumbnail
+from tp1.data.sources import bombs_refused
+from tp1.registry.predictions import Predictions
+from tp1.report.figures import confusion_matrix
+from tp1.report.page import Block, Code, Gallery, Inline, Matrix, Page, Paragraph, Section, Tile, to_html
+
+MOST_IMAGES = 200  # on the page
+
+
+def gallery_html(predictions: Predictions, model: str) -> bytes:
+    """The page, as one HTML file.
+
+    Args:
+        model: What was predicted with.
+    """
+    wrong = predictions.wrong
+    most_probable = predictions.probabilities.max(axis=1)
+    worst = sorted(np.flatnonzero(wrong).tolist(), key=lambda row: -most_probable[row])[:MOST_IMAGES]
+    others = np.flatnonzero(~wrong)[: MOST_IMAGES - len(worst)].tolist()
+    folder = _common_folder(predictions)
+    sections: list[Section] = []
+    if (accuracy := predictions.accuracy()) is not None:
+        sections.append(Section("accuracy", "Accuracy", [Paragraph([f"{accuracy}."]), _matrix(predictions)]))
+        shown = f"{len(worst):,} of {wrong.sum():,} mistakes, those first of which the model is surest."
+        blocks: list[Block] = [Paragraph([shown]), _gallery("mistakes", predictions, worst, folder)] if worst else []
+        sections.append(Section("mistakes", "Mistakes", blocks or [Paragraph(["None."])]))
+    if others:
+        shown = f"{len(others):,} of {(~wrong).sum():,} images, in their order."
+        title = "Other images" if sections else "Images"
+        sections.append(Section("images", title, [Paragraph([shown]), _gallery("images", predictions, others, folder)]))
+    count = len(predictions.images)
+    lead: list[Inline] = [
+        f"{count:,} {'image' if count == 1 else 'images'} predicted with ",
+        Code(model),
+        f"; {len(worst) + len(others):,} of {count:,} are shown. The bar is the probability of the predicted class.",
+    ]
+    if folder:
+        lead += [" Names are relative to ", Code(printable(folder)), "."]
+    if (complaint := predictions.complaint()) is not None:
+        lead.append(f" {complaint}")
+    # A file's name need not be text that can be encoded.
+    return to_html(Page("Predictions", "en", lead, sections)).encode(errors="backslashreplace")
+
+
+def _matrix(predictions: Predictions) -> Matrix:
+    counts = predictions.confusion()
+    return Matrix(
+        name="confusion",
+        classes=predictions.classes,
+        counts=[[int(count) for count in row] for row in counts],
+        caption="Images by true class (rows) and predicted class (columns).",
+        true="true",
+        predicted="predicted",
+        figure=confusion_matrix(counts, predictions.classes, ""),
+    )
+
+
+def _common_folder(predictions: Predictions) -> str:
+    """The folder that all images lie in, with ``/`` at its end; empty where there is none to leave out."""
+    folders = {os.path.dirname(image.name) for image in predictions.images}  # noqa: PTH120 - a row has a name, no path
+    try:
+        return os.path.join(os.path.commonpath(folders), "") if len(predictions.images) > 1 else ""  # noqa: PTH118
+    except ValueError:  # some absolute, some not
+        return ""
+
+
+def _gallery(name: str, predictions: Predictions, rows: Sequence[int], folder: str) -> Gallery:
+    tiles = []
+    with bombs_refused():
+        for row in rows:
+            with suppress(Exception):  # a file that has changed since it was predicted
+                tiles.append(_tile(predictions, row, predictions.images[row].name.removeprefix(folder)))
+    return Gallery(name, tiles)
+
+
+def _tile(predictions: Predictions, row: int, name: str) -> Tile:
+    image, small = thumbnail(predictions.images[row])
+    true = int(predictions.true[row])
+    predicted, *others = predictions.most_probable(row, len(predictions.classes))
+    verdict = None if true < 0 else predictions.classes[true] == predicted[0]
+    note = ""
+    if verdict is False:
+        note = f"true: {predictions.classes[true]} ({predictions.probabilities[row, true]:.3f})"
+    elif verdict is None and others:
+        note = f"then {others[0][0]} ({others[0][1]:.3f})"
+    return Tile(printable(name), image, *predicted, verdict, note, small)

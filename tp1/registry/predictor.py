@@ -1,0 +1,193 @@
+"""Load a trained model to predict with: from the tracking store, or from a folder that ``download`` wrote."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any, TypeGuard
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tp1.base.digests import check_digests
+from tp1.base.errors import TP1Error
+from tp1.base.names import is_file, is_folder, user_path
+
+if TYPE_CHECKING:
+    from torch import nn
+
+INFO = "model.json"  # in a folder that download wrote: what it is, with digests
+FORMAT = 1  # of that file
+PROGRAM = "model.pt2"
+LARGEST = 16_384  # pixels per side of the images that a model takes
+LOGGED_PROGRAM = f"data/{PROGRAM}"  # in a folder as MLflow logs it
+
+
+@dataclass(frozen=True)
+class Predictor:
+    """A trained model that takes images of one size.
+
+    Attributes:
+        dataset: The name of the data set that it was trained on.
+        classes: Names of the classes, by class number.
+        image_shape: (H, W, 3) of the images that it takes.
+        program: uint8 (N, H, W, 3) -> float32 probabilities (N, classes).
+    """
+
+    dataset: str
+    classes: tuple[str, ...]
+    image_shape: tuple[int, int, int]
+    program: nn.Module = field(repr=False)
+
+    def probabilities(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """uint8 RGB (N, H, W, 3), any N -> float32 (N, classes)."""
+        import torch
+
+        from tp1.training.evaluation import EVALUATION_BATCH
+
+        result = np.empty((len(images), len(self.classes)), np.float32)
+        with torch.inference_mode():
+            for start in range(0, len(images), EVALUATION_BATCH):
+                part = slice(start, start + EVALUATION_BATCH)
+                answer = self.program(torch.from_numpy(images[part]))
+                if answer.shape != result[part].shape:  # numpy would stretch one column to all
+                    raise ValueError(f"{tuple(answer.shape)} probabilities, not {result[part].shape}")
+                result[part] = answer.numpy()
+        return result
+
+
+def load_predictor(model: str) -> Predictor:
+    """The model that ``model`` names; no pickle in it is read.
+
+    Args:
+        model: ``models:/NAME@ALIAS``, ``models:/NAME/VERSION`` or ``models:/m-ID``, in a store that is prepared; or a
+            folder that ``download`` wrote.
+
+    Raises:
+        TP1Error: There is none, a file of it is missing or not the one that was recorded, or it was not made here.
+    """
+    if is_stored(model):
+        return _from_store(model)
+    folder = user_path(model)
+    if not is_folder(folder):
+        raise TP1Error(
+            f"no model {model}: give models:/NAME@ALIAS, models:/NAME/VERSION, the models:/m-... that a run printed, "
+            "or a folder that download wrote."
+        )
+    return _from_folder(folder)
+
+
+def is_stored(model: str) -> bool:
+    """Whether a model lies in the tracking store, and not in a folder."""
+    return model.startswith("models:")
+
+
+def load_logged(folder: Path, what: str) -> Predictor:
+    """The model in a folder as MLflow logs it, whose files were checked.
+
+    Args:
+        what: It is, for messages.
+
+    Raises:
+        TP1Error: It was not made here, or cannot be loaded.
+    """
+    from mlflow.models import Model
+
+    return _predictor(Model.load(str(folder)).metadata, what, folder / LOGGED_PROGRAM)
+
+
+def _from_store(uri: str) -> Predictor:
+    from tp1.registry.versions import fetch, find_model
+
+    with TemporaryDirectory() as name:
+        return load_logged(fetch(find_model(uri), Path(name)), f"the model {uri}")
+
+
+def _from_folder(folder: Path) -> Predictor:
+    facts = _facts(folder / INFO)
+    check_digests(folder, facts["sha256"], f"the model in {folder}", "download it anew")
+    return _predictor(facts, f"the model in {folder}", folder / PROGRAM)
+
+
+def _facts(path: Path) -> dict[str, Any]:
+    """``model.json`` of a downloaded model, whose format, and names in ``sha256``, are checked."""
+    if path.exists() and not is_file(path):
+        raise TP1Error(f"cannot read {path} (it is no file): give a folder that download wrote.")
+    try:
+        facts = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise TP1Error(f"cannot read {path} ({reason}): give a folder that download wrote.") from error
+    if not isinstance(facts, dict) or facts.get("format") != FORMAT:
+        raise TP1Error(f"{path} is not of format {FORMAT}: download the model anew, with this version of the platform.")
+    recorded = facts.get("sha256")
+    if not isinstance(recorded, dict) or PROGRAM not in recorded or not _is_list([*recorded.values()], str):
+        raise TP1Error(f"{path} has no SHA-256 of {PROGRAM}: download the model anew.")
+    for name in recorded:
+        if name in ("", ".", "..") or "/" in name or "\\" in name:
+            raise TP1Error(f"{path} names the file {name!r}, which is not in its folder: download the model anew.")
+    return facts
+
+
+def _predictor(facts: Mapping[str, Any] | None, what: str, program: Path) -> Predictor:
+    facts = facts or {}
+    classes, shape = facts.get("classes"), facts.get("image_shape")
+    if not (_is_list(classes, str) and _is_list(shape, int) and len(shape) == 3 and shape[2] == 3):
+        raise TP1Error(f"{what} was not made by this platform: it does not say which classes and images it knows.")
+    if not all(1 <= side <= LARGEST for side in shape):
+        raise TP1Error(f"{what} is refused: it says that it takes images of {shape[1]}x{shape[0]} pixels.")
+    if not program.is_file():
+        raise TP1Error(f"{what} was not made by this platform: it has no {PROGRAM}.")
+    height, width, channels = shape
+    predictor = Predictor(
+        str(facts.get("dataset", "")), tuple(classes), (height, width, channels), _load(program, what)
+    )
+    _try(predictor, what)
+    return predictor
+
+
+def _try(predictor: Predictor, what: str) -> None:
+    """Predict a black image: a program that does not fit what is said of it is then seen before others are read."""
+    try:
+        found = predictor.probabilities(np.zeros((1, *predictor.image_shape), np.uint8))
+    except Exception as error:  # torch raises whatever comes
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise TP1Error(
+            f"{what} is refused: it does not take the images, or know the classes, it names ({reason})."
+        ) from error
+    if not np.isfinite(found).all():
+        raise TP1Error(f"{what} is refused: it answers with NaN or infinity.")
+
+
+def _is_list(value: Any, kind: type) -> TypeGuard[list[Any]]:
+    return isinstance(value, list) and bool(value) and all(type(item) is kind for item in value)
+
+
+def _load(program: Path, what: str) -> nn.Module:
+    import torch
+    from mlflow.environment_variables import MLFLOW_ALLOW_PICKLE_DESERIALIZATION
+    from mlflow.pytorch import _validate_pt2_archive_is_pickle_free
+
+    # A pt2 archive can hold pickles, and torch.export.load would run them. MLflow's check needs torch 2.10, and MLflow
+    # itself makes it only where pickles are forbidden. (torch compares its version as one, not as text.)
+    if torch.__version__ >= "2.10" or not MLFLOW_ALLOW_PICKLE_DESERIALIZATION.get():
+        try:
+            _validate_pt2_archive_is_pickle_free(str(program))
+        except Exception as error:  # MlflowException for a pickle, and whatever zipfile and json raise
+            raise TP1Error(
+                f"{what} is refused: {PROGRAM} is damaged or holds a pickle, which could run code."
+            ) from error
+    log = logging.getLogger("torch.export")  # it would print the traceback of what is said below in one line
+    was_disabled, log.disabled = log.disabled, True
+    try:
+        loaded: nn.Module = torch.export.load(program).module()
+    except Exception as error:  # torch raises whatever comes
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise TP1Error(f"cannot load {what}: {reason}.") from error
+    finally:
+        log.disabled = was_disabled
+    return loaded

@@ -1,0 +1,271 @@
+"""The model registry: the only module that writes to it, and what finds a stored model by any of its names."""
+
+import re
+import socket
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from getpass import getuser
+from pathlib import Path
+
+import mlflow
+from mlflow import MlflowClient
+from mlflow.entities.model_registry import ModelVersion
+from mlflow.exceptions import MlflowException
+from mlflow.protos.databricks_pb2 import RESOURCE_ALREADY_EXISTS, RESOURCE_DOES_NOT_EXIST, ErrorCode
+
+from tp1.base.digests import DIGESTS_TAG, check_digests, from_tag
+from tp1.base.errors import TP1Error
+from tp1.base.progress import say
+from tp1.store.prepare import masked, quoted
+
+CHAMPION, CHALLENGER = "champion", "challenger"
+LOCK_SUFFIX = "-promotion"  # of the registered model that is the lock of another
+LOCK_SECONDS = 120.0  # a promotion waits so long for another
+DESCRIPTION_LIMIT = 5000  # characters, of a version in MLflow's database
+
+
+@dataclass(frozen=True)
+class Version:
+    """A version of a registered model.
+
+    Attributes:
+        aliases: Such as ``champion``.
+    """
+
+    name: str
+    number: int
+    run_id: str
+    model_id: str
+    tags: Mapping[str, str]
+    description: str
+    aliases: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return f"{self.name} version {self.number}"
+
+
+@dataclass(frozen=True)
+class StoredModel:
+    """A model in the tracking store.
+
+    Attributes:
+        sha256: Digests of its files, as they were recorded; empty where they were not.
+        version: The registered version, where it was asked for by that.
+    """
+
+    model_id: str
+    run_id: str
+    sha256: Mapping[str, str]
+    version: Version | None
+
+    def __str__(self) -> str:
+        return str(self.version) if self.version else f"model {self.model_id}"
+
+
+def registered_name(dataset: str) -> str:
+    """``tp1-cifar10``: the registered model of a data set."""
+    return f"tp1-{re.sub(r'[/:]', '_', dataset)}"
+
+
+def who() -> str:
+    """The user and machine that this process runs as."""
+    try:
+        user = getuser()
+    except (KeyError, OSError):  # no entry for the user, as in some containers
+        user = "unknown"
+    return f"{user}@{socket.gethostname()}"
+
+
+def now() -> str:
+    """The time as versions record it, UTC."""
+    return f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC"
+
+
+def find_version(name: str, which: int | str) -> Version | None:
+    """A version of a registered model, or None.
+
+    Args:
+        which: Its number, or an alias.
+    """
+    client = MlflowClient()
+    try:
+        found = (
+            client.get_model_version_by_alias(name, which)
+            if isinstance(which, str)
+            else client.get_model_version(name, str(which))
+        )
+    except MlflowException as error:
+        if error.error_code == ErrorCode.Name(RESOURCE_DOES_NOT_EXIST) or "alias" in str(error):
+            return None
+        raise
+    return _version(client.get_model_version(name, found.version))  # the answer for an alias lacks the aliases
+
+
+def register(name: str, run_id: str, model_id: str) -> Version:
+    """The version of a model: the one that it has, else a new one."""
+    client = MlflowClient()
+    try:
+        client.create_registered_model(name)
+    except MlflowException as error:
+        if error.error_code != ErrorCode.Name(RESOURCE_ALREADY_EXISTS):
+            raise
+    for found in client.search_model_versions(f"name = {quoted(name)}"):
+        if found.source == f"models:/{model_id}":
+            return _version(client.get_model_version(name, found.version))
+    created = client.create_model_version(name, f"models:/{model_id}", run_id, model_id=model_id)
+    return _version(created)
+
+
+def describe(version: Version, description: str, tags: Mapping[str, str]) -> None:
+    """Set a version's description and tags."""
+    client = MlflowClient()
+    for key, value in tags.items():
+        client.set_model_version_tag(version.name, str(version.number), key, value)
+    client.update_model_version(version.name, str(version.number), _fitting(description))
+
+
+def make_champion(version: Version) -> None:
+    """Point ``champion`` at a version, and ``challenger``, if it is that too, at none."""
+    client = MlflowClient()
+    client.set_registered_model_alias(version.name, CHAMPION, str(version.number))
+    challenger = find_version(version.name, CHALLENGER)
+    if challenger is not None and challenger.number == version.number:
+        client.delete_registered_model_alias(version.name, CHALLENGER)
+
+
+def make_challenger(version: Version) -> None:
+    """Point ``challenger`` at a version."""
+    MlflowClient().set_registered_model_alias(version.name, CHALLENGER, str(version.number))
+
+
+@contextmanager
+def promotion_lock(name: str) -> Iterator[None]:
+    """Only one process at a time, of all that use the tracking store, is inside for a registered model.
+
+    The lock is a registered model of its own, ``<name>-promotion``: its creation is what every store does for one
+    process only, and it shows in the UI who holds it.
+
+    Raises:
+        TP1Error: Another process has held it for :data:`LOCK_SECONDS` of waiting.
+    """
+    client = MlflowClient()
+    lock = f"{name}{LOCK_SUFFIX}"
+    until = time.monotonic() + LOCK_SECONDS
+    waiting = False
+    while True:
+        try:
+            client.create_registered_model(lock, description=f"{who()} is changing {name} since {now()}.")
+            break
+        except MlflowException as error:
+            if error.error_code != ErrorCode.Name(RESOURCE_ALREADY_EXISTS):
+                raise
+        holder = _holder(client, lock)
+        if time.monotonic() > until:
+            raise TP1Error(
+                f"{name} is locked: {holder} If that process is dead, delete the registered model {lock} in the UI."
+            )
+        if not waiting:
+            say(f"Waiting for another promotion: {holder}")
+            waiting = True
+        time.sleep(0.5)
+    try:
+        yield
+    finally:
+        client.delete_registered_model(lock)
+
+
+def find_model(uri: str) -> StoredModel:
+    """The model that ``models:/NAME@ALIAS``, ``models:/NAME/VERSION`` or ``models:/m-ID`` names.
+
+    Raises:
+        TP1Error: There is none.
+    """
+    client = MlflowClient()
+    by_name = re.fullmatch(r"models:/([^/@]+)(?:@([^/@]+)|/(\d+))", uri)
+    if by_name:
+        name, alias, number = by_name.groups()
+        version = find_version(name, alias if alias else int(number))
+        if version is None:
+            raise TP1Error(f"no model {uri} in {masked(mlflow.get_registry_uri())}: see its model registry.")
+        return stored(version)
+    try:
+        logged = client.get_logged_model(uri.removeprefix("models:/"))
+    except MlflowException as error:
+        raise TP1Error(
+            f"no model {uri} in {masked(mlflow.get_tracking_uri())}: give models:/NAME@ALIAS, models:/NAME/VERSION or "
+            "the models:/m-... that a run printed."
+        ) from error
+    run_id = logged.source_run_id or ""
+    return StoredModel(logged.model_id, run_id, _digests({}, run_id), None)
+
+
+def find_model_of_run(run_id: str) -> StoredModel:
+    """The model that a run logged.
+
+    Raises:
+        TP1Error: There is no such run, or it has no model here, as those that were loaded from records.
+    """
+    try:
+        run = MlflowClient().get_run(run_id)
+    except MlflowException as error:
+        raise TP1Error(f"no run {run_id} in {masked(mlflow.get_tracking_uri())}: copy its id from the UI.") from error
+    outputs = run.outputs.model_outputs if run.outputs else []
+    if not outputs:
+        raise TP1Error(f"run {run_id} has no model here: it failed, or was loaded from a record, which carries none.")
+    return StoredModel(outputs[-1].model_id, run_id, from_tag(run.data.tags.get(DIGESTS_TAG)), None)
+
+
+def stored(version: Version) -> StoredModel:
+    """The model of a registered version."""
+    return StoredModel(version.model_id, version.run_id, _digests(version.tags, version.run_id), version)
+
+
+def fetch(model: StoredModel, folder: Path) -> Path:
+    """Copy a model's files below ``folder``, and check them against what was recorded of them; return where they are.
+
+    Raises:
+        TP1Error: The files cannot be read, or differ from what was recorded.
+    """
+    try:
+        path = Path(mlflow.artifacts.download_artifacts(f"models:/{model.model_id}", dst_path=str(folder)))
+    except (MlflowException, OSError) as error:
+        raise TP1Error(f"cannot read the files of {model} ({str(error).splitlines()[0]}).") from error
+    check_digests(path, model.sha256, str(model), "restore its artifacts, or train it anew")
+    return path
+
+
+def _fitting(text: str) -> str:
+    """A description, cut at the end of a line where a database would not take it whole."""
+    if len(text) <= DESCRIPTION_LIMIT:
+        return text
+    notice = "\n\n(Cut off here: see the run.)\n"
+    return text[: DESCRIPTION_LIMIT - len(notice)].rpartition("\n")[0] + notice
+
+
+def _holder(client: MlflowClient, lock: str) -> str:
+    with suppress(MlflowException):
+        return str(client.get_registered_model(lock).description)
+    return "it was released just now."
+
+
+def _digests(tags: Mapping[str, str], run_id: str) -> dict[str, str]:
+    recorded = from_tag(tags.get(DIGESTS_TAG))
+    if not recorded and run_id:
+        with suppress(MlflowException):  # a run that was deleted since
+            recorded = from_tag(MlflowClient().get_run(run_id).data.tags.get(DIGESTS_TAG))
+    return recorded
+
+
+def _version(found: ModelVersion) -> Version:
+    return Version(
+        name=found.name,
+        number=int(found.version),
+        run_id=found.run_id or "",
+        model_id=found.model_id or (found.source or "").removeprefix("models:/"),
+        tags=dict(found.tags or {}),
+        description=found.description or "",
+        aliases=tuple(found.aliases or ()),
+    )

@@ -1,0 +1,211 @@
+"""Runs side by side: one row for each configuration, over its seeds, beside what was published.
+
+Everything here is computed from what one search of the tracking store returns; no histories, no files.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from statistics import fmean, stdev
+
+import pandas as pd
+
+from tp1.base.names import printable, whole_number
+from tp1.config import HYPERPARAMETERS, differences, hyperparameters
+from tp1.experiment import Experiment
+from tp1.report.notes import published_for
+from tp1.store.runs import TrainedRun
+
+# The rule behind every remark. All figures are means over the seeds, of the last epoch unless said otherwise.
+OVERFITTING_GAP = 0.10  # training accuracy above validation accuracy
+SLIGHT_GAP = 0.05
+OVERFITTING_RISE = 1.25  # validation loss over that of the best epoch
+SLIGHT_RISE = 1.10
+LATE = 0.9  # best epoch over epochs: validation was still getting better
+LONGEST_VALUE = 100  # characters of a parameter in a label
+RULE = (
+    f"overfitting: in the last epoch, training accuracy is {OVERFITTING_GAP:.2f} or more above validation accuracy, or "
+    f"validation loss is {OVERFITTING_RISE:g} times that of the best epoch or more; slight overfitting: "
+    f"{SLIGHT_GAP:.2f}, or {SLIGHT_RISE:g} times; else underfitting: training accuracy is below validation accuracy "
+    f"and the best epoch is among the last {1 - LATE:.0%}; strong underfitting: it is {SLIGHT_GAP:.2f} or more below; "
+    "else balanced. Training figures are taken while weights move, with dropout and augmentation."
+)
+
+
+@dataclass(frozen=True)
+class Group:
+    """The newest run of each seed of one configuration, on the same data and split.
+
+    Attributes:
+        label: ``cnnv3``, ``cnnv3-c2``, or with what differs from the experiment's defaults behind it.
+        runs: By seed.
+        experiment: What the runs are of; None where this code does not know it.
+        is_default: Whether the runs have the experiment's default configuration, on its own data set.
+        differences: From the defaults, such as ``epochs=5, seed=2``.
+    """
+
+    label: str
+    runs: tuple[TrainedRun, ...]
+    experiment: Experiment | None
+    is_default: bool
+    differences: str = ""
+
+    def mean(self, metric: str) -> float:
+        """Of a metric over the seeds."""
+        return fmean(run.metrics[metric] for run in self.runs)
+
+    def sd(self, metric: str) -> float | None:
+        """Standard deviation over the seeds (n - 1); None for a single one."""
+        return stdev(run.metrics[metric] for run in self.runs) if len(self.runs) > 1 else None
+
+    @property
+    def dataset(self) -> str:
+        """The data set's name."""
+        return self.runs[0].dataset
+
+    @property
+    def epoch_seconds(self) -> float | None:
+        """Seconds of training in the last epoch; None where the number of images is not tracked."""
+        seconds = [
+            run.train_images / run.metrics["train/images_per_second"]
+            for run in self.runs
+            if run.train_images and run.metrics["train/images_per_second"] > 0
+        ]
+        return fmean(seconds) if seconds else None
+
+    @property
+    def published(self) -> dict[str, float]:
+        """Published figures by metric; none beside another data set than the report's."""
+        return published_for(self.experiment, self.dataset) if self.experiment else {}
+
+    @property
+    def published_metric(self) -> str | None:
+        """What is compared with the report: test accuracy, or else validation accuracy."""
+        return next((name for name in ("test/accuracy", "val/accuracy") if name in self.published), None)
+
+    def remark(self) -> str:
+        """What the ends of the curves say of over- and underfitting, by :data:`RULE`."""
+        gap = self.mean("train/accuracy") - self.mean("val/accuracy")
+        rise = self.mean("val/loss") / max(self.mean("best/val_loss"), 1e-12)
+        late = fmean(run.metrics["best/epoch"] / max(_epochs(run), 1) for run in self.runs)
+        if gap >= OVERFITTING_GAP or rise >= OVERFITTING_RISE:
+            return "overfitting"
+        if gap >= SLIGHT_GAP or rise >= SLIGHT_RISE:
+            return "slight overfitting"
+        if gap < 0 and late > LATE:
+            return "strong underfitting" if gap <= -SLIGHT_GAP else "underfitting"
+        return "balanced"
+
+
+def newest(runs: Iterable[TrainedRun]) -> tuple[list[TrainedRun], list[TrainedRun]]:
+    """The newest whole run of each experiment, configuration and seed; and those that were not logged whole.
+
+    Args:
+        runs: Newest first.
+    """
+    chosen: dict[tuple[object, ...], TrainedRun] = {}
+    broken = []
+    for run in runs:
+        if run.missing:
+            broken.append(run)
+        else:
+            chosen.setdefault((*_key(run), run.seed), run)
+    return list(chosen.values()), broken
+
+
+def group(runs: Iterable[TrainedRun], known: Mapping[tuple[str, str], Experiment]) -> list[Group]:
+    """Runs by configuration, in the order of ``known``, then by name.
+
+    Args:
+        runs: One for each configuration and seed, as :func:`newest` gives them.
+        known: Experiments by name and configuration.
+    """
+    by_key: dict[tuple[object, ...], list[TrainedRun]] = {}
+    for run in runs:
+        by_key.setdefault(_key(run), []).append(run)
+    groups = [
+        _make_group(sorted(members, key=lambda run: run.seed), known.get(_name(members[0])))
+        for members in by_key.values()
+    ]
+    places = {name: place for place, name in enumerate(known)}
+    return sorted(groups, key=lambda g: (places.get(_name(g.runs[0]), len(places)), not g.is_default, g.label))
+
+
+# Columns of the table for which more is better; by these it is sorted from the top.
+DESCENDING = ("val_accuracy", "test_accuracy", "test_f1_macro", "difference", "published", "n")
+
+
+def table(groups: Sequence[Group]) -> pd.DataFrame:
+    """One row for each group: hyperparameters, measured (mean, sd, n), published, difference, remark."""
+    rows = []
+    for g in groups:
+        first = g.runs[0]
+        metric = g.published_metric
+        published = g.published[metric] if metric else None
+        measured = {"test/accuracy": "test/accuracy", "val/accuracy": "best/val_accuracy"}
+        rows.append(
+            {
+                "experiment": first.experiment,
+                "configuration": first.configuration,
+                "label": g.label,
+                "dataset": g.dataset,
+                **hyperparameters(first.params),
+                "n": len(g.runs),
+                "seeds": " ".join(str(run.seed) for run in g.runs),
+                "val_accuracy": g.mean("best/val_accuracy"),
+                "val_accuracy_sd": g.sd("best/val_accuracy"),
+                "test_accuracy": g.mean("test/accuracy"),
+                "test_accuracy_sd": g.sd("test/accuracy"),
+                "test_f1_macro": g.mean("test/f1_macro"),
+                "test_f1_macro_sd": g.sd("test/f1_macro"),
+                "epoch_seconds": g.epoch_seconds,
+                "parameters": whole_number(first.params.get("model_parameters", "")),
+                "published_metric": metric,
+                "published": published,
+                "difference": g.mean(measured[metric]) - published if metric and published is not None else None,
+                "remark": g.remark(),
+                "published_remark": g.experiment.published.remark if g.experiment and g.published else "",
+                "data_digest": first.data_digest,
+                "split_digest": first.split_digest,
+                "run_ids": " ".join(run.run_id for run in g.runs),
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def _make_group(runs: Sequence[TrainedRun], experiment: Experiment | None) -> Group:
+    first = runs[0]
+    name = f"{first.experiment}-{first.configuration}" if first.configuration else first.experiment
+    if experiment is None:
+        return Group(name, tuple(runs), None, is_default=False)
+    others = differences(experiment.config, first.params)
+    differs = ", ".join(f"{key}={_short(value)}" for key, value in others.items())
+    return Group(
+        f"{name} ({differs})" if differs else name,
+        tuple(runs),
+        experiment,
+        is_default=not others,
+        differences=differs,
+    )
+
+
+def _name(run: TrainedRun) -> tuple[str, str]:
+    return run.experiment, run.configuration
+
+
+def _key(run: TrainedRun) -> tuple[object, ...]:
+    values = hyperparameters(run.params)
+    return (*_name(run), run.dataset, run.data_digest, run.split_digest, *(values[name] for name in HYPERPARAMETERS))
+
+
+def _epochs(run: TrainedRun) -> float:
+    value = hyperparameters(run.params)["epochs"]
+    return value if isinstance(value, (int, float)) else 0.0  # a parameter is whatever somebody logged
+
+
+def _short(value: str | float | None) -> str:
+    """A value as a label shows it: of paths the last part alone, and not more than fits a line."""
+    if isinstance(value, str):
+        parts = (part if part.startswith("models:/") else part.rpartition("/")[2] for part in value.split(","))
+        text = printable(",".join(parts))
+        return text if len(text) <= LONGEST_VALUE else f"{text[: LONGEST_VALUE - 1]}…"
+    return f"{value:g}" if isinstance(value, float) else str(value)

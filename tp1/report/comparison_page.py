@@ -1,0 +1,95 @@
+"""A comparison as a page: the table, its curves, the paired tests, and the rule behind the remarks."""
+
+from collections.abc import Mapping, Sequence
+
+from tp1.report.comparison import RULE, Group, table
+from tp1.report.details import read_histories
+from tp1.report.figures import COMPARED, LINES, compared_curves
+from tp1.report.page import Block, Number, Page, Paragraph, Picture, Section, Table, plain_png, to_html, to_markdown
+from tp1.report.paired import Paired
+from tp1.report.report_page import number, signed, summary_table
+from tp1.report.texts import TEXTS
+from tp1.store.runs import RunReader
+
+ROWS = 500  # of a table that is to be read
+
+
+def comparison_page(
+    groups: Sequence[Group], pairs: Mapping[str, Paired], reader: RunReader, title: str = "Comparison"
+) -> Page:
+    """The page of ``compare``.
+
+    Args:
+        groups: In the order of the table. The first ten have their curves drawn.
+        pairs: Paired comparisons by title.
+    """
+    texts = TEXTS["en"]
+    drawn = groups[: len(LINES)]
+    listed = groups[:ROWS]
+    rest = f" {ROWS} of {len(groups):,} rows; compare.csv has all." if len(listed) < len(groups) else ""
+    labels = [_unique(group, drawn) for group in drawn]
+    histories = dict(zip(labels, read_histories(drawn, COMPARED, reader), strict=True))
+    beside = f" The first {len(drawn)} of {len(groups)} configurations." if len(drawn) < len(groups) else ""
+    blocks: list[Block] = [
+        summary_table(listed, texts, f"Mean ± standard deviation over the newest run of each of n seeds.{rest}"),
+        Picture("curves", compared_curves(histories, ""), texts["compared"], texts["compared"] + beside),
+    ]
+    sections = [Section("table", "Configurations", blocks)]
+    sections += [
+        Section(f"pair-{place}", name, paired_blocks(pair)) for place, (name, pair) in enumerate(pairs.items())
+    ]
+    sections.append(Section("rule", "Remarks", [Paragraph([f"The rule: {RULE}"])]))
+    return Page(title, "en", ["From the runs in the tracking store, newest of each configuration and seed."], sections)
+
+
+def comparison_files(groups: Sequence[Group], pairs: Mapping[str, Paired], reader: RunReader) -> dict[str, bytes]:
+    """``compare.csv``, ``compare.md``, ``compare.html`` and ``curves.png``."""
+    page = comparison_page(groups, pairs, reader)
+    curves = next(block for block in page.sections[0].blocks if isinstance(block, Picture))
+    markdown, _ = to_markdown(page, ".")
+    return {
+        "compare.csv": table(groups).to_csv(index=False).encode(),
+        "compare.md": markdown.replace("curves.svg", "curves.png").encode(),
+        "compare.html": to_html(page).encode(),
+        "curves.png": plain_png(curves.figure),
+    }
+
+
+def paired_sentence(pair: Paired) -> str:
+    """What a paired comparison says."""
+    return (
+        f"{pair.first_accuracy:.4f} against {pair.second_accuracy:.4f} on the same {pair.images:,} test images: "
+        f"difference {pair.difference:+.4f}, 95 % bootstrap interval {pair.low:+.4f} to {pair.high:+.4f}. "
+        f"{pair.only_first} images only the first gets right, {pair.only_second} only the second; "
+        f"McNemar's exact test p {'< 0.001' if pair.p_value < 0.001 else f'= {pair.p_value:.3f}'}."
+    )
+
+
+def paired_blocks(pair: Paired) -> list[Block]:
+    """What a paired comparison says, as a sentence and a table of classes."""
+    return [
+        Paragraph([paired_sentence(pair)]),
+        Table(
+            ["class", "images", "recall, first", "recall, second", "gain"],
+            [
+                [
+                    str(row["class"]),
+                    Number(str(row["images"]), row["images"]),
+                    number(row["first"], 3),
+                    number(row["second"], 3),
+                    signed(row["gain"], 3),
+                ]
+                for _, row in pair.classes.iterrows()
+            ],
+            "Classes that gain come first, those that lose last.",
+        ),
+    ]
+
+
+def _unique(group: Group, groups: Sequence[Group]) -> str:
+    """The group's label, with its data set or its data's digest where others have the same."""
+    same = [other for other in groups if other.label == group.label]
+    if len(same) == 1:
+        return group.label
+    one_name = len({other.dataset for other in same}) == 1
+    return f"{group.label} [{group.runs[0].data_digest[:8] if one_name else group.dataset}]"

@@ -1,0 +1,87 @@
+"""What the report shows of runs and a comparison of their ends does not need: histories and files."""
+
+import io
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from tp1.report.comparison import Group
+from tp1.store.runs import CURVES, RunReader
+
+
+@dataclass(frozen=True)
+class Look:
+    """What ``eda`` left of a data set.
+
+    Attributes:
+        samples: PNG.
+        distribution: Images by class (rows) and part (columns).
+        channels: ``mean`` and ``std`` by channel.
+    """
+
+    dataset: str
+    samples: bytes
+    distribution: pd.DataFrame
+    channels: pd.DataFrame
+
+
+@dataclass(frozen=True)
+class Detail:
+    """What the report shows of a group, and a comparison does not need.
+
+    Attributes:
+        histories: By run, as the group's.
+        reports: scikit-learn's classification reports, by run.
+        confusion: Of the first run: counts by true class (rows) and predicted class.
+        command: What repeats the first run.
+    """
+
+    group: Group
+    histories: Sequence[Mapping[str, Sequence[float]]]
+    reports: Sequence[Mapping[str, Any]]
+    confusion: pd.DataFrame
+    command: str
+
+
+def read_histories(
+    groups: Sequence[Group], metrics: Sequence[str], reader: RunReader
+) -> list[list[dict[str, list[float]]]]:
+    """Metrics by epoch, of each run of each group."""
+    found = reader.read_histories([run.run_id for group in groups for run in group.runs], metrics)
+    return [[found[run.run_id] for run in group.runs] for group in groups]
+
+
+def read_details(groups: Sequence[Group], reader: RunReader) -> dict[str, Detail]:
+    """Histories and files of the groups' runs, by the id of each group's first run.
+
+    Raises:
+        TP1Error: A run lacks one of its files.
+    """
+    details = {}
+    for group, histories in zip(groups, read_histories(groups, CURVES, reader), strict=True):
+        ids = [run.run_id for run in group.runs]
+        details[ids[0]] = Detail(
+            group=group,
+            histories=histories,
+            reports=[json.loads(reader.read_file(run_id, "classification_report.json")) for run_id in ids],
+            confusion=pd.read_csv(io.BytesIO(reader.read_file(ids[0], "confusion_matrix.csv")), index_col="true"),
+            command=json.loads(reader.read_file(ids[0], "config.json"))["command"],
+        )
+    return details
+
+
+def read_look(dataset: str, run_id: str, reader: RunReader) -> Look:
+    """What the ``eda`` run ``run_id`` left.
+
+    Raises:
+        TP1Error: It lacks one of its files.
+    """
+    return Look(
+        dataset=dataset,
+        samples=reader.read_file(run_id, "samples.png"),
+        distribution=pd.read_csv(io.BytesIO(reader.read_file(run_id, "class_distribution.csv")), index_col="class"),
+        channels=pd.read_csv(io.BytesIO(reader.read_file(run_id, "channels.csv")), index_col="channel"),
+    )

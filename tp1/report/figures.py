@@ -1,0 +1,184 @@
+"""Figures: arrays in, a matplotlib Figure out. Nothing here touches pyplot's global state."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from tp1.base.names import printable
+
+TRAIN, VALIDATION, PUBLISHED = "#8a8f98", "#0f62ac", "#c2560a"
+LONGEST_NAME, LONGEST_CLASS = 120, 40  # characters of a label or title, and of a class's name
+LINES = ("#0f62ac", "#c2560a", "#2e8540", "#8250a8", "#b3347c", "#8a6d00", "#1b8a99", "#8a8f98", "#5b4a3f", "#d9480f")
+
+
+def curves(histories: Sequence[Mapping[str, Sequence[float]]], title: str, best_epoch: int | None = None) -> Figure:
+    """Loss and accuracy by epoch, training beside validation (the report's figures 3, 7 and 8).
+
+    Args:
+        histories: One for each run: ``train/loss``, ``val/loss``, ``train/accuracy`` and ``val/accuracy``, one value
+            per epoch. Of several the mean is drawn, and each as a thin line.
+        title: Empty for none.
+        best_epoch: Marked by a line; 1-based.
+    """
+    figure = Figure(figsize=(10, 4), layout="constrained")
+    for axes, quantity, unit in zip(
+        figure.subplots(1, 2), ("loss", "accuracy"), ("cross entropy, nats", "share correct"), strict=True
+    ):
+        for part, colour, name in (("train", TRAIN, "training"), ("val", VALIDATION, "validation")):
+            lines = [history[f"{part}/{quantity}"] for history in histories]
+            for line in lines if len(lines) > 1 else []:
+                axes.plot(range(1, len(line) + 1), line, color=colour, linewidth=0.7, alpha=0.5)
+            mean = _mean(lines)
+            axes.plot(range(1, len(mean) + 1), mean, color=colour, marker="o", markersize=3, label=name)
+        if best_epoch is not None:
+            axes.axvline(
+                best_epoch, color="#c4c8ce", linestyle="--", linewidth=1, zorder=0, label=f"best epoch ({best_epoch})"
+            )
+        axes.set(xlabel="epoch", ylabel=unit, title=quantity.capitalize())
+        axes.xaxis.get_major_locator().set_params(integer=True)
+        _clean(axes)
+        axes.legend(frameon=False)
+    figure.suptitle(_shown(title))
+    return figure
+
+
+COMPARED = ("val/accuracy", "val/loss")  # metrics that compared_curves draws
+
+
+def compared_curves(groups: Mapping[str, Sequence[Mapping[str, Sequence[float]]]], title: str) -> Figure:
+    """Validation accuracy and loss by epoch, one line for each group of runs, their mean.
+
+    Args:
+        groups: By label, the histories of its runs (``val/accuracy``, ``val/loss``); at most :data:`LINES` of them.
+        title: Empty for none.
+    """
+    figure = Figure(figsize=(10, 4.2 + 0.18 * len(groups)), layout="constrained")
+    panels = figure.subplots(1, 2)
+    for axes, quantity, unit in zip(panels, ("accuracy", "loss"), ("share correct", "nats"), strict=True):
+        for colour, (label, histories) in zip(LINES, groups.items(), strict=False):
+            mean = _mean([history[f"val/{quantity}"] for history in histories])
+            axes.plot(
+                range(1, len(mean) + 1),
+                mean,
+                color=colour,
+                linewidth=1.6,
+                label=f"{_shown(label)} (n={len(histories)})",
+            )
+        axes.set(xlabel="epoch", ylabel=unit, title=f"Validation {quantity}")
+        axes.xaxis.get_major_locator().set_params(integer=True)
+        _clean(axes)
+    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=2, frameon=False)
+    figure.suptitle(_shown(title))
+    return figure
+
+
+def published_and_measured(rows: Sequence[tuple[str, float | None, float, float | None]], xlabel: str) -> Figure:
+    """Published beside measured, one row for each experiment.
+
+    Args:
+        rows: (label, published, measured, standard deviation); the first on top.
+    """
+    figure = Figure(figsize=(9, 0.36 * len(rows) + 1), layout="constrained")
+    axes = figure.subplots()
+    for place, (_, published, measured, sd) in enumerate(rows):
+        if published is not None:
+            axes.plot([published, measured], [place, place], color="#c4c8ce", linewidth=2, zorder=1)
+            axes.plot(published, place, "o", markersize=9, markerfacecolor="none", color=PUBLISHED, markeredgewidth=1.8)
+        axes.errorbar(measured, place, xerr=sd or None, fmt="o", markersize=6, color=VALIDATION, capsize=3)
+        axes.annotate(f"{measured:.3f}", (measured, place), (0, 7), textcoords="offset points", ha="center", fontsize=8)
+    axes.set_yticks(range(len(rows)), [_shown(label) for label, *_ in rows])
+    axes.set_ylim(len(rows) - 0.5, -0.7)
+    axes.set(xlabel=xlabel)
+    _clean(axes)
+    return figure
+
+
+def _mean(lines: Sequence[Sequence[float]]) -> NDArray[np.float64]:
+    """The mean line, as far as all of them go."""
+    length = min(len(line) for line in lines)
+    mean: NDArray[np.float64] = np.mean([line[:length] for line in lines], axis=0)
+    return mean
+
+
+def confusion_matrix(matrix: NDArray[np.int64], classes: Sequence[str], title: str) -> Figure:
+    """Counts by true class (rows) and predicted class (columns), shaded by the row's share.
+
+    Args:
+        matrix: (classes, classes) counts.
+    """
+    side = max(5.0, 0.62 * len(classes) + 2.2)
+    figure = Figure(figsize=(side + 0.8, side), layout="constrained")
+    axes = figure.subplots()
+    share = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
+    image = axes.imshow(share, cmap="Blues", vmin=0, vmax=1)
+    ticks = range(len(classes))
+    names = [_shown(name, LONGEST_CLASS) for name in classes]
+    axes.set_xticks(ticks, names, rotation=45, ha="right", rotation_mode="anchor")
+    axes.set_yticks(ticks, names)
+    if len(classes) <= 20:  # beyond that the numbers would overlap
+        for row in ticks:
+            for column in ticks:
+                colour = "white" if share[row, column] > 0.5 else "#3b4048" if matrix[row, column] else "#c4c8ce"
+                axes.text(column, row, str(matrix[row, column]), ha="center", va="center", color=colour, fontsize=8)
+    axes.set(xlabel="predicted", ylabel="true", title=_shown(title))
+    axes.spines[:].set_visible(False)
+    axes.tick_params(length=0)
+    figure.colorbar(image, ax=axes, shrink=0.8, label="share of the true class")
+    return figure
+
+
+def sample_images(images: NDArray[np.uint8], classes: Sequence[str], title: str) -> Figure:
+    """A row of images for each class (the report's figures 1 and 10).
+
+    Args:
+        images: uint8 (classes, columns, H, W, 3).
+    """
+    rows, columns = images.shape[:2]
+    figure = Figure(figsize=(0.9 * columns + 1.8, 0.9 * rows + 0.5), layout="constrained")
+    grid = figure.subplots(rows, columns, squeeze=False)
+    for row in range(rows):
+        for column in range(columns):
+            axes = grid[row][column]
+            axes.imshow(images[row, column])
+            axes.set_xticks([])
+            axes.set_yticks([])
+            axes.spines[:].set_visible(False)
+        grid[row][0].set_ylabel(_shown(classes[row], LONGEST_CLASS), rotation=0, ha="right", va="center")
+    figure.suptitle(_shown(title))
+    return figure
+
+
+def class_distribution(counts: Mapping[str, Sequence[int]], classes: Sequence[str], title: str) -> Figure:
+    """Images per class in each part of the split (the report's figure 2).
+
+    Args:
+        counts: By part, such as ``train``: one count per class.
+    """
+    figure = Figure(figsize=(4.2 * len(counts), max(2.4, 0.3 * len(classes) + 1)), layout="constrained")
+    for axes, (part, values) in zip(
+        np.atleast_1d(figure.subplots(1, len(counts), sharey=True)), counts.items(), strict=True
+    ):
+        bars = axes.barh(range(len(classes)), values, color=VALIDATION)
+        axes.bar_label(bars, fmt="{:,.0f}", padding=3, fontsize=8)
+        axes.set_yticks(range(len(classes)), [_shown(name, LONGEST_CLASS) for name in classes])
+        axes.set(xlabel="images", title=f"{part} ({sum(values):,})")
+        axes.margins(x=0.18)
+        _clean(axes)
+        axes.grid(visible=False, axis="y")
+    axes.invert_yaxis()
+    figure.suptitle(_shown(title))
+    return figure
+
+
+def _shown(text: str, longest: int = LONGEST_NAME) -> str:
+    """A name as a figure can show it: on one line, not too long, and with ``$`` as it is, which begins no formula."""
+    line = printable(text)
+    return (line if len(line) <= longest else f"{line[: longest - 1]}…").replace("$", r"\$")
+
+
+def _clean(axes) -> None:  # type: ignore[no-untyped-def]
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(color="#e6e8eb", linewidth=0.8)
+    axes.set_axisbelow(True)

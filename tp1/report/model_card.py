@@ -1,0 +1,166 @@
+"""What a stored model is, what it can do and what not, in Markdown.
+
+Source of the form: Mitchell et al. 2019, Model Cards for Model Reporting.
+"""
+
+import io
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from tp1.base.names import whole_number
+from tp1.experiment import Experiment
+from tp1.report.calibration import BINS, expected_calibration_error
+from tp1.report.page import escape_markdown, indented
+from tp1.store.database import images_of
+from tp1.store.runs import RunRecord
+
+CLASSES_LISTED = 25  # more would not fit where a registry keeps descriptions
+
+
+@dataclass(frozen=True)
+class Speed:
+    """How fast a model answers, on the machine that measured it.
+
+    Attributes:
+        image_ms: Milliseconds for one image, median.
+        images_per_second: In batches, median.
+        batch: Images in a batch.
+        processor: Its name and the threads used.
+    """
+
+    image_ms: float
+    images_per_second: float
+    batch: int
+    processor: str
+
+
+def model_card(
+    name: str,
+    record: RunRecord,
+    experiment: Experiment | None,
+    image_shape: tuple[int, int, int],
+    model_bytes: int,
+    speed: Speed | None = None,
+    promotion: str = "",
+) -> str:
+    """The card of a run's model.
+
+    Args:
+        name: Of the model, such as ``tp1-cifar10 version 3``.
+        record: Of the run that trained it.
+        experiment: What the run is of; None where this code does not know it.
+        image_shape: (H, W, 3) of the images that the model takes.
+        model_bytes: Size of the pt2 program.
+        speed: None where it was not measured.
+        promotion: How it came to be promoted; empty where it was not.
+    """
+    config = json.loads(record.files["config.json"])
+    classes = list(config["classes"])
+    report = json.loads(record.files["classification_report.json"])
+    predictions = pd.read_parquet(io.BytesIO(record.files["predictions.parquet"]))
+    tags, params = record.tags, record.params
+    images = {entry["context"]: images_of(entry.get("profile")) for entry in record.datasets}
+    published = _published(experiment, config)
+    calibration = expected_calibration_error(predictions[classes].to_numpy(), predictions["true"].to_numpy())
+
+    def last(metric: str) -> float:
+        return record.metrics[metric][-1][2]
+
+    label = escape_markdown(record.name.removesuffix(f"-s{tags['tp1.seed']}"))  # anybody may have renamed the run
+    dataset = escape_markdown(tags["tp1.dataset"])
+    dirty = " with uncommitted changes" if tags.get("tp1.git_dirty") == "true" else ""
+    many = f" and {len(classes) - CLASSES_LISTED} more" if len(classes) > CLASSES_LISTED else ""
+    text = [
+        f"# {name}: {label}, seed {tags['tp1.seed']}",
+        "",
+        f"Classifies images into the {len(classes)} classes of {dataset}. "
+        f"{experiment.summary if experiment else ''}".rstrip(),
+        "",
+        "## Use",
+        "",
+        f"- Input: uint8 RGB images `(N, H, W, 3)`, `(H, W) = {image_shape[:2]}`, any N. Resizing to what "
+        "the network takes and normalisation are inside.",
+        f"- Output: float32 probabilities `(N, {len(classes)})`, classes in this order: "
+        f"{', '.join(classes[:CLASSES_LISTED])}{many}.",
+        f"- For images like those of {dataset}: teaching, comparing methods, a baseline.",
+        "- Not for other images, or for decisions about people: every image gets one of these classes, whatever it "
+        "shows; it was tested on one data set, by one split, and not against changed light, sensors or attacks.",
+        "",
+        "## Measured",
+        "",
+        *_table(
+            ["", "published", "measured"],
+            [
+                (
+                    f"validation accuracy ({images.get('validation', 0):,} images)",
+                    config["published"].get("val/accuracy"),
+                    last("best/val_accuracy"),
+                ),
+                (f"test accuracy ({len(predictions):,} images)", published.get("accuracy"), last("test/accuracy")),
+                ("test F1, macro", published.get("macro_avg", {}).get("f1"), last("test/f1_macro")),
+                ("test loss, nats", None, last("test/loss")),
+                (f"calibration error (ECE, {BINS} bins, test)", None, calibration),
+            ],
+        ),
+        "",
+        "### By class",
+        "",
+        *_table(
+            ["class", "published F1", "F1", "precision", "recall"],
+            [
+                (
+                    name,
+                    published.get("per_class", {}).get(name, {}).get("f1"),
+                    *(report[name][key] for key in ("f1-score", "precision", "recall")),
+                )
+                for name in classes[:CLASSES_LISTED]
+            ],
+        ),
+        *(["", "The other classes: classification_report.csv of the run."] if many else []),
+        "",
+        "## Training",
+        "",
+        indented(config["command"]),
+        "",
+        f"Run {record.run_id}; commit {tags.get('tp1.git_commit', 'unknown')}{dirty}; {params.get('processor', '')}. "
+        f"{images.get('training', 0):,} training images; the epoch was chosen on validation, test read once. "
+        f"Data digest {tags['tp1.data_digest']}, split digest {tags['tp1.split_digest']}.",
+        "",
+        "## Size and speed",
+        "",
+        f"{whole_number(params.get('model_parameters', '')) or 0:,} parameters; model.pt2 {model_bytes / 1e6:.1f} MB."
+        + (
+            f" One image {speed.image_ms:.1f} ms (median), {speed.images_per_second:,.0f} images/s in batches of "
+            f"{speed.batch}, on {speed.processor}."
+            if speed
+            else ""
+        ),
+    ]
+    if promotion:
+        text += ["", "## Promotion", "", promotion]
+    return "\n".join(text) + "\n"
+
+
+def _published(experiment: Experiment | None, config: Mapping[str, Any]) -> dict[str, Any]:
+    """The published test report, where the run is on the report's own data set."""
+    if experiment is None or not config["published"] or experiment.published.test_report is None:
+        return {}
+    return experiment.published.test_report
+
+
+def _table(head: list[str], rows: list[tuple[Any, ...]]) -> list[str]:
+    """A Markdown table; its second column, what was published, is left out where nothing was."""
+    if all(row[1] is None for row in rows):
+        head, rows = [head[0], *head[2:]], [(row[0], *row[2:]) for row in rows]
+    lines = [head, ["---"] * len(head), *([_cell(value) for value in row] for row in rows)]
+    return [f"| {' | '.join(line)} |" for line in lines]
+
+
+def _cell(value: str | float | None) -> str:
+    if isinstance(value, str):
+        return value
+    return "–" if value is None else f"{value:.4f}"

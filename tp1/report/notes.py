@@ -1,0 +1,61 @@
+"""A run's description, which the tracking UI shows above its figures."""
+
+from collections.abc import Mapping, Sequence
+
+from tp1.base.names import message_line
+from tp1.config import TrainConfig
+from tp1.experiment import Experiment
+from tp1.report.page import escape_markdown, indented
+from tp1.sweeps.jobs import Outcome
+
+COMPARED = ("test/accuracy", "val/accuracy", "val/loss", "test/precision_macro", "test/recall_macro", "test/f1_macro")
+
+
+def published_for(experiment: Experiment, dataset: str) -> dict[str, float]:
+    """The published figures, where ``dataset`` is the report's own: beside another they would mean nothing."""
+    return experiment.published.metrics() if dataset == experiment.config.dataset else {}
+
+
+def describe_run(
+    experiment: Experiment,
+    config: TrainConfig,
+    dataset: str,
+    command: str,
+    measured: Mapping[str, float] | None = None,
+    best_epoch: int | None = None,
+) -> str:
+    """What the run is, published beside measured, and how to repeat it, in Markdown.
+
+    Args:
+        dataset: The data set's name.
+        measured: Metrics by name, once the run is finished.
+        best_epoch: 1-based, once the run is finished.
+    """
+    section = f" Section {experiment.section} of the report." if experiment.section else ""
+    title = (
+        f"**{experiment.label}**: {experiment.model_name} on {escape_markdown(dataset)}, seed {config.seed}.{section}"
+    )
+    if measured is None or best_epoch is None:
+        result = [f"Running: {config.epochs} epochs."]
+    else:
+        published = published_for(experiment, dataset)
+        # The UI folds long descriptions: what people look for first comes first.
+        result = ["| | published | measured |", "|---|---|---|"]
+        for name in COMPARED:
+            before = f"{published[name]:.4g}" if name in published else "–"
+            result.append(f"| {name} | {before} | {measured[name]:.4f} |")
+        result += [
+            "",
+            f"n = 1; measured at the best validation epoch, {best_epoch} of {config.epochs}; published at the last.",
+        ]
+    return "\n".join([title, "", *result, "", experiment.summary, "", "Repeat it:", "", indented(command), ""])
+
+
+def describe_outcomes(name: str, outcomes: Sequence[Outcome], command: str) -> str:
+    """What became of the runs under a parent run, in Markdown."""
+    rows = [
+        f"| {outcome.name} | {outcome.status} | {escape_markdown(message_line(outcome.line))} |" for outcome in outcomes
+    ]
+    return "\n".join(
+        [f"**{name}**", "", "| run | | |", "|---|---|---|", *rows, "", "Repeat it:", "", indented(command), ""]
+    )

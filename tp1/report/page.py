@@ -1,0 +1,355 @@
+"""A page of text, tables and figures, written as one self-contained HTML file or as Markdown.
+
+Everything that stands in a page is plain text until it is rendered: each renderer escapes it.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from textwrap import indent
+from urllib.parse import quote
+
+import matplotlib as mpl
+from jinja2 import Environment, PackageLoader, select_autoescape
+from matplotlib.figure import Figure
+
+from tp1.base.names import printable, printable_lines
+
+# Colours that figures are drawn in, and the page's names for them, which differ in the light and the dark scheme.
+THEMED = {
+    "#000000": "var(--ink)",
+    "#3b4048": "var(--ink)",
+    "#ffffff": "var(--paper)",
+    "#8a8f98": "var(--soft)",
+    "#c4c8ce": "var(--faint)",
+    "#e6e8eb": "var(--line)",
+    "#0f62ac": "var(--blue)",
+    "#c2560a": "var(--orange)",
+}
+
+
+@dataclass(frozen=True)
+class Code:
+    """Text in a fixed-width type."""
+
+    text: str
+
+
+@dataclass(frozen=True)
+class Link:
+    """Text that leads somewhere.
+
+    Attributes:
+        target: An address, or a path relative to the page.
+    """
+
+    text: str
+    target: str
+
+
+@dataclass(frozen=True)
+class Number:
+    """A number as it is shown, and as it is sorted by."""
+
+    text: str
+    value: float
+
+
+Inline = str | Code | Link | Number
+
+
+@dataclass(frozen=True)
+class Paragraph:
+    """Text."""
+
+    parts: Sequence[Inline]
+
+
+@dataclass(frozen=True)
+class Command:
+    """A command to copy.
+
+    Attributes:
+        text: The command.
+        title: Stands above it.
+        missing: Whether something is not there until it is run.
+    """
+
+    text: str
+    title: str = ""
+    missing: bool = False
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows of cells. Columns of numbers are set to the right; a row's first cell names it.
+
+    Attributes:
+        groups: Headings above the column headings, as (text, columns).
+    """
+
+    columns: Sequence[str]
+    rows: Sequence[Sequence[Inline]]
+    caption: str = ""
+    groups: Sequence[tuple[str, int]] = ()
+
+
+@dataclass(frozen=True)
+class Matrix:
+    """A confusion matrix: counts by true class (rows) and predicted class; ``figure`` shows the same."""
+
+    name: str
+    classes: Sequence[str]
+    counts: Sequence[Sequence[int]]
+    caption: str
+    true: str
+    predicted: str
+    figure: Figure = field(compare=False, repr=False)
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A drawing.
+
+    Attributes:
+        name: Of its file, without suffix.
+        alt: What it shows, for those who do not see it.
+    """
+
+    name: str
+    figure: Figure = field(compare=False, repr=False)
+    alt: str
+    caption: str = ""
+
+
+@dataclass(frozen=True)
+class Photo:
+    """A PNG image."""
+
+    name: str
+    png: bytes = field(repr=False)
+    alt: str
+    caption: str = ""
+
+
+@dataclass(frozen=True)
+class Tile:
+    """An image with what a model says of it.
+
+    Attributes:
+        name: Of the image.
+        image: PNG or JPEG.
+        title: Stands out below it, such as the class.
+        share: Drawn as a bar, 0 to 1.
+        verdict: Whether the model is right; None where that is not known.
+        note: Further words.
+        small: Whether it has so few pixels that they are to be seen.
+    """
+
+    name: str
+    image: bytes = field(repr=False)
+    title: str
+    share: float
+    verdict: bool | None
+    note: str
+    small: bool
+
+
+@dataclass(frozen=True)
+class Gallery:
+    """Images side by side.
+
+    Attributes:
+        right, wrong: Words for the verdict.
+    """
+
+    name: str
+    tiles: Sequence[Tile]
+    right: str = "right"
+    wrong: str = "wrong"
+
+
+Block = Paragraph | Command | Table | Matrix | Picture | Photo | Gallery
+
+
+@dataclass(frozen=True)
+class Section:
+    """A heading and what stands under it."""
+
+    anchor: str
+    title: str
+    blocks: Sequence[Block]
+
+
+@dataclass(frozen=True)
+class Page:
+    """A whole page.
+
+    Attributes:
+        language: ``en`` or ``pt``.
+        lead: What stands under the title.
+    """
+
+    title: str
+    language: str
+    lead: Sequence[Inline]
+    sections: Sequence[Section]
+
+
+def to_html(page: Page) -> str:
+    """The page as one HTML file: style, script and figures inside, no request to anywhere."""
+    environment = Environment(
+        loader=PackageLoader("tp1.report"),
+        autoescape=select_autoescape(),
+        finalize=lambda value: printable_lines(value) if type(value) is str else value,  # Markup is ours
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.globals |= {
+        "kind": lambda value: type(value).__name__,
+        "svg": themed_svg,
+        "data_uri": _data_uri,
+        "numeric": numeric_columns,
+    }
+    return environment.get_template("page.html").render(page=page)
+
+
+def to_markdown(page: Page, pictures: str) -> tuple[str, dict[str, bytes]]:
+    """The page as Markdown, and its figures by file name.
+
+    Args:
+        pictures: The folder of the figures, relative to the page.
+    """
+    lines = [f"# {escape_markdown(page.title)}", "", _paragraph(page.lead), ""]
+    files: dict[str, bytes] = {}
+    for section in page.sections:
+        lines += [f"## {escape_markdown(section.title)}", ""]
+        for block in section.blocks:
+            lines += [*_block(block, pictures, files), ""]
+    return "\n".join(lines).rstrip() + "\n", files
+
+
+def numeric_columns(table: Table) -> list[bool]:
+    """Which columns hold numbers."""
+    return [any(isinstance(row[place], Number) for row in table.rows) for place in range(len(table.columns))]
+
+
+def plain_svg(figure: Figure, name: str) -> bytes:
+    """A figure as an SVG file; the same figure gives the same bytes."""
+    buffer = io.BytesIO()
+    # Letters as shapes: a file shows them wherever it is opened.
+    with mpl.rc_context({"svg.hashsalt": name, "svg.fonttype": "path"}):
+        figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
+    return buffer.getvalue()
+
+
+def plain_png(figure: Figure) -> bytes:
+    """A figure as a PNG file."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=150)
+    return buffer.getvalue()
+
+
+def themed_svg(figure: Figure, name: str) -> str:
+    """A figure as an SVG element in the page's colours and type."""
+    buffer = io.StringIO()
+    with mpl.rc_context({"svg.hashsalt": name, "svg.fonttype": "none"}):
+        figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
+    text = buffer.getvalue()
+    text = text[text.index("<svg") :]
+    text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
+    text = re.sub(r'<svg [^>]*?viewBox="([^"]*)"[^>]*>', r'<svg viewBox="\1" role="img">', text, count=1)
+    return re.sub("#[0-9a-f]{6}", lambda match: THEMED.get(match[0], match[0]), text)
+
+
+def _data_uri(image: bytes) -> str:
+    return f"data:image/{_image_type(image)};base64,{base64.b64encode(image).decode()}"
+
+
+def _image_type(image: bytes) -> str:
+    return "jpeg" if image.startswith(b"\xff\xd8") else "png"
+
+
+def _block(block: Block, pictures: str, files: dict[str, bytes]) -> list[str]:
+    if isinstance(block, Paragraph):
+        return [_paragraph(block.parts)]
+    if isinstance(block, Command):
+        title = [_paragraph([block.title]), ""] if block.title else []
+        return [*title, "```", printable_lines(block.text).replace("```", ""), "```"]
+    if isinstance(block, Table):
+        return _table(block)
+    if isinstance(block, Photo):
+        files[f"{block.name}.png"] = block.png
+        return [f"![{escape_markdown(block.alt)}]({pictures}/{block.name}.png)", *_caption(block.caption)]
+    if isinstance(block, Gallery):
+        return _gallery(block, pictures, files)
+    files[f"{block.name}.svg"] = plain_svg(block.figure, block.name)
+    alt = block.alt if isinstance(block, Picture) else block.caption
+    caption = block.caption if isinstance(block, Picture) else ""
+    return [f"![{escape_markdown(alt)}]({pictures}/{block.name}.svg)", *_caption(caption)]
+
+
+def _gallery(gallery: Gallery, pictures: str, files: dict[str, bytes]) -> list[str]:
+    lines = ["| | | | |", "|---|---|---:|---|"]
+    for number, tile in enumerate(gallery.tiles):
+        file = f"{gallery.name}-{number}.{_image_type(tile.image)}"
+        files[file] = tile.image
+        verdict = "" if tile.verdict is None else gallery.right if tile.verdict else gallery.wrong
+        words = ", ".join(word for word in (verdict, tile.note) if word)
+        cells = (
+            f"![{escape_markdown(tile.name)}]({pictures}/{file})",
+            escape_markdown(tile.title),
+            f"{tile.share:.3f}",
+            escape_markdown(words),
+        )
+        lines.append(f"| {' | '.join(cells)} |")
+    return lines
+
+
+def _caption(text: str) -> list[str]:
+    return ["", f"*{escape_markdown(text).strip()}*"] if text.strip() else []
+
+
+def _table(table: Table) -> list[str]:
+    columns = list(table.columns)
+    if table.groups:  # Markdown has one row of headings
+        names = [name for name, width in table.groups for _ in range(width)]
+        columns = [f"{name}: {column}" if name else column for name, column in zip(names, columns, strict=True)]
+    return [
+        "| " + " | ".join(escape_markdown(column) for column in columns) + " |",
+        "|" + "|".join("---:" if right else "---" for right in numeric_columns(table)) + "|",
+        *("| " + " | ".join(_inline([cell]) for cell in row) + " |" for row in table.rows),
+        *_caption(table.caption),
+    ]
+
+
+def _paragraph(parts: Sequence[Inline]) -> str:
+    """Text that begins no list, rule, heading or block of code, whatever its first characters are."""
+    text = _inline(parts).lstrip()
+    return re.sub(r"^(\d*)([-+=.)])(?=\s|$|[-=])", r"\1\\\2", text)
+
+
+def _inline(parts: Sequence[Inline]) -> str:
+    return "".join(_one(part) for part in parts)
+
+
+def _one(part: Inline) -> str:
+    if isinstance(part, Link):
+        return f"[{escape_markdown(part.text)}]({quote(part.target, safe='/:#?=&%@+,;~')})"
+    if isinstance(part, Code):
+        return f"`{printable(part.text).replace('`', chr(39)).replace('|', chr(92) + '|')}`" if part.text else ""
+    return escape_markdown(part.text if isinstance(part, Number) else part)
+
+
+def indented(command: str) -> str:
+    """A command as a block of code in Markdown, and nothing but that, also where a value in it has several lines."""
+    return indent(printable_lines(command), "    ", lambda line: True)
+
+
+def escape_markdown(text: str) -> str:
+    """Plain text in Markdown: no markup, no HTML, no table cells, one line."""
+    return re.sub(r"([\\`*_\[\]<>|#&~])", r"\\\1", printable(" ".join(text.splitlines())))

@@ -1,0 +1,430 @@
+"""The report, section by section, from tracked runs: what is measured beside what was published."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from statistics import fmean, stdev
+from typing import Any
+
+from tp1.base.names import whole_number
+from tp1.config import hyperparameters
+from tp1.experiment import Experiment, Study, experiments_of
+from tp1.report.comparison import RULE, Group
+from tp1.report.details import Detail, Look
+from tp1.report.figures import compared_curves, confusion_matrix, curves, published_and_measured
+from tp1.report.page import (
+    Block,
+    Code,
+    Command,
+    Inline,
+    Link,
+    Matrix,
+    Number,
+    Page,
+    Paragraph,
+    Photo,
+    Picture,
+    Section,
+    Table,
+)
+from tp1.report.run_figures import distribution_figure
+from tp1.report.texts import TEXTS
+from tp1.store.runs import TrainedRun
+
+SHOWN = {  # tracked metric -> the metric that its published figure has
+    "train/accuracy": "train/accuracy",
+    "train/loss": "train/loss",
+    "best/val_accuracy": "val/accuracy",
+    "best/val_loss": "val/loss",
+    "test/accuracy": "test/accuracy",
+    "test/precision_macro": "test/precision_macro",
+    "test/recall_macro": "test/recall_macro",
+    "test/f1_macro": "test/f1_macro",
+}
+Texts = Mapping[str, Any]
+
+
+def report_page(
+    entries: Sequence[Experiment | Study | tuple[str, str]],
+    groups: Sequence[Group],
+    details: Mapping[str, Detail],
+    looks: Mapping[str, Look],
+    language: str,
+    link: Callable[[TrainedRun], str],
+) -> Page:
+    """The whole report.
+
+    Args:
+        entries: Its sections in order: experiments, studies, and looks at data as (section, data set).
+        groups: All that was run.
+        details: Of the groups that have a section (:func:`chosen_groups`), as :func:`~tp1.report.details.read_details`
+            gives them.
+        looks: By data set.
+        language: ``en`` or ``pt``: of the fixed texts.
+        link: From a run to where it can be looked at.
+    """
+    texts = TEXTS[language]
+    sections = [_overview(entries, groups, texts)]
+    for entry in entries:
+        if isinstance(entry, tuple):
+            sections.append(_look_section(*entry, looks, texts))
+        elif isinstance(entry, Study):
+            sections.append(_study_section(entry, groups, details, texts, link))
+        else:
+            sections.append(_experiment_section(entry, groups, details, texts, link))
+    sections.append(_made(groups, texts))
+    return Page(texts["title"], language, [texts["lead"]], sections)
+
+
+def groups_of(experiment: Experiment, groups: Sequence[Group]) -> list[Group]:
+    """The groups of an experiment (or of one configuration of a study): its defaults first, then the newest."""
+    own = [
+        group
+        for group in groups
+        if (group.runs[0].experiment, group.runs[0].configuration) == (experiment.name, experiment.configuration)
+    ]
+    return sorted(own, key=lambda group: (not group.is_default, not group.published, -_newest(group)))
+
+
+def chosen_groups(entries: Sequence[Experiment | Study | tuple[str, str]], groups: Sequence[Group]) -> list[Group]:
+    """The groups that stand for their experiments in the report: one for each that was run."""
+    experiments = [
+        experiment for entry in entries if not isinstance(entry, tuple) for experiment in experiments_of(entry)
+    ]
+    return [found[0] for experiment in experiments if (found := groups_of(experiment, groups))]
+
+
+def number(value: float | None, digits: int = 4, sd: float | None = None) -> Inline:
+    """A figure, with its standard deviation if there is one; a dash for None."""
+    if value is None:
+        return "–"
+    return Number(f"{value:.{digits}f}" + (f" ± {sd:.{digits}f}" if sd is not None else ""), value)
+
+
+def signed(value: float | None, digits: int = 4) -> Inline:
+    """A difference, with its sign; a dash for None."""
+    return "–" if value is None else Number(f"{value:+.{digits}f}", value)
+
+
+def summary_table(groups: Sequence[Group], texts: Texts, caption: str = "", *, brief: bool = False) -> Table:
+    """One row for each group: what is measured, what was published, and the remark.
+
+    Args:
+        brief: Without the columns of hyperparameters, time and size, and without what was published as remark.
+    """
+    is_study = any(group.runs[0].configuration for group in groups)
+    varying = [
+        name
+        for name in ("learning_rate", "dropout", "weight_decay")
+        if is_study and not brief and len({_param(group, name) for group in groups}) > 1
+    ]
+    columns = [
+        *(texts["experiment"], texts["dataset"]),
+        *varying,
+        *(
+            texts["n"],
+            texts["validation_short"],
+            texts["test_short"],
+            texts["f1"],
+            texts["published"],
+            texts["difference"],
+        ),
+        *(() if brief else (texts["epoch_time"], texts["parameters"])),
+        texts["remark"],
+    ]
+    published_remarks = not brief and any(_published_remark(group) for group in groups)
+    rows: list[list[Inline]] = []
+    for group in groups:
+        metric = group.published_metric
+        published = group.published[metric] if metric else None
+        measured = group.mean("test/accuracy" if metric == "test/accuracy" else "best/val_accuracy")
+        short = {"test/accuracy": texts["test_short"], "val/accuracy": texts["validation_short"]}
+        parameters = group.runs[0].params.get("model_parameters", "")
+        row: list[Inline] = [
+            group.label,
+            group.dataset,
+            *(_sortable(_param(group, name)) for name in varying),
+            Number(str(len(group.runs)), len(group.runs)),
+            number(group.mean("best/val_accuracy"), 4, group.sd("best/val_accuracy")),
+            number(group.mean("test/accuracy"), 4, group.sd("test/accuracy")),
+            number(group.mean("test/f1_macro"), 4, group.sd("test/f1_macro")),
+            Number(f"{published:g} ({short[metric]})", published) if metric and published is not None else "–",
+            signed(measured - published if published is not None else None),
+            *(() if brief else (number(group.epoch_seconds, 1), _count(parameters))),
+            texts["remarks"].get(group.remark(), group.remark()),
+        ]
+        if published_remarks:
+            row.append(_published_remark(group))
+        rows.append(row)
+    if published_remarks:
+        columns.append(texts["published_remark"])
+    return Table(columns, rows, caption)
+
+
+def _overview(entries: Sequence[Any], groups: Sequence[Group], texts: Texts) -> Section:
+    chosen = chosen_groups(entries, groups)
+    blocks: list[Block] = []
+    if chosen:
+        rows = []
+        for group in chosen:
+            metric = group.published_metric
+            name = "best/val_accuracy" if metric == "val/accuracy" else "test/accuracy"
+            short = texts["validation_short"] if metric == "val/accuracy" else texts["test_short"]
+            rows.append(
+                (
+                    f"{_label(group)} ({short})",
+                    group.published.get(metric or ""),
+                    group.mean(name),
+                    group.sd(name),
+                )
+            )
+        figure = published_and_measured(rows, "")
+        blocks = [
+            Picture("overview", figure, texts["overview_figure"], texts["overview_figure"]),
+            summary_table(chosen, texts, brief=True),
+        ]
+    return Section("overview", texts["overview"], blocks)
+
+
+def _look_section(section: str, dataset: str, looks: Mapping[str, Look], texts: Texts) -> Section:
+    anchor, title = f"data-{dataset}", f"{section} {texts['data']}: {dataset}"
+    if dataset not in looks:
+        return Section(
+            anchor, title, [Command(f"mlflow run . -e eda -P dataset={dataset}", texts["missing"], missing=True)]
+        )
+    look = looks[dataset]
+    rows = [[str(channel), number(row["mean"]), number(row["std"])] for channel, row in look.channels.iterrows()]
+    return Section(
+        anchor,
+        title,
+        [
+            Photo(f"{dataset}-samples", look.samples, texts["samples"], texts["samples"]),
+            Picture(
+                f"{dataset}-classes",
+                distribution_figure(look.distribution, ""),
+                texts["distribution"],
+                texts["distribution"],
+            ),
+            Table([texts["channel"], texts["mean"], texts["sd"]], rows, texts["channels"]),
+        ],
+    )
+
+
+def _experiment_section(
+    experiment: Experiment,
+    groups: Sequence[Group],
+    details: Mapping[str, Detail],
+    texts: Texts,
+    link: Callable[[TrainedRun], str],
+) -> Section:
+    title = f"{experiment.section} {experiment.name}".strip()
+    blocks: list[Block] = [Paragraph([experiment.summary])]
+    own = groups_of(experiment, groups)
+    if not own:
+        command = f"mlflow run . -e {experiment.name}"
+        return Section(experiment.name, title, [*blocks, Command(command, texts["missing"], missing=True)])
+    first, *others = own
+    detail = details[first.runs[0].run_id]
+    if experiment.note:
+        blocks.append(Paragraph([experiment.note]))
+    if not first.is_default and first.differences:
+        blocks.append(Paragraph([texts["not_default"].format(what=first.differences)]))
+    blocks += [
+        *_remarks([first]),
+        _measured_table(first, texts),
+        _curves(detail, texts),
+        _per_class(detail, experiment, texts),
+        _matrix(detail, texts),
+        _runs_table([first], texts, link),
+        Command(detail.command, texts["repeat"]),
+    ]
+    blocks += _others(others, texts, link)
+    return Section(experiment.name, title, blocks)
+
+
+def _study_section(
+    study: Study,
+    groups: Sequence[Group],
+    details: Mapping[str, Detail],
+    texts: Texts,
+    link: Callable[[TrainedRun], str],
+) -> Section:
+    title = f"{study.section} {study.name}".strip()
+    chosen = chosen_groups([study], groups)
+    blocks: list[Block] = [Paragraph([study.summary]), *_remarks(chosen)]
+    if chosen:
+        histories = {group.label: details[group.runs[0].run_id].histories for group in chosen}
+        blocks += [
+            summary_table(chosen, texts),
+            Picture(f"{study.name}-curves", compared_curves(histories, ""), texts["compared"], texts["compared"]),
+            _runs_table(chosen, texts, link),
+        ]
+    seeds = sorted({run.seed for group in chosen for run in group.runs})
+    command = f"mlflow run . -e {study.name}" + (f" -P seeds={','.join(map(str, seeds))}" if len(seeds) > 1 else "")
+    if len(chosen) < len(study.experiments):
+        blocks.append(Command(command, texts["missing_some"] if chosen else texts["missing"], missing=True))
+    else:
+        blocks.append(Command(command, texts["repeat"]))
+    blocks += _others(
+        [group for experiment in study.experiments for group in groups_of(experiment, groups)[1:]], texts, link
+    )
+    return Section(study.name, title, blocks)
+
+
+def _remarks(groups: Sequence[Group]) -> list[Paragraph]:
+    """What somebody wrote down about the runs, each once."""
+    remarks = dict.fromkeys(run.remark for group in groups for run in group.runs)
+    return [Paragraph([remark]) for remark in remarks if remark]
+
+
+def _others(groups: Sequence[Group], texts: Texts, link: Callable[[TrainedRun], str]) -> list[Block]:
+    """Runs with other parameters than the section's own."""
+    if not groups:
+        return []
+    return [Paragraph([texts["others"]]), summary_table(groups, texts), _runs_table(groups, texts, link)]
+
+
+def _measured_table(group: Group, texts: Texts) -> Table:
+    rows: list[list[Inline]] = []
+    for metric, of in SHOWN.items():
+        published = group.published.get(of)
+        rows.append(
+            [
+                texts["metrics"][metric],
+                Number(f"{published:g}", published) if published is not None else "–",
+                number(group.mean(metric), 4, group.sd(metric)),
+                signed(group.mean(metric) - published if published is not None else None),
+            ]
+        )
+    remark = texts["remarks"].get(group.remark(), group.remark())
+    return Table(
+        [texts["metric"], texts["published"], f"{texts['measured']} (n = {len(group.runs)})", texts["difference"]],
+        rows,
+        f"{texts['remark']}: {remark}",
+    )
+
+
+def _curves(detail: Detail, texts: Texts) -> Picture:
+    group = detail.group
+    best = int(group.runs[0].metrics["best/epoch"]) if len(group.runs) == 1 else None
+    caption = texts["curves"] if best is not None else texts["curves_n"]
+    return Picture(f"{_label(group)}-curves", curves(detail.histories, "", best), caption, caption)
+
+
+def _per_class(detail: Detail, experiment: Experiment, texts: Texts) -> Table:
+    published = (experiment.published.test_report or {}).get("per_class", {}) if detail.group.published else {}
+    names = (("precision", "precision"), ("recall", "recall"), ("f1", "f1-score"))
+    rows: list[list[Inline]] = []
+    for name in detail.confusion.columns:
+        row: list[Inline] = [str(name)]
+        for short, key in names:
+            values = [report[name][key] for report in detail.reports]
+            if published:
+                row.append(number(published.get(name, {}).get(short), 2))
+            row.append(number(fmean(values), 2, stdev(values) if len(values) > 1 else None))
+        rows.append(row)
+    heads = [texts["precision"], texts["recall"], "F1"]
+    if not published:
+        return Table([texts["class"], *heads], rows, texts["per_class"])
+    return Table(
+        [texts["class"], *([texts["published"], texts["measured"]] * 3)],
+        rows,
+        texts["per_class"],
+        groups=[("", 1), *((head, 2) for head in heads)],
+    )
+
+
+def _matrix(detail: Detail, texts: Texts) -> Matrix:
+    run = detail.group.runs[0]
+    classes = [str(name) for name in detail.confusion.columns]
+    counts = detail.confusion.to_numpy()
+    return Matrix(
+        name=f"{_label(detail.group)}-confusion",
+        classes=classes,
+        counts=[[int(count) for count in row] for row in counts],
+        caption=texts["matrix"].format(seed=run.seed),
+        true=texts["true"],
+        predicted=texts["predicted"],
+        figure=confusion_matrix(counts, classes, ""),
+    )
+
+
+def _runs_table(groups: Sequence[Group], texts: Texts, link: Callable[[TrainedRun], str]) -> Table:
+    rows: list[list[Inline]] = []
+    for group in groups:
+        for run in group.runs:
+            epochs = hyperparameters(run.params)["epochs"]
+            best = run.metrics["best/epoch"]
+            rows.append(
+                [
+                    Link(run.name, link(run)),
+                    Code(run.original[:8]),
+                    Number(str(run.seed), run.seed),
+                    number(run.metrics["best/val_accuracy"]),
+                    number(run.metrics["test/accuracy"]),
+                    Number(f"{best:.0f} / {epochs:.0f}" if isinstance(epochs, (int, float)) else f"{best:.0f}", best),
+                    Number(duration(run.seconds), run.seconds),
+                ]
+            )
+    columns = [
+        texts["run"],
+        "id",
+        texts["seed"],
+        texts["validation"],
+        texts["test"],
+        texts["best_epoch"],
+        texts["time"],
+    ]
+    return Table(columns, rows)
+
+
+def _made(groups: Sequence[Group], texts: Texts) -> Section:
+    processors = dict.fromkeys(
+        processor for group in groups for run in group.runs if (processor := run.params.get("processor"))
+    )
+    blocks: list[Block] = [
+        Paragraph([texts["made_by"], Code("mlflow run . -e report"), "."]),
+        Paragraph([texts["rule"], RULE]),
+    ]
+    if processors:
+        blocks.append(Paragraph([texts["machine"], "; ".join(processors), "."]))
+    return Section("made", texts["made"], blocks)
+
+
+def duration(seconds: float) -> str:
+    """``22 s``, ``5 min 27 s``, ``1 h 02 min``."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02} min"
+
+
+def _label(group: Group) -> str:
+    # An experiment's own, not the run's name: that is anybody's to set, and this one names files.
+    return group.experiment.label if group.experiment else group.runs[0].run_id
+
+
+def _newest(group: Group) -> int:
+    return max(run.start_time for run in group.runs)
+
+
+def _param(group: Group, name: str) -> str:
+    return group.runs[0].params.get(name, "")
+
+
+def _published_remark(group: Group) -> str:
+    return group.experiment.published.remark if group.experiment and group.published else ""
+
+
+def _count(text: str) -> Inline:
+    number = whole_number(text)
+    return "–" if number is None else Number(f"{number:,}", number)
+
+
+def _sortable(text: str) -> Inline:
+    try:
+        return Number(f"{float(text):g}", float(text))
+    except ValueError:
+        return text

@@ -1,0 +1,41 @@
+"""The files that a trained run leaves among its artifacts."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from tp1.report.run_figures import run_figures
+from tp1.tracking.tool_run import FIGURE_DPI
+from tp1.training.evaluation import Evaluation
+from tp1.training.loop import Epoch
+
+
+def write_evaluation(evaluation: Evaluation, folder: Path) -> None:
+    """The classification report, the confusion matrix's counts and the predictions."""
+    (folder / "classification_report.txt").write_text(evaluation.report_text())
+    (folder / "classification_report.json").write_text(json.dumps(evaluation.report(), indent=1))
+    evaluation.report_table().to_csv(folder / "classification_report.csv", index_label="class")
+    matrix = pd.DataFrame(evaluation.confusion(), list(evaluation.classes), list(evaluation.classes))
+    matrix.to_csv(folder / "confusion_matrix.csv", index_label="true")
+    # No dictionary for probabilities, which are all different: a third smaller.
+    evaluation.predictions().to_parquet(
+        folder / "predictions.parquet", index=False, compression="zstd", use_dictionary=["true", "predicted"]
+    )
+
+
+def write_figures(title: str, history: Sequence[Epoch], best: int, evaluation: Evaluation, folder: Path) -> None:
+    """The curves and the confusion matrix.
+
+    Args:
+        best: Number of the best epoch.
+    """
+    curves = {
+        "train/loss": [epoch.train_loss for epoch in history],
+        "train/accuracy": [epoch.train_accuracy for epoch in history],
+        "val/loss": [epoch.val_loss for epoch in history],
+        "val/accuracy": [epoch.val_accuracy for epoch in history],
+    }
+    for name, figure in run_figures(title, curves, best, evaluation.confusion(), evaluation.classes).items():
+        figure.savefig(folder / name, dpi=FIGURE_DPI)

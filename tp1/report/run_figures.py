@@ -1,0 +1,51 @@
+"""The two figures that every trained run has, from live results or from a record of them."""
+
+import io
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from tp1.report.figures import class_distribution, confusion_matrix, curves
+from tp1.store.runs import CURVES, RunRecord
+
+
+def run_title(experiment: str, dataset: str, seed: str | int) -> str:
+    """``cnnv3 on cifar10, seed 0``."""
+    return f"{experiment} on {dataset}, seed {seed}"
+
+
+def run_figures(
+    title: str,
+    history: Mapping[str, Sequence[float]],
+    best_epoch: int,
+    matrix: NDArray[np.int64],
+    classes: Sequence[str],
+) -> dict[str, Figure]:
+    """``curves.png`` and ``confusion_matrix.png`` of a run."""
+    return {
+        "curves.png": curves([history], title, best_epoch),
+        "confusion_matrix.png": confusion_matrix(matrix, classes, f"{title}: test images"),
+    }
+
+
+def distribution_figure(counts: pd.DataFrame, dataset: str) -> Figure:
+    """Images by class (rows) and part (columns) of a data set, whose name stands above unless it is empty."""
+    by_part = {str(part): counts[part].tolist() for part in counts}
+    title = f"{dataset}: images per class" if dataset else ""
+    return class_distribution(by_part, [str(name) for name in counts.index], title)
+
+
+def record_figures(record: RunRecord) -> dict[str, Figure]:
+    """The figures of a training or ``eda`` run that its record leaves out, drawn from what it holds."""
+    if "tp1.model" not in record.tags:
+        counts = pd.read_csv(io.BytesIO(record.files["class_distribution.csv"]), index_col="class")
+        return {"class_distribution.png": distribution_figure(counts, record.tags["tp1.dataset"])}
+    table = pd.read_csv(io.BytesIO(record.files["confusion_matrix.csv"]), index_col="true")
+    history = {name: [value for _, _, value in record.metrics[name]] for name in CURVES}
+    label = record.name.removesuffix(f"-s{record.tags['tp1.seed']}")
+    title = run_title(label, record.tags["tp1.dataset"], record.tags["tp1.seed"])
+    best_epoch = int(record.metrics["best/epoch"][-1][2])
+    return run_figures(title, history, best_epoch, table.to_numpy(), list(table.columns))

@@ -1,0 +1,153 @@
+"""Which runs are compared, and which of them in pairs."""
+
+import io
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+
+import pandas as pd
+
+from tp1.base.errors import TP1Error
+from tp1.experiment import Experiment, Study, by_name_and_configuration, experiments_of
+from tp1.report.comparison import DESCENDING, Group, group, newest, table
+from tp1.report.paired import Paired, compare_predictions
+from tp1.report.report_page import groups_of
+from tp1.store.prepare import masked
+from tp1.store.runs import RunReader, TrainedRun
+
+
+@dataclass(frozen=True)
+class Selection:
+    """What was found.
+
+    Attributes:
+        groups: By configuration.
+        broken: Finished runs that were not logged whole, and are left out.
+    """
+
+    groups: list[Group]
+    broken: list[TrainedRun]
+
+    def complaint(self) -> str | None:
+        """One line that names the runs that were left out, or None."""
+        if not self.broken:
+            return None
+        named = "; ".join(f"{run.name} ({run.run_id}) lacks {', '.join(run.missing[:3])}" for run in self.broken[:5])
+        return (
+            f"{len(self.broken)} finished runs were not logged whole and are left out: {named}. "
+            "Delete them in the tracking UI; run their experiments again."
+        )
+
+
+def select(
+    reader: RunReader,
+    entries: Sequence[Experiment | Study],
+    names: Collection[str] | None = None,
+    dataset: str | None = None,
+    since: int | None = None,
+) -> Selection:
+    """The runs to compare, by configuration.
+
+    Args:
+        entries: What this code knows.
+        names: Of experiments and studies; None: all, also those that this code does not know.
+        dataset: Only on this data set.
+        since: Only those that started then or later; milliseconds since 1970, UTC.
+    """
+    known = by_name_and_configuration(entries)
+    if names is None:
+        runs = list(reader.find_runs(None, dataset, since))
+    else:
+        wanted = {(one.name, one.configuration) for name in names for one in named(name, entries)}
+        runs = [
+            run
+            for experiment in dict.fromkeys(experiment for experiment, _ in sorted(wanted))
+            for run in reader.find_runs(experiment, dataset, since)
+            if (run.experiment, run.configuration) in wanted
+        ]
+    chosen, broken = newest(runs)
+    return Selection(group(chosen, known), broken)
+
+
+def named(name: str, entries: Sequence[Experiment | Study]) -> tuple[Experiment, ...]:
+    """Everything that ``name`` names: an experiment, a study's configurations, or one of them (``cnnv3-c2``).
+
+    Raises:
+        TP1Error: There is nothing of this name.
+    """
+    for entry in entries:
+        if entry.name == name:
+            return experiments_of(entry)
+        for experiment in experiments_of(entry):
+            if experiment.label == name:
+                return (experiment,)
+    raise TP1Error(f"there is no experiment {name!r}: there are {', '.join(entry.name for entry in entries)}.")
+
+
+def nothing_found(reader: RunReader, names: Collection[str] | None, limits: str) -> TP1Error:
+    """What to say where no run matches, with the commands that would make some."""
+    commands = " or ".join(f"mlflow run . -e {name}" for name in names or ["cnnv3"])
+    what = f" of {', '.join(names)}" if names else ""
+    return TP1Error(f"no finished run{what}{limits} in {masked(reader.uri)}: make one with {commands}.")
+
+
+def sort_groups(groups: Sequence[Group], column: str | None) -> list[Group]:
+    """Groups by a column of their table; without one, in the order of the report.
+
+    Raises:
+        TP1Error: The table has no such column.
+    """
+    if column is None:
+        return list(groups)
+    frame = table(groups)
+    if column not in frame:
+        raise TP1Error(f"sort={column}: the table has no such column; it has {', '.join(map(str, frame))}.")
+    order = frame[column].sort_values(ascending=column not in DESCENDING, na_position="last", kind="stable").index
+    return [groups[place] for place in order]
+
+
+def compare_pairs(reader: RunReader, groups: Sequence[Group], other: Group, *, strict: bool) -> dict[str, Paired]:
+    """Every group against ``other`` on the same test images, seed by seed where both have it; by title.
+
+    Args:
+        strict: Refuse groups with another split; else leave them out.
+
+    Raises:
+        TP1Error: Splits or data differ, a run has no predictions, or nothing is left to compare.
+    """
+    pairs = {}
+    for one in groups:
+        if one.runs[0].run_id == other.runs[0].run_id:
+            continue
+        if _images(one) != _images(other):
+            if strict:
+                raise TP1Error(
+                    f"{one.label} and {other.label} were tested on different images (data and split digests "
+                    f"{' '.join(_images(one))} and {' '.join(_images(other))}): they cannot be compared in pairs."
+                )
+            continue
+        for first, second in _by_seed(one, other):
+            title = f"{one.label} (seed {first.seed}) against {other.label} (seed {second.seed})"
+            pairs[title] = compare_predictions(_predictions(reader, first), _predictions(reader, second))
+    if not pairs:
+        raise TP1Error(f"there is nothing to compare with {other.label}: no other run was tested on the same images.")
+    return pairs
+
+
+def choose_other(groups: Sequence[Group], name: str, entries: Sequence[Experiment | Study]) -> Group | None:
+    """The group that ``name`` (an experiment, or ``cnnv3-c2``) stands for; the default configuration first."""
+    found = [candidate for experiment in named(name, entries) for candidate in groups_of(experiment, groups)]
+    return found[0] if found else None
+
+
+def _images(one: Group) -> tuple[str, str]:
+    return one.runs[0].data_digest, one.runs[0].split_digest
+
+
+def _by_seed(one: Group, other: Group) -> list[tuple[TrainedRun, TrainedRun]]:
+    seconds = {run.seed: run for run in other.runs}
+    both = [(run, seconds[run.seed]) for run in one.runs if run.seed in seconds]
+    return both or [(one.runs[0], other.runs[0])]
+
+
+def _predictions(reader: RunReader, run: TrainedRun) -> pd.DataFrame:
+    return pd.read_parquet(io.BytesIO(reader.read_file(run.run_id, "predictions.parquet")))

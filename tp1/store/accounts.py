@@ -1,0 +1,65 @@
+"""Accounts of a team's tracking server, and what they may change."""
+
+import secrets
+from typing import Any
+
+import mlflow
+from mlflow import MlflowClient
+from mlflow.utils.credentials import get_default_host_creds
+from mlflow.utils.rest_utils import http_request_safe
+
+from tp1.base.errors import TP1Error
+from tp1.store.prepare import is_server, masked, prepare_store
+
+CREATE = "/api/2.0/mlflow/users/create"
+GRANT = "/api/3.0/mlflow/users/permissions/grant"
+
+
+def add_account(name: str) -> str:
+    """Make an account; return its password, which is random and stored nowhere but as a hash on the server.
+
+    Raises:
+        TP1Error: There is one of that name, or the store in use is no server with accounts.
+        MlflowException: The server refuses: accounts are its administrator's matter.
+    """
+    password = secrets.token_urlsafe(18)
+    _tell(CREATE, f"{name} cannot be added", username=name, password=password)
+    return password
+
+
+def share(name: str, experiment: str | None = None, model: str | None = None, permission: str = "EDIT") -> None:
+    """Let an account change an experiment or a registered model of another.
+
+    Raises:
+        TP1Error: There is no such experiment or account, or the store in use is no server with accounts.
+        MlflowException: The server refuses: that is the owner's and the administrator's matter.
+    """
+    kind, what = "registered_model", model
+    if experiment is not None:
+        found = MlflowClient(_server()).get_experiment_by_name(experiment)
+        if found is None:
+            raise TP1Error(f"there is no experiment {experiment}: see the tracking UI.")
+        kind, what = "experiment", found.experiment_id
+    if what is None or (experiment is not None and model is not None):
+        raise TP1Error("give either experiment=NAME or model=NAME.")
+    content = {"username": name, "resource_type": kind, "resource_id": what, "permission": permission}
+    _tell(GRANT, f"nothing can be shared with {name}", **content)
+
+
+def _server() -> str:
+    uri = prepare_store()
+    if not is_server(uri):
+        raise TP1Error(f"{masked(uri)} has no accounts: set MLFLOW_TRACKING_URI to a team's server.")
+    return uri
+
+
+def _tell(endpoint: str, failure: str, **content: Any) -> None:
+    uri = _server()
+    try:
+        http_request_safe(get_default_host_creds(uri), endpoint, "POST", json=content)
+    except mlflow.MlflowException as error:
+        if error.error_code in ("RESOURCE_ALREADY_EXISTS", "RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
+            raise TP1Error(f"{failure}: {str(error).splitlines()[0]}") from error
+        if error.error_code == "NOT_FOUND" or "404" in str(error):
+            raise TP1Error(f"{masked(uri)} has no accounts: it runs without authentication.") from error
+        raise

@@ -1,0 +1,150 @@
+"""The tracking store: where it is, that it is there, and that several processes can share it."""
+
+import sqlite3
+import time
+from pathlib import Path
+
+import mlflow
+from filelock import FileLock
+from mlflow import MlflowClient
+from mlflow.utils.credentials import get_default_host_creds
+from mlflow.utils.rest_utils import http_request
+from requests.exceptions import SSLError
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import SQLAlchemyError
+
+from tp1.base.errors import TP1Error
+from tp1.base.progress import say
+from tp1.store.access import masked, refusal
+
+# masked stands here too, where all that speaks of a store finds it.
+__all__ = ["address", "how_to_open", "is_server", "masked", "prepare_store", "quoted", "wait_for_store"]
+
+STORE_WAIT = 10.0  # seconds between looks at a store that is away
+CONNECT_SECONDS = 5  # for the connection, and again for the answer: an absent server is said within 10 s
+
+
+def prepare_store(uri: str | None = None) -> str:
+    """Make sure that a tracking store can be used, and return its URI.
+
+    Without ``uri`` it is MLflow's own choice: ``MLFLOW_TRACKING_URI``, else SQLite in ``mlflow.db`` in the working
+    directory.
+    SQLite is created under a lock, since MLflow's own creation fails when several processes start at
+    once, and put in WAL mode, where readers and a writer do not block each other.
+
+    Raises:
+        TP1Error: The server does not answer or refuses, or the database cannot be opened.
+    """
+    uri = uri or mlflow.get_tracking_uri()
+    if uri.startswith("sqlite"):
+        _prepare_sqlite(uri)
+    elif is_server(uri):
+        _check_server(uri)
+    return uri
+
+
+def wait_for_store(patience: float) -> None:
+    """Wait until the tracking store in use answers: a server that is away for minutes ends nothing that takes hours.
+
+    Args:
+        patience: Seconds.
+
+    Raises:
+        TP1Error: It has not, in that time.
+    """
+    until = time.monotonic() + patience
+    told = False
+    while True:
+        try:
+            prepare_store()
+            return
+        except TP1Error as error:
+            if time.monotonic() >= until:
+                raise
+            if not told:
+                say(f"Waiting for the tracking store, {patience / 60:.0f} minutes at most: {error}")
+                told = True
+            time.sleep(min(STORE_WAIT, max(until - time.monotonic(), 0)))
+
+
+def is_server(uri: str) -> bool:
+    """Whether a tracking store's URI is that of an MLflow server."""
+    return uri.startswith(("http://", "https://"))
+
+
+def how_to_open(uri: str, page: str = "experiments") -> str:
+    """Where to look at ``page`` of the tracking UI in a browser, and how to start the UI if it needs that."""
+    if is_server(uri):
+        return address(uri, page)
+    return f"{address(uri, page)} (start it with: mlflow ui --backend-store-uri {masked(uri)})"
+
+
+def address(uri: str, page: str) -> str:
+    """The address of ``page`` of the tracking UI, without a password."""
+    host = masked(uri).rstrip("/") if is_server(uri) else "http://127.0.0.1:5000"
+    # Without the last part the UI opens in its view for prompts and traces, which has no place for trained models.
+    return f"{host}/#/{page}?workflowType=machine_learning"
+
+
+def quoted(value: str) -> str:
+    """A string in MLflow's filter language, which knows no escapes: either kind of quotes, but not both.
+
+    Raises:
+        TP1Error: The value has both.
+    """
+    if "'" in value and '"' in value:
+        raise TP1Error(f"{value!r} cannot be searched for: it has both kinds of quotes.")
+    return f'"{value}"' if "'" in value else f"'{value}'"
+
+
+def _prepare_sqlite(uri: str) -> None:
+    path = Path(make_url(uri).database or "").resolve()
+    try:
+        with FileLock(path.with_name(f".{path.name}.lock")):
+            MlflowClient(uri).search_experiments(max_results=1)  # creates the tables
+            with sqlite3.connect(path) as connection:
+                connection.execute("PRAGMA journal_mode=WAL")
+            connection.close()
+    except (OSError, sqlite3.Error, SQLAlchemyError, mlflow.MlflowException) as error:
+        raise TP1Error(f"cannot open the tracking database {path}: {str(error).splitlines()[0]}") from error
+
+
+def _check_server(uri: str) -> None:
+    """Ask something that only an account is told, so that the credentials are tried too."""
+    if masked(uri) != uri:
+        raise TP1Error(
+            f"the address {masked(uri)} holds a password, and MLflow prints addresses: put it into "
+            "MLFLOW_TRACKING_PASSWORD, and the name into MLFLOW_TRACKING_USERNAME."
+        )
+    try:
+        answer = http_request(
+            get_default_host_creds(uri),
+            "/api/2.0/mlflow/experiments/search",
+            "GET",
+            params={"max_results": 1},
+            max_retries=0,
+            timeout=CONNECT_SECONDS,
+            raise_on_status=False,
+        )
+    except mlflow.MlflowException as error:
+        cause = error.__cause__ or error.__context__ or error
+        if isinstance(cause, SSLError):
+            raise TP1Error(
+                f"the certificate of the tracking server at {masked(uri)} is not trusted here: give its file, or its "
+                "authority's, in MLFLOW_TRACKING_SERVER_CERT_PATH."
+            ) from error
+        raise TP1Error(
+            f"the tracking server at {masked(uri)} does not answer ({type(cause).__name__}): start it, or set "
+            "MLFLOW_TRACKING_URI to another (unset: SQLite in this folder)."
+        ) from error
+    if said := refusal(answer.status_code, answer.text, uri):
+        raise TP1Error(said)
+    if answer.status_code >= 500:
+        raise TP1Error(
+            f"the tracking server at {masked(uri)} answers {answer.status_code} {answer.reason}: look at its log."
+        )
+    if answer.status_code != 200:
+        raise TP1Error(
+            f"{masked(uri)} answers {answer.status_code} {answer.reason}: it is no MLflow tracking server; check "
+            "MLFLOW_TRACKING_URI."
+        )

@@ -1,0 +1,107 @@
+"""Several runs one after another: what is finished is skipped, and one failure does not stop the others."""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from tp1.base.interrupts import interruption
+from tp1.base.progress import say
+
+
+@dataclass(frozen=True)
+class Job:
+    """One thing to be done.
+
+    Attributes:
+        name: Such as ``cnnv3-c2-s1``.
+        minutes: How long it is expected to take; None: not known.
+        finished: The id of a finished run that makes it needless, or None.
+        work: Does it; what it returns is one line that says what came of it.
+    """
+
+    name: str
+    minutes: float | None
+    finished: str | None
+    work: Callable[[], str]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a job.
+
+    Attributes:
+        status: ``finished``, ``skipped`` or ``failed``.
+        line: What came of it: a result, the id of the run that was there, or the error.
+    """
+
+    name: str
+    status: str
+    line: str
+
+
+def run_jobs(jobs: Sequence[Job], describe_error: Callable[[Exception], str]) -> list[Outcome]:
+    """Do every job that is not finished, in order, and go on after a failure.
+
+    The expected time is said before the first, and the time that is left before each; it is corrected by how
+    long the earlier ones took.
+
+    Args:
+        describe_error: The line that tells of an error.
+    """
+    finished = {job.name: job.finished for job in jobs if job.finished is not None}
+    to_do = [job for job in jobs if job.name not in finished]
+    expectation = f"; expected time {_duration(to_do, 1.0, None)}" if to_do else ""
+    say(f"{len(jobs)} run{'s' * (len(jobs) != 1)}, {len(finished)} of them finished already{expectation}.")
+    outcomes = []
+    took: list[float] = []
+    spent = expected = 0.0
+    for job in jobs:
+        if job.name in finished:
+            outcomes.append(Outcome(job.name, "skipped", f"finished already: run {finished[job.name]}"))
+            continue
+        rest = to_do[to_do.index(job) :]
+        pace = spent / expected if expected else 1.0
+        typical = sum(took) / len(took) / 60 if took else None
+        say(f"\n{job.name}: {len(to_do) - len(rest) + 1} of {len(to_do)}; time left {_duration(rest, pace, typical)}")
+        began = time.perf_counter()
+        try:
+            outcomes.append(Outcome(job.name, "finished", job.work()))
+        except Exception as error:
+            if (stop := interruption(error)) is not None:
+                raise stop from error
+            outcomes.append(Outcome(job.name, "failed", describe_error(error)))
+            say(f"{job.name} failed: {outcomes[-1].line}")
+        else:
+            took.append(time.perf_counter() - began)
+            if job.minutes is not None:
+                spent += took[-1]
+                expected += 60 * job.minutes
+    return outcomes
+
+
+def failures(outcomes: Sequence[Outcome]) -> str | None:
+    """One line that names what failed and says what to do, or None."""
+    failed = [outcome for outcome in outcomes if outcome.status == "failed"]
+    if not failed:
+        return None
+    named = "; ".join(f"{outcome.name} ({outcome.line})" for outcome in failed)
+    return f"{len(failed)} of {len(outcomes)} runs failed: {named}. The same command runs these again, and only these."
+
+
+def _duration(jobs: Sequence[Job], pace: float, typical: float | None) -> str:
+    """How long the jobs will take.
+
+    Args:
+        pace: Of the earlier ones, over what was expected of them.
+        typical: Minutes for each of which nothing is known; None: not known either.
+    """
+    known = [pace * job.minutes for job in jobs if job.minutes is not None]
+    unknown = len(jobs) - len(known)
+    if unknown and typical is not None:
+        known += [typical] * unknown
+        unknown = 0
+    if not known:
+        return "not known"
+    minutes = sum(known)
+    beside = f", and {unknown} not known" if unknown else ""
+    return f"about {minutes / 60:.1f} h{beside}" if minutes >= 90 else f"about {max(minutes, 1):.0f} min{beside}"

@@ -1,0 +1,1 @@
+"""Writing runs. Nothing here renders: figures, reports and notes are handed in."""

@@ -1,0 +1,36 @@
+"""What a run ran on: packages, machine, and the state of the code."""
+
+import importlib.metadata
+import platform
+import subprocess
+from pathlib import Path
+
+import tp1
+
+
+def git_state() -> dict[str, str]:
+    """Tags ``tp1.git_commit`` and ``tp1.git_dirty`` (``true``, ``false``) of this code; ``unknown`` outside a checkout.
+
+    Dirty means that ``tp1/`` or ``experiments/`` differ from the commit, also by a file that git does not know yet.
+    """
+    root = Path(tp1.__file__).resolve().parent.parent
+    if _git(root, "rev-parse", "--show-toplevel") != str(root):  # installed somewhere inside another repository
+        return {"tp1.git_commit": "unknown", "tp1.git_dirty": "unknown"}
+    changes = _git(root, "status", "--porcelain", "--", "tp1", "experiments")
+    dirty = "unknown" if changes is None else str(bool(changes)).lower()
+    return {"tp1.git_commit": _git(root, "rev-parse", "HEAD") or "unknown", "tp1.git_dirty": dirty}
+
+
+def describe_environment(device: str) -> str:
+    """Python, platform, processor and every installed package as ``name==version`` lines."""
+    packages = {f"{dist.metadata['Name']}=={dist.version}" for dist in importlib.metadata.distributions()}
+    head = [f"# Python {platform.python_version()}", f"# {platform.platform()}", f"# {device}"]
+    return "\n".join([*head, *sorted(packages, key=str.lower)]) + "\n"
+
+
+def _git(folder: Path, *arguments: str) -> str | None:
+    try:
+        result = subprocess.run(["git", "-C", str(folder), *arguments], capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return result.stdout.strip()

@@ -1,0 +1,105 @@
+"""A trained classifier as files that need no pickle: a pt2 program in an MLflow model, and safetensors."""
+
+import importlib.metadata
+import json
+import shutil
+import tempfile
+from pathlib import Path
+
+import mlflow
+import numpy as np
+import safetensors.torch
+from mlflow import MlflowClient
+from mlflow.entities import LoggedModelOutput, LoggedModelStatus
+from mlflow.models import Model
+from numpy.typing import NDArray
+
+from tp1.models.classifier import ImageModel
+
+# What loading and serving the model takes; naming it spares MLflow a search of 10 s.
+REQUIREMENTS = ("mlflow", "torch", "numpy")
+MODEL = "model"  # its name in the tracking store
+CONTEXT_TAGS = ("mlflow.user", "mlflow.source.name", "mlflow.source.type", "mlflow.source.git.commit")
+
+
+def save_classifier(
+    classifier: ImageModel, example: NDArray[np.uint8], dataset: str, image_size: int, run_id: str, folder: Path
+) -> None:
+    """Write the classifier as an MLflow model, ready for :func:`send_model`; no server is asked.
+
+    The model is a pt2 program that takes uint8 images (N, H, W, 3), any N, and returns float32
+    probabilities (N, classes). The weights lie beside it as ``extra_files/weights.safetensors``, and the class names
+    in the model's metadata. The classifier is left on the CPU in evaluation mode.
+
+    Args:
+        example: Two or more images, uint8 (N, H, W, 3): an example of one would fix N to 1.
+        dataset: The name of the data set that it was trained on.
+        image_size: Pixels per side that the network inside sees.
+        run_id: Of the run that trained it.
+        folder: It is made.
+    """
+    if len(example) < 2:
+        raise ValueError("the example needs two images or more: with one, the exported batch size is fixed")
+    classifier.cpu().eval()
+    height, width = example.shape[1:3]
+    metadata = {
+        "classes": list(classifier.classes),
+        "dataset": dataset,
+        "image_shape": [height, width, 3],
+        "network_image_size": image_size,
+    }
+    with tempfile.TemporaryDirectory() as beside:
+        weights = Path(beside) / "weights.safetensors"
+        save_weights(classifier, weights)
+        mlflow.pytorch.save_model(
+            classifier,
+            str(folder),
+            mlflow_model=Model(run_id=run_id, metadata=metadata),
+            serialization_format="pt2",
+            input_example=example,
+            extra_files=[str(weights)],
+            pip_requirements=[f"{name}=={importlib.metadata.version(name)}" for name in REQUIREMENTS],
+        )
+    for cache in list(folder.rglob("__pycache__")):
+        shutil.rmtree(cache)
+
+
+def send_model(client: MlflowClient, run_id: str, folder: Path) -> str:
+    """Log a saved model as ``model`` of a run, once however often it is called; return its id.
+
+    A model that an earlier call has made and not finished is finished.
+    """
+    run = client.get_run(run_id)
+    where = f"source_run_id = '{run_id}'"
+    known = [model for model in client.search_logged_models([run.info.experiment_id], where) if model.name == MODEL]
+    if known:
+        # More than one where a request was sent again that the server had done already: the finished one counts.
+        known.sort(key=lambda model: (model.status != LoggedModelStatus.READY, model.creation_timestamp))
+        logged = known[0]
+        for surplus in known[1:]:
+            client.delete_logged_model(surplus.model_id)
+    else:
+        # What MLflow's own log_model gives a model: the parameters, and who made it from what.
+        tags = {key: value for key, value in run.data.tags.items() if key in CONTEXT_TAGS}
+        logged = client.create_logged_model(run.info.experiment_id, MODEL, run_id, tags, dict(run.data.params))
+    model_id: str = logged.model_id
+    outputs = run.outputs.model_outputs if run.outputs else []
+    if model_id not in [output.model_id for output in outputs]:
+        client.log_outputs(run_id, [LoggedModelOutput(model_id, step=0)])
+    if logged.status != LoggedModelStatus.READY:
+        saved = Model.load(str(folder))
+        saved.model_id = saved.model_uuid = model_id
+        saved.artifact_path = logged.artifact_location
+        partial = folder.with_name(f".{folder.name}.MLmodel")  # a kill may come while it is written
+        saved.save(str(partial))
+        partial.replace(folder / "MLmodel")
+        client.log_model_artifacts(model_id, str(folder))
+        client.finalize_logged_model(model_id, LoggedModelStatus.READY)
+    return model_id
+
+
+def save_weights(classifier: ImageModel, path: Path) -> None:
+    """Write the classifier's state (weights, batch-norm statistics, normalisation) and class names to safetensors."""
+    state = {name: value.detach().cpu().contiguous() for name, value in classifier.state_dict().items()}
+    # Written here: safetensors' own error of a full disk is none of the system's.
+    path.write_bytes(safetensors.torch.save(state, {"classes": json.dumps(classifier.classes)}))

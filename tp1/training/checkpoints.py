@@ -1,0 +1,216 @@
+"""The loop's whole state on disk, so that training goes on after a kill as if nothing had happened: bit for bit."""
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import safetensors
+import safetensors.torch
+import torch
+
+from tp1.base.errors import TP1Error
+from tp1.base.progress import say
+from tp1.tracking.run_folders import checkpoint_paths
+from tp1.training.loop import Epoch, EpochUnderWay, TrainingState
+
+FORMAT = 1
+KEPT = 2  # a checkpoint that is cut off while it is written, or damaged later, leaves the one before
+
+
+class Checkpoints:
+    """The checkpoints of one run: ``<epochs done>-<steps done in the next>.safetensors``, the last two.
+
+    They are safetensors, which hold no code, with a SHA-256 over all that is in them.
+
+    Args:
+        folder: Where they lie; made when the first is written.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def paths(self) -> list[Path]:
+        """The checkpoints, newest first."""
+        return checkpoint_paths(self.folder)
+
+    def save(self, state: TrainingState) -> Path:
+        """Write a checkpoint, whole or not at all, also where the power fails; remove all but the last two.
+
+        Raises:
+            OSError: It cannot be written; the earlier ones stay.
+        """
+        self.folder.mkdir(parents=True, exist_ok=True)
+        steps = state.under_way.step if state.under_way else 0
+        path = self.folder / f"{len(state.history):06d}-{steps:09d}.safetensors"
+        partial = path.with_name(f".{path.name}.partial")
+        tensors, facts = _tensors(state), json.dumps(_facts(state))
+        try:
+            # Written here, not by safetensors, whose error of a full disk is none of the system's.
+            content = safetensors.torch.save(tensors, {"tp1": facts, "sha256": _digest(tensors, facts)})
+            with partial.open("wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            partial.replace(path)
+        except BaseException:
+            partial.unlink(missing_ok=True)
+            raise
+        _sync_folder(self.folder)
+        for old in self.paths()[KEPT:]:
+            old.unlink()
+        return path
+
+    def restore(self, state: TrainingState) -> bool:
+        """Bring ``state`` to the newest whole checkpoint; return whether there was one.
+
+        The random number generators of the whole process are set too.
+
+        Raises:
+            TP1Error: There are checkpoints, and all are damaged; or one is of another model.
+        """
+        damaged = []
+        for path in self.paths():
+            try:
+                tensors, facts = _read(path)
+            except (OSError, ValueError, KeyError, safetensors.SafetensorError) as error:
+                damaged.append(f"{path.name} ({str(error).splitlines()[0]})")
+                say(f"Checkpoint {path} is damaged and is not used: {str(error).splitlines()[0]}")
+                continue
+            try:
+                _restore(state, tensors, facts)
+            except (RuntimeError, KeyError, TypeError) as error:
+                raise TP1Error(
+                    f"checkpoint {path} is not of this model ({str(error).splitlines()[0]}): "
+                    "resume with the code that the run was started with."
+                ) from error
+            return True
+        if damaged:
+            raise TP1Error(
+                f"no checkpoint in {self.folder} is whole: {'; '.join(damaged)}. Close the run (tp1 runs "
+                "--close RUN_ID) and start anew."
+            )
+        return False
+
+
+def _tensors(state: TrainingState) -> dict[str, torch.Tensor]:
+    groups: dict[str, Mapping[str, torch.Tensor]] = {
+        "model": state.classifier.state_dict(),
+        "random": _random_states(state),
+    }
+    if state.best is not None and not _best_is_now(state):
+        groups["best"] = state.best_weights
+    for number, parameter in enumerate(_parameters(state.optimizer)):
+        groups[f"optimizer/{number}"] = state.optimizer.state.get(parameter, {})
+    if (epoch := state.under_way) is not None:
+        groups["epoch"] = {"order": epoch.order, "loss": epoch.loss, "correct": epoch.correct}
+    return {
+        f"{group}/{name}": tensor.detach().cpu().contiguous()
+        for group, tensors in groups.items()
+        for name, tensor in tensors.items()
+    }
+
+
+def _facts(state: TrainingState) -> dict[str, Any]:
+    epoch = state.under_way
+    return {
+        "format": FORMAT,
+        "history": [asdict(epoch) for epoch in state.history],
+        "best": state.best.number if state.best else None,
+        "best_is_now": _best_is_now(state),
+        "under_way": {"step": epoch.step, "seconds": epoch.seconds} if epoch else None,
+    }
+
+
+def _best_is_now(state: TrainingState) -> bool:
+    """Whether the best weights are the model's own, and need not be kept twice."""
+    return state.under_way is None and bool(state.history) and state.best is state.history[-1]
+
+
+def _read(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+    with safetensors.safe_open(path, "pt") as file:
+        metadata = file.metadata() or {}
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  # no dictionary
+    if metadata["sha256"] != _digest(tensors, metadata["tp1"]):
+        raise ValueError("its SHA-256 is not the one written in it")
+    facts = json.loads(metadata["tp1"])
+    if facts["format"] != FORMAT:
+        raise ValueError(f"its format is {facts['format']}, not {FORMAT}")
+    return tensors, facts
+
+
+def _restore(state: TrainingState, tensors: Mapping[str, torch.Tensor], facts: Mapping[str, Any]) -> None:
+    def group(name: str) -> dict[str, torch.Tensor]:
+        prefix = f"{name}/"
+        return {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
+
+    state.classifier.load_state_dict(group("model"))
+    for number, parameter in enumerate(_parameters(state.optimizer)):
+        if saved := group(f"optimizer/{number}"):
+            state.optimizer.state[parameter] = {name: _like(parameter, value) for name, value in saved.items()}
+    state.history[:] = [Epoch(**epoch) for epoch in facts["history"]]
+    best = facts["best"]
+    state.best = None if best is None else state.history[best - 1]
+    if state.best is not None:
+        saved = state.classifier.state_dict() if facts["best_is_now"] else group("best")
+        state.best_weights = {name: value.detach().clone() for name, value in saved.items()}
+    state.under_way = None
+    if (under_way := facts["under_way"]) is not None:
+        device, saved = state.classifier.device, group("epoch")
+        state.under_way = EpochUnderWay(
+            order=saved["order"],
+            step=under_way["step"],
+            loss=saved["loss"].to(device),
+            correct=saved["correct"].to(device),
+            seconds=under_way["seconds"],
+        )
+    _set_random_states(state, group("random"))
+
+
+def _parameters(optimizer: torch.optim.Optimizer) -> list[torch.Tensor]:
+    return [parameter for group in optimizer.param_groups for parameter in group["params"]]
+
+
+def _like(parameter: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
+    """In the parameter's own memory layout, which fused Adam takes for granted; the count of steps as it is."""
+    if value.shape != parameter.shape:
+        if value.dim():
+            raise RuntimeError(f"optimiser state {tuple(value.shape)} for a parameter {tuple(parameter.shape)}")
+        # Adam counts its steps on the device of the parameter where it is fused.
+        return value.to(parameter.device)
+    return torch.empty_like(parameter, dtype=value.dtype).copy_(value)
+
+
+def _random_states(state: TrainingState) -> dict[str, torch.Tensor]:
+    states = {"order": state.generator.get_state(), "torch": torch.get_rng_state()}
+    if state.classifier.device.type != "cpu":
+        device = state.classifier.device
+        states["device"] = torch.get_device_module(device).get_rng_state(device)
+    return states
+
+
+def _set_random_states(state: TrainingState, states: Mapping[str, torch.Tensor]) -> None:
+    state.generator.set_state(states["order"])
+    torch.set_rng_state(states["torch"])
+    if "device" in states:
+        device = state.classifier.device
+        torch.get_device_module(device).set_rng_state(states["device"], device)
+
+
+def _digest(tensors: Mapping[str, torch.Tensor], facts: str) -> str:
+    digest = hashlib.sha256(facts.encode())
+    for name, tensor in sorted(tensors.items()):
+        digest.update(f"{name}\0{tensor.dtype}\0{tuple(tensor.shape)}\0".encode())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

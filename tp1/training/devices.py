@@ -1,0 +1,61 @@
+"""Which processor trains, and in which precision."""
+
+import torch
+
+from tp1.base.errors import TP1Error
+
+
+def choose_device(name: str) -> torch.device:
+    """The device that ``name`` means on this machine.
+
+    Args:
+        name: ``auto`` (CUDA, then MPS, then CPU), ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
+
+    Raises:
+        TP1Error: The device is not here.
+    """
+    if name == "auto":
+        accelerator = torch.accelerator.current_accelerator(check_available=True)
+        kind = accelerator.type if accelerator is not None else "cpu"
+        return torch.device(kind if kind in ("cuda", "mps") else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise TP1Error(f"device={name} is not a device: use cpu, cuda, cuda:0 or mps.") from None
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise TP1Error(
+            f"device={name} is not on this machine, which has {torch.cuda.device_count()} CUDA devices: "
+            "use device=auto or device=cpu."
+        )
+    if device.type == "cpu" and device.index:  # torch takes any number, and means nothing by it
+        raise TP1Error(f"device={name}: the CPU is one device; use device=cpu.")
+    if device.type == "mps" and not torch.backends.mps.is_available():
+        raise TP1Error("device=mps is not on this machine: use device=auto or device=cpu.")
+    return device
+
+
+def choose_precision(name: str, device: torch.device) -> str:
+    """``fp32`` or ``bf16``; ``auto`` takes bf16 only where the hardware computes in it.
+
+    Elsewhere bfloat16 is emulated and slower than float32.
+    """
+    if name != "auto":
+        return name
+    if device.type == "cuda":
+        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
+    if device.type == "cpu":
+        capabilities = torch.cpu.get_capabilities()
+        native = ("avx512_bf16", "amx_bf16", "bf16")  # x86, x86 with tiles, Arm
+        return "bf16" if any(capabilities.get(name) for name in native) else "fp32"
+    return "fp32"
+
+
+def describe(device: torch.device) -> str:
+    """The processor's own name, for the record of a run: ``AMD EPYC, 2 threads``."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    if device.type == "cpu":
+        name = torch.cpu.get_capabilities().get("cpu_name") or "CPU"
+        threads = torch.get_num_threads()
+        return f"{name}, {threads} thread{'s' * (threads != 1)}"
+    return "Apple GPU"

@@ -1,0 +1,217 @@
+"""The training loop: the report's, in plain PyTorch. It knows neither MLflow nor a command line."""
+
+import copy
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import torch
+import torch.nn.functional as F
+
+from tp1.base.errors import TP1Error
+from tp1.base.progress import progress_bar
+from tp1.config import TrainConfig
+from tp1.data.augment import flip_crop
+from tp1.data.dataset import Part
+from tp1.models.classifier import ImageModel
+from tp1.training.evaluation import predict_logits
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """What one epoch measured.
+
+    Training figures are means over the epoch while the weights move, with dropout and augmentation;
+    validation figures are taken at its end. Losses are mean cross entropy in nats, accuracies 0 to 1.
+    """
+
+    number: int
+    train_loss: float
+    train_accuracy: float
+    val_loss: float
+    val_accuracy: float
+    images_per_second: float
+    ended: int  # milliseconds since 1970, UTC: the time of its points, however often they are sent
+
+
+@dataclass
+class EpochUnderWay:
+    """How far an epoch has come.
+
+    Attributes:
+        order: (N,) rows of the training images, in the order in which they are shown.
+        step: Batches done.
+        loss, correct: Sums over the images so far, on the classifier's device.
+        seconds: Spent so far, kills and pauses not counted.
+    """
+
+    order: torch.Tensor
+    step: int
+    loss: torch.Tensor
+    correct: torch.Tensor
+    seconds: float = 0.0
+
+
+@dataclass
+class TrainingState:
+    """All that changes while training goes on, but for torch's own generator, from which dropout draws."""
+
+    classifier: ImageModel
+    optimizer: torch.optim.Optimizer
+    generator: torch.Generator  # draws the order of the images and their augmentation
+    history: list[Epoch] = field(default_factory=list)
+    best: Epoch | None = None
+    best_weights: dict[str, torch.Tensor] = field(default_factory=dict)
+    under_way: EpochUnderWay | None = None
+
+
+def start(classifier: ImageModel, config: TrainConfig, device: torch.device) -> TrainingState:
+    """The state before the first step, with Adam as in the report (sections 1.3 and 1.5)."""
+    # Channels last is the layout that images arrive in and that bf16 convolutions are fastest in.
+    classifier.to(device).to(memory_format=torch.channels_last)
+    optimizer = torch.optim.Adam(
+        [parameter for parameter in classifier.parameters() if parameter.requires_grad],
+        lr=config.learning_rate,
+        weight_decay=config.weight_decay,
+        fused=True,
+    )
+    return TrainingState(classifier, optimizer, torch.Generator().manual_seed(config.seed))
+
+
+def train(
+    state: TrainingState,
+    train_part: Part,
+    val_part: Part,
+    config: TrainConfig,
+    precision: str,
+    on_epoch: Callable[[Epoch], None],
+    keep: Callable[[], None] = lambda: None,
+    keep_every: float = math.inf,
+    stopped: Callable[[], bool] = lambda: False,
+) -> bool:
+    """Train until ``config.epochs`` epochs are done; leave the weights of the best validation epoch in place.
+
+    Best is the highest validation accuracy, the earlier one if two are equal.
+
+    Args:
+        precision: ``fp32`` or ``bf16``.
+        on_epoch: Called after each epoch, for tracking.
+        keep: Called when ``state`` should be kept: after each epoch, before ``on_epoch``, and where training stops.
+        keep_every: Also after so many seconds within an epoch.
+        stopped: Asked after each batch: training stops where it says so.
+
+    Returns:
+        Whether all epochs are done. Where they are not, ``state`` is as it was left.
+
+    Raises:
+        TP1Error: The loss is no longer finite, or a batch is larger than the training images.
+    """
+    if config.batch_size > len(train_part):
+        raise TP1Error(f"batch_size={config.batch_size} is larger than the {len(train_part)} training images.")
+    images, labels = torch.from_numpy(train_part.images), torch.from_numpy(train_part.labels)
+    done = len(state.history) * len(labels)
+    with progress_bar(config.epochs * len(labels), "Training", initial=done) as bar:
+        while (number := len(state.history) + 1) <= config.epochs:
+            if stopped():
+                return False
+            state.under_way = state.under_way or _begin_epoch(state, len(labels))
+            if not _train_epoch(state, images, labels, config, precision, bar.update, keep, keep_every, stopped):
+                return False
+            finished = state.under_way
+            val_logits = predict_logits(state.classifier, val_part.images, precision)
+            val_labels = torch.from_numpy(val_part.labels)
+            val_loss = F.cross_entropy(val_logits, val_labels).item()
+            # The last step of an epoch can ruin the weights after its own loss was still finite.
+            _check_finite(val_loss, f"the validation loss became {val_loss:g} after epoch {number}", config)
+            epoch = Epoch(
+                number=number,
+                train_loss=finished.loss.item() / len(labels),
+                train_accuracy=finished.correct.item() / len(labels),
+                val_loss=val_loss,
+                val_accuracy=(val_logits.argmax(1) == val_labels).sum().item() / len(val_labels),
+                images_per_second=len(labels) / finished.seconds,
+                ended=round(time.time() * 1000),
+            )
+            state.history.append(epoch)
+            state.under_way = None
+            if state.best is None or epoch.val_accuracy > state.best.val_accuracy:
+                state.best = epoch
+                state.best_weights = copy.deepcopy(state.classifier.state_dict())
+            bar.set_postfix_str(f"epoch {number}/{config.epochs}, validation {epoch.val_accuracy:.4f}")
+            keep()  # first: what is tracked is then never ahead of what training goes on from
+            on_epoch(epoch)
+    state.classifier.load_state_dict(state.best_weights)
+    # The plain layout from here on: what is evaluated is then bit for bit what is exported.
+    state.classifier.to(memory_format=torch.contiguous_format)
+    return True
+
+
+def _begin_epoch(state: TrainingState, count: int) -> EpochUnderWay:
+    device = state.classifier.device
+    return EpochUnderWay(
+        order=torch.randperm(count, generator=state.generator),
+        step=0,
+        loss=torch.zeros((), device=device),
+        correct=torch.zeros((), dtype=torch.int64, device=device),
+    )
+
+
+def _train_epoch(
+    state: TrainingState,
+    images: torch.Tensor,
+    labels: torch.Tensor,
+    config: TrainConfig,
+    precision: str,
+    advance: Callable[[int], object],
+    keep: Callable[[], None],
+    keep_every: float,
+    stopped: Callable[[], bool],
+) -> bool:
+    """Take the epoch under way to its end; return False where it was stopped before that."""
+    epoch = state.under_way
+    assert epoch is not None
+    classifier, optimizer = state.classifier, state.optimizer
+    device = classifier.device
+    # Reading a number back from an accelerator waits for it, so there the check comes every 50 steps.
+    check_every = 1 if device.type == "cpu" else 50
+    classifier.train()
+    batches = list(epoch.order.split(config.batch_size))
+    if len(batches) > 1 and len(batches[-1]) == 1:  # batch norm has no variance of one image
+        batches[-2:] = [torch.cat(batches[-2:])]
+    advance(sum(map(len, batches[: epoch.step])))
+    began = kept = time.perf_counter()
+    before = epoch.seconds
+    for rows in batches[epoch.step :]:
+        batch = images[rows]
+        if config.augment == "flip-crop":
+            batch = flip_crop(batch, state.generator)
+        batch, target = batch.to(device, non_blocking=True), labels[rows].to(device, non_blocking=True)
+        with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16"):
+            logits = classifier.logits(batch)
+        loss = F.cross_entropy(logits, target)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        epoch.loss += loss.detach() * len(rows)
+        epoch.correct += (logits.detach().argmax(1) == target).sum()
+        epoch.step += 1
+        last = epoch.step == len(batches)
+        if epoch.step % check_every == 0 or last:
+            total, number = epoch.loss.item(), len(state.history) + 1
+            _check_finite(total, f"the training loss became {total:g} in epoch {number}, by step {epoch.step}", config)
+        advance(len(rows))
+        now = time.perf_counter()
+        epoch.seconds = before + now - began
+        stop = stopped() and not last
+        if stop or (now - kept >= keep_every and not last):
+            keep()
+            kept = time.perf_counter()
+        if stop:
+            return False
+    return True
+
+
+def _check_finite(loss: float, what: str, config: TrainConfig) -> None:
+    if not math.isfinite(loss):
+        raise TP1Error(f"{what}: training stopped. Try a smaller learning_rate (it was {config.learning_rate:g}).")
