@@ -16,6 +16,7 @@ import torch
 import torch.nn.functional as F
 
 from experiments.cnnv3 import experiment
+from tp1.config import TrainConfig
 from tp1.data.dataset import Part
 from tp1.models.classifier import Classifier, Preparation
 from tp1.training.devices import choose_device, choose_precision, describe
@@ -35,11 +36,11 @@ def new_state(config, device):
     return start(classifier, config, device)
 
 
-def ours(state, part, val, config, precision) -> float:
+def ours(state, part, val, config) -> float:
     began = time.perf_counter()
     state.history.clear()
     state.best = None
-    train(state, part, val, config, precision, lambda epoch: None)
+    train(state, part, val, config)
     state.classifier.to(memory_format=torch.channels_last)
     return time.perf_counter() - began
 
@@ -65,7 +66,7 @@ def main() -> None:
     arguments = parser.parse_args()
     device = choose_device("auto")
     precision = choose_precision("auto", device)
-    config = type(experiment.config)(epochs=1, dropout=experiment.config.dropout, weight_decay=1e-4)
+    config = TrainConfig(epochs=1, precision=precision, dropout=experiment.config.dropout, weight_decay=1e-4)
     part, val = random_part(arguments.images), random_part(arguments.images // 9)  # as 45,000 to 5,000
     mine, other = new_state(config, device), new_state(config, device)
     with torch.no_grad():
@@ -76,7 +77,7 @@ def main() -> None:
     print("round  ours s  bare s  ratio")
     ratios = []
     for number in range(arguments.rounds + 1):
-        a = ours(mine, part, val, config, precision)
+        a = ours(mine, part, val, config)
         b = bare(other, ready, labels, config.batch_size, precision)
         if number:  # the first round warms up
             ratios.append(a / b)

@@ -17,17 +17,17 @@ from experiments.mobilenetv2_pretrained import experiment
 from tp1.config import TrainConfig
 from tp1.data.dataset import Part
 from tp1.models.classifier import Preparation
-from tp1.models.transfer import FeatureClassifier, join
+from tp1.models.transfer import FeatureClassifier, build_transfer, join
 from tp1.training.devices import choose_device, choose_precision, describe
 from tp1.training.loop import start, train
 
 EPOCHS = 25
 
 
-def seconds(model, train_part, val_part, config, device, precision) -> float:
+def seconds(model, train_part, val_part, config, device) -> float:
     state = start(model, config, device)
     began = time.perf_counter()
-    train(state, train_part, val_part, config, precision, lambda epoch: None)
+    train(state, train_part, val_part, config)
     return time.perf_counter() - began
 
 
@@ -39,7 +39,7 @@ def main() -> None:
     arguments = parser.parse_args()
     device = choose_device("auto")
     precision = choose_precision("auto", device)
-    config = TrainConfig(epochs=1, dropout=experiment.config.dropout)
+    config = TrainConfig(epochs=1, precision=precision, dropout=experiment.config.dropout)
     generator = np.random.default_rng(0)
 
     def part(count: int) -> Part:
@@ -48,7 +48,7 @@ def main() -> None:
 
     images, val_images = part(arguments.images), part(arguments.images // 7)  # as 18,900 to 2,700
     preparation = Preparation(arguments.image_size, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
-    whole = experiment.model.build([preparation], tuple("0123456789"), config.dropout).to(device)
+    whole = build_transfer(experiment.model, [preparation], tuple("0123456789"), config.dropout).to(device)
 
     def features(images: Part) -> Part:
         batches = torch.from_numpy(images.images).to(device).split(16)
@@ -65,8 +65,8 @@ def main() -> None:
     print("round  trunk s  kept s  ratio")
     rows = []
     for number in range(arguments.rounds + 1):
-        slow = seconds(whole, images, val_images, config, device, precision)
-        fast = seconds(FeatureClassifier(whole), kept, val_kept, config, device, precision)
+        slow = seconds(whole, images, val_images, config, device)
+        fast = seconds(FeatureClassifier(whole), kept, val_kept, config, device)
         if number:  # the first round warms up
             rows.append((slow, fast))
             print(f"{number:5d}  {slow:7.2f}  {fast:6.3f}  {slow / fast:5.0f}")

@@ -18,6 +18,7 @@ import torch
 from epoch import new_state, random_part
 
 from experiments.cnnv3 import experiment
+from tp1.config import TrainConfig
 from tp1.store.prepare import prepare_store
 from tp1.tracking.delivery import deliver
 from tp1.tracking.outbox import Entry, Outbox, Point
@@ -35,7 +36,7 @@ def main() -> None:
     arguments = parser.parse_args()
     device = choose_device("auto")
     precision = choose_precision("auto", device)
-    config = type(experiment.config)(epochs=1, dropout=experiment.config.dropout, weight_decay=1e-4)
+    config = TrainConfig(epochs=1, precision=precision, dropout=experiment.config.dropout, weight_decay=1e-4)
     part, val = random_part(STEPS * config.batch_size), random_part(config.batch_size)
     state = new_state(config, device)
     with tempfile.TemporaryDirectory() as name:
@@ -51,7 +52,7 @@ def main() -> None:
         for number in range(arguments.rounds + 1):
             state.history.clear()
             state.best = None
-            train(state, part, val, config, precision, lambda epoch: None)
+            train(state, part, val, config)
             epoch_seconds = EPOCH_IMAGES / state.history[0].images_per_second
             state.classifier.to(memory_format=torch.channels_last)
             began = time.perf_counter()

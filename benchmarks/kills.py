@@ -56,7 +56,6 @@ def _announce(connection: Connection) -> None:
     """Have each phase say when it begins and ends."""
     import tp1.data.dataset
     import tp1.run
-    import tp1.tracking.model_files
     import tp1.tracking.training_run
 
     def wrap(owner: Any, name: str, phase: str, when: Callable[..., bool] = lambda *_: True) -> None:
@@ -75,10 +74,10 @@ def _announce(connection: Connection) -> None:
 
     wrap(tp1.data.dataset, "load_images", "data cache")
     wrap(tp1.run, "feature_parts", "feature cache")
-    wrap(tp1.tracking.training_run.TrainingRun, "log_start", "start")
+    wrap(tp1.tracking.training_run.RunWriter, "log_start", "start")
     wrap(tp1.run, "train", "training")
     wrap(tp1.run, "evaluate", "evaluation")
-    wrap(tp1.tracking.model_files, "save_classifier", "export")
+    wrap(tp1.run, "save_classifier", "export")
     wrap(tp1.tracking.training_run, "deliver", "logging", lambda client, run_id, entry: entry.status == "FINISHED")
 
 

@@ -76,7 +76,7 @@ def measure(uri: str, folder: Path, *arguments: str) -> tuple[float, float]:
     environment = {**os.environ, "MLFLOW_TRACKING_URI": uri}
     began = time.perf_counter()
     process = subprocess.Popen(
-        [sys.executable, "-m", "experiments.compare", *arguments, f"to={folder / 'out'}"],
+        [sys.executable, "-m", "experiments", "compare", *arguments, f"to={folder / 'out'}"],
         cwd=PROJECT,
         env=environment,
         stdout=subprocess.DEVNULL,

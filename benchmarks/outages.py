@@ -34,7 +34,7 @@ DOWN = 10.0  # seconds between kill and start
 
 def train(address: str, folder: Path, epochs: int) -> "subprocess.Popen[str]":
     environment = {**os.environ, "MLFLOW_TRACKING_URI": address, "TP1_STATE_DIR": str(folder / "state")}
-    command = [sys.executable, "-m", "experiments.cnnv3", "dataset=digits", f"epochs={epochs}"]
+    command = [sys.executable, "-m", "experiments", "cnnv3", "dataset=digits", f"epochs={epochs}"]
     return subprocess.Popen(
         command,
         env=environment,

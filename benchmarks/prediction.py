@@ -31,7 +31,7 @@ from tp1.registry.predictions import as_csv, predict_images
 from tp1.registry.predictor import Predictor, is_stored, load_predictor
 from tp1.store.prepare import prepare_store
 from tp1.training.devices import describe
-from tp1.training.evaluation import EVALUATION_BATCH
+from tp1.training.inference import EVALUATION_BATCH
 
 
 def train_one() -> str:

@@ -36,7 +36,8 @@ from mlflow.exceptions import MlflowException
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from tests.support.team_server import START_SECONDS, Team, team_server
-from tp1.tracking.delivery import deliver, is_refused
+from tp1.store.access import is_refused
+from tp1.tracking.delivery import deliver
 from tp1.tracking.outbox import Entry, Outbox, Point
 from tp1.tracking.training_run import PATIENCE
 

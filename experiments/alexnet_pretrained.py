@@ -5,7 +5,6 @@ Repeat: mlflow run . -e alexnet-pretrained
 """
 
 from experiments.published import report
-from tp1.commands.cli import main
 from tp1.config import TrainConfig
 from tp1.experiment import Experiment, Published, Transfer
 
@@ -23,6 +22,3 @@ experiment = Experiment(
     figures=(15, 16),
     minutes=25,
 )
-
-if __name__ == "__main__":
-    main(experiment)

@@ -5,7 +5,6 @@ Repeat: mlflow run . -e alexnet-scratch
 """
 
 from experiments.published import report
-from tp1.commands.cli import main
 from tp1.config import TrainConfig
 from tp1.experiment import Experiment, Published
 from tp1.models.networks import alexnet
@@ -22,6 +21,3 @@ experiment = Experiment(
     figures=(11, 12),
     minutes=25,
 )
-
-if __name__ == "__main__":
-    main(experiment)

@@ -1,44 +1,58 @@
-"""What there is to run: the modules in this folder."""
+"""What there is to run: the experiments in this folder, in the order of the report."""
 
 import importlib
 import pkgutil
-from collections.abc import Iterator
-from types import ModuleType
+import re
+from collections.abc import Collection
+from pathlib import Path
 
-import click
-
-import experiments
-from tp1.commands.cli import experiment_command, study_command
-from tp1.commands.mlproject import render
+from tp1.base.names import message_line
 from tp1.experiment import Experiment, Study
 
-
-def modules() -> Iterator[ModuleType]:
-    """The modules that are entry points: those with an ``experiment`` or a ``command``, by name."""
-    for found in sorted(pkgutil.iter_modules(experiments.__path__), key=lambda found: found.name):
-        if not found.name.startswith("_"):
-            module = importlib.import_module(f"experiments.{found.name}")
-            if hasattr(module, "experiment") or hasattr(module, "command"):
-                yield module
+HELPERS = ("catalog", "published")  # files of this folder that are no experiments; others begin with _
 
 
-def command_of(module: ModuleType) -> click.Command:
-    """The click command of an entry point's module."""
-    found = getattr(module, "experiment", None)
-    if isinstance(found, Experiment):
-        return experiment_command(found)
-    if isinstance(found, Study):
-        return study_command(found)
-    command: click.Command = module.command
-    return command
+def load_catalog(reserved: Collection[str] = ()) -> tuple[list[Experiment | Study], list[str]]:
+    """Every experiment and study in the order of the report; what is not in the report comes last, by name.
+
+    A file that is no whole experiment (a draft, a copy) is left out, so that nothing else is hindered by it.
+
+    Args:
+        reserved: Names that an experiment cannot have.
+
+    Returns:
+        The experiments and studies, and one line for each file that was left out: what is wrong, and what to do.
+    """
+    found: list[Experiment | Study] = []
+    faults = []
+    for name in sorted(module.name for module in pkgutil.iter_modules([str(Path(__file__).parent)])):
+        if name.startswith("_") or name in HELPERS:
+            continue
+        try:
+            found.append(_load(name, reserved))
+        except (Exception, SystemExit) as error:  # whatever a half-written file raises
+            reason = str(error) if isinstance(error, _FaultError) else f"{type(error).__name__}: {error}"
+            faults.append(message_line(f"experiments/{name}.py is left out: {reason}."))
+    return sorted(found, key=lambda entry: (entry.section or "~", getattr(entry, "figures", ()), entry.name)), faults
 
 
-def render_mlproject() -> str:
-    """The text of ``MLproject``: one entry point for each module."""
-    return render({command_of(module).name or "": module.__name__ for module in modules()})
+class _FaultError(Exception):
+    """What is wrong with a file of an experiment."""
 
 
-def catalog() -> list[Experiment | Study]:
-    """Every experiment and study in the order of the report; what is not in the report comes last, by name."""
-    found = [module.experiment for module in modules() if hasattr(module, "experiment")]
-    return sorted(found, key=lambda entry: (entry.section or "~", getattr(entry, "figures", ()), entry.name))
+def _load(module_name: str, reserved: Collection[str]) -> Experiment | Study:
+    module = importlib.import_module(f"experiments.{module_name}")
+    entry = getattr(module, "experiment", None)
+    if not isinstance(entry, (Experiment, Study)):
+        raise _FaultError(
+            "it has no value `experiment` of type Experiment or Study. Finish it, or put _ before its name"
+        )
+    if not re.fullmatch("[a-z][a-z0-9]*(-[a-z0-9]+)*", entry.name) or entry.name in reserved:
+        taken = "is a command already" if entry.name in reserved else "is not lower-case letters, digits and -"
+        raise _FaultError(f"its name {entry.name!r} {taken}. Give it another")
+    if module_name != (file := entry.name.replace("-", "_")):
+        raise _FaultError(
+            f"it has the name {entry.name!r}, which belongs into {file}.py. Give the experiment a name of its own, "
+            "and the file the same one, with _ for -"
+        )
+    return entry

@@ -5,7 +5,6 @@ Repeat: mlflow run . -e cnn-base
 """
 
 from experiments.published import report
-from tp1.commands.cli import main
 from tp1.config import TrainConfig
 from tp1.experiment import Experiment, Published
 from tp1.models.networks import cnn_base
@@ -21,6 +20,3 @@ experiment = Experiment(
     note="The report gives the filters alone; pooling and one dense layer are chosen here and may be why it is better.",
     minutes=2,
 )
-
-if __name__ == "__main__":
-    main(experiment)

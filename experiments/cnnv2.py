@@ -4,7 +4,6 @@ Claims: after 25 epochs training loss 0.1583, accuracy 0.9444; validation loss 1
 Repeat: mlflow run . -e cnnv2
 """
 
-from tp1.commands.cli import main
 from tp1.config import TrainConfig
 from tp1.experiment import Experiment, Published
 from tp1.models.networks import cnnv2
@@ -19,6 +18,3 @@ experiment = Experiment(
     figures=(7,),
     minutes=5,
 )
-
-if __name__ == "__main__":
-    main(experiment)

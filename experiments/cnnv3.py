@@ -5,7 +5,6 @@ Repeat: mlflow run . -e cnnv3
 """
 
 from experiments.published import report
-from tp1.commands.cli import main
 from tp1.config import TrainConfig
 from tp1.experiment import Experiment, Published
 from tp1.models.networks import cnnv3
@@ -20,6 +19,3 @@ experiment = Experiment(
     figures=(8, 9),
     minutes=12,
 )
-
-if __name__ == "__main__":
-    main(experiment)

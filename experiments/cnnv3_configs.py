@@ -7,7 +7,6 @@ Repeat: mlflow run . -e cnnv3-configs -P seeds=0,1
 from dataclasses import replace
 
 from experiments.cnnv3 import experiment as cnnv3
-from tp1.commands.cli import main
 from tp1.experiment import Published, Study
 
 TABLE = (  # learning rate, dropout, weight decay, and what the report says of them
@@ -27,6 +26,3 @@ experiment = Study.of(
         for rate, dropout, decay, published in TABLE
     ],
 )
-
-if __name__ == "__main__":
-    main(experiment)

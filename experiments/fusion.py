@@ -5,7 +5,6 @@ Repeat: mlflow run . -e fusion
 """
 
 from experiments.published import report
-from tp1.commands.cli import main
 from tp1.config import TrainConfig
 from tp1.experiment import Experiment, Published, Transfer
 
@@ -20,6 +19,3 @@ experiment = Experiment(
     figures=(19, 20, 21),
     minutes=30,
 )
-
-if __name__ == "__main__":
-    main(experiment)

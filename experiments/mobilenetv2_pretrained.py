@@ -5,7 +5,6 @@ Repeat: mlflow run . -e mobilenetv2-pretrained
 """
 
 from experiments.published import report
-from tp1.commands.cli import main
 from tp1.config import TrainConfig
 from tp1.experiment import Experiment, Published, Transfer
 
@@ -20,6 +19,3 @@ experiment = Experiment(
     figures=(17, 18),
     minutes=6,
 )
-
-if __name__ == "__main__":
-    main(experiment)

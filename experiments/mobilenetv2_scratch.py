@@ -5,7 +5,6 @@ Repeat: mlflow run . -e mobilenetv2-scratch
 """
 
 from experiments.published import report
-from tp1.commands.cli import main
 from tp1.config import TrainConfig
 from tp1.experiment import Experiment, Published
 from tp1.models.networks import mobilenet_v2
@@ -24,6 +23,3 @@ experiment = Experiment(
     figures=(13, 14),
     minutes=55,
 )
-
-if __name__ == "__main__":
-    main(experiment)

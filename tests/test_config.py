@@ -1,3 +1,5 @@
+"""The bounds of hyperparameters, and what is said of a value outside them."""
+
 import pytest
 
 from tp1.base.errors import TP1Error

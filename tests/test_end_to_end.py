@@ -1,18 +1,13 @@
 """A real `mlflow run`, and everything that the design promises about the run that it leaves."""
 
 import json
-import os
-import subprocess
-import sys
-from pathlib import Path
 
 import mlflow
 import pandas as pd
 import pytest
 from mlflow import MlflowClient
-from mlflow.entities import Run
 
-from tests.conftest import PROJECT, all_runs
+from tests.support.project_runs import mlflow_run
 
 CLASSES = [str(digit) for digit in range(10)]
 ARTIFACTS = {
@@ -38,28 +33,6 @@ TAGS = {
     "tp1.git_dirty",
     "mlflow.note.content",
 }
-
-
-def mlflow_run(folder: Path, *arguments: str) -> tuple[subprocess.CompletedProcess[str], list[Run]]:
-    """`mlflow run` of this project on a store in ``folder``; the runs are then read from there."""
-    environment = {
-        **os.environ,
-        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
-        "MLFLOW_TRACKING_URI": f"sqlite:///{folder}/mlflow.db",
-        "TP1_CACHE_DIR": str(folder / "cache"),
-        "MLFLOW_SYSTEM_METRICS_SAMPLING_INTERVAL": "1",
-    }
-    result = subprocess.run(
-        ["mlflow", "run", str(PROJECT), "--env-manager", "local", *arguments],
-        cwd=folder,
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    with pytest.MonkeyPatch.context() as monkeypatch:
-        monkeypatch.setenv("MLFLOW_TRACKING_URI", environment["MLFLOW_TRACKING_URI"])
-        return result, all_runs()
 
 
 @pytest.fixture(scope="module")

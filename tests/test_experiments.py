@@ -10,25 +10,19 @@ import pytest
 import yaml
 from mlflow.utils.environment import _PythonEnv
 
-from experiments.catalog import modules, render_mlproject
 from experiments.published import report
 from tests.conftest import PROJECT
+from tests.support.catalog import catalog
+from tp1.commands.group import entry_points
+from tp1.commands.mlproject import render_mlproject
 from tp1.experiment import Experiment, Study, experiments_of
 
-EXPERIMENTS = [module.experiment for module in modules() if hasattr(module, "experiment")]
+EXPERIMENTS = catalog()
 
 
-def test_mlproject_is_what_the_modules_say():
-    assert (PROJECT / "MLproject").read_text() == render_mlproject(), "run `make mlproject`"
-
-
-def test_every_entry_point_runs_a_module_that_is_there():
-    project = yaml.safe_load((PROJECT / "MLproject").read_text())
-    assert project["conda_env"] == "conda.yaml"
-    for name, entry in project["entry_points"].items():
-        module = entry["command"].removeprefix("python -m ")
-        assert (PROJECT / (module.replace(".", "/") + ".py")).is_file()
-        assert module.rpartition(".")[2] == name.replace("-", "_")
+def test_mlproject_is_what_the_catalog_says():
+    assert (PROJECT / "MLproject").read_text() == render_mlproject(entry_points(EXPERIMENTS)), "run `make mlproject`"
+    assert yaml.safe_load((PROJECT / "MLproject").read_text())["conda_env"] == "conda.yaml"
 
 
 def test_nothing_silently_wins_over_conda_yaml():

@@ -97,6 +97,15 @@ class Experiment:
         return f"{self.name}-{self.configuration}" if self.configuration else self.name
 
     @property
+    def networks(self) -> tuple[str, ...]:
+        """Names of the networks that the parameter ``weights`` can give weights to."""
+        return self.model.trunks if isinstance(self.model, Transfer) else (self.model_name,)
+
+    def published_on(self, dataset: str) -> dict[str, float]:
+        """The published figures, where ``dataset`` is the report's own: beside another they would mean nothing."""
+        return self.published.metrics() if dataset == self.config.dataset else {}
+
+    @property
     def model_name(self) -> str:
         """The model's name in tags and figures, such as ``cnnv3``."""
         return self.model.name if isinstance(self.model, Transfer) else self.model.__name__

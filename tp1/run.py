@@ -1,8 +1,28 @@
-"""One run, from a configuration to a result: data, model, training, evaluation, tracking."""
+"""One run, from a configuration to a result: read this first.
 
+It calls the rooms in order: data -> model -> training -> evaluation -> tracking.
+
+The words for a run, everywhere in this project:
+
+- A **plan** (:class:`~tp1.tracking.run_folders.Plan`) says what a run is to do, as it was asked for.
+- A **run folder** (:class:`~tp1.tracking.run_folders.RunFolder`) is what this machine keeps of a run until its
+  tracking store has all of it: plan, checkpoints, outbox. It is removed when the run is finished and sent.
+- A **run writer** (:class:`~tp1.tracking.training_run.RunWriter`) writes a training run to the store through the
+  outbox; the run of a tool, such as ``compare``, is a :class:`~tp1.tracking.tool_run.ToolRun`.
+- A **tracked run** (:class:`~tp1.store.runs.TrackedRun`) is a run as the store has it: tags, parameters, last metrics.
+- A **record** (:class:`~tp1.store.records.RunRecord`) is the whole of a finished run but for its model, as in
+  ``reference/``.
+- A **result** (:class:`Result`) is what :func:`run` returns of a finished run.
+
+A run that is RUNNING is **owned** by the process that holds its lock (:mod:`tp1.tracking.ownership`). A run whose owner
+is gone is *stale*: it can be resumed, or closed, on the machine that has its folder.
+"""
+
+import json
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 
 import torch
 
@@ -16,13 +36,23 @@ from tp1.models.build import Built, build
 from tp1.models.classifier import ImageModel
 from tp1.models.summary import model_summary
 from tp1.models.transfer import FeatureClassifier, TransferClassifier
+from tp1.models.weights import find_weights
+from tp1.registry.stored_models import download_weights
+from tp1.report.notes import describe_run
+from tp1.report.result_files import write_evaluation, write_figures
+from tp1.report.run_figures import run_title
+from tp1.tracking.environment import describe_environment
+from tp1.tracking.every_run import NOTE_TAG
+from tp1.tracking.model_files import save_classifier
 from tp1.tracking.run_folders import Plan, RunFolder
-from tp1.tracking.training_run import TrainingRun, training_run
+from tp1.tracking.tool_run import ToolRun
+from tp1.tracking.training_run import RunWriter, training_run
 from tp1.training.checkpoints import Checkpoints
 from tp1.training.devices import choose_device, choose_precision, describe
-from tp1.training.evaluation import Evaluation, evaluate
+from tp1.training.evaluation import Evaluation
 from tp1.training.features import feature_parts
-from tp1.training.loop import Epoch, TrainingState, start, train
+from tp1.training.inference import evaluate
+from tp1.training.loop import Epoch, Hooks, TrainingState, start, train
 
 KEEP_SECONDS = 300.0  # within an epoch; after each there is a checkpoint anyway
 
@@ -43,23 +73,34 @@ class Result:
     seconds: float
 
 
-def run(experiment: Experiment, config: TrainConfig, command: str, resumed: RunFolder | None = None) -> Result:
-    """Train and evaluate ``experiment`` in an MLflow run, a child of the active one if there is one.
+def run(
+    experiment: Experiment,
+    config: TrainConfig,
+    command: str,
+    resumed: RunFolder | None = None,
+    *,
+    parent: ToolRun | None = None,
+    launched: str | None = None,
+) -> Result:
+    """Train and evaluate ``experiment`` in an MLflow run.
 
     Args:
         command: What repeats the run, for its record.
         resumed: The folder of an unfinished run of the same configuration, to go on with.
+        parent: The run becomes its child.
+        launched: The id of the run that ``mlflow run`` has started for this process.
 
     Raises:
         TP1Error: The data, the device or the training has a fault that the user can mend.
     """
     began = time.perf_counter()
-    with training_run(Plan(experiment.name, experiment.configuration, config, command), resumed) as tracked:
-        best, evaluation = _run(experiment, config, tracked)
-    return Result(best, evaluation, tracked.model_uri, tracked.page, time.perf_counter() - began)
+    plan = Plan(experiment.name, experiment.configuration, config, command)
+    with training_run(plan, resumed, parent=parent, launched=launched) as writer:
+        best, evaluation = _run(experiment, config, command, writer)
+    return Result(best, evaluation, writer.model_uri, writer.page, time.perf_counter() - began)
 
 
-def _run(experiment: Experiment, config: TrainConfig, tracked: TrainingRun) -> tuple[Epoch, Evaluation]:
+def _run(experiment: Experiment, config: TrainConfig, command: str, writer: RunWriter) -> tuple[Epoch, Evaluation]:
     device = choose_device(config.device)
     data = load_data(config.dataset, config.data_dir, config.image_size)
     image_size = config.image_size or data.image_shape[0]
@@ -67,33 +108,40 @@ def _run(experiment: Experiment, config: TrainConfig, tracked: TrainingRun) -> t
     config = replace(config, device=str(device), precision=precision, image_size=image_size)
 
     torch.manual_seed(config.seed)  # initialisation and dropout; order and augmentation have a generator of their own
-    built = build(experiment, config, data, image_size)
-    built.model.to(device)
-    facts = built.facts | {
-        "model_parameters": str(sum(parameter.numel() for parameter in built.model.parameters())),
-        "processor": describe(device),
-    }
-    cached = isinstance(built.model, TransferClassifier) and config.augment == "none"
-    if isinstance(built.model, TransferClassifier):
-        facts["features"] = "computed once, from the cache" if cached else "computed for every batch"
-    tracked.log_start(experiment, config, data, facts, model_summary(built.model, data.image_shape))
+    weights = find_weights(config.weights, experiment.networks, download_weights)
+    built = build(experiment, data, image_size, config.dropout, weights)
+    model = built.model.to(device)
+    cached = isinstance(model, TransferClassifier) and config.augment == "none"
+    facts = _facts(built, device, cached=cached)
+    note = describe_run(experiment, config, data.name, command)
+    writer.log_start(
+        {key: str(value) for key, value in asdict(config).items() if value is not None} | facts,
+        data,
+        {"tp1.model": experiment.model_name, "tp1.seed": str(config.seed), NOTE_TAG: note},
+        {
+            "config.json": _config_file(experiment, config, data, facts, command),
+            "environment.txt": describe_environment(facts["processor"]),
+            "model_summary.txt": model_summary(model, data.image_shape),
+        },
+    )
     say(
         f"{experiment.model_name}, {int(facts['model_parameters']):,} parameters, on {data.name} ({data.origin}): "
         f"{len(data.train):,} training, {len(data.val):,} validation, {len(data.test):,} test images; "
         f"{facts['processor']}, {precision}"
     )
-    if isinstance(built.model, TransferClassifier) and not cached:
+    if isinstance(model, TransferClassifier) and not cached:
         say(f"augment={config.augment} changes every image every time: the frozen layers run on each batch.")
+
     trainee, (train_part, val_part, test_part) = _choose_inputs(built, data, cached=cached)
     state = start(trainee, config, device)
-    checkpoints = Checkpoints(tracked.folder.checkpoints)
+    checkpoints = Checkpoints(writer.folder.checkpoints)
     if checkpoints.restore(state):
         say(f"Going on from {_where(state, config)} ({checkpoints.folder})")
-        tracked.log_epochs_again(state)
-    keep = _keeper(checkpoints, state)
+        for epoch in state.history:  # the run may have been killed before the last one was sent
+            writer.log_epoch(epoch)
 
     def on_epoch(epoch: Epoch) -> None:
-        tracked.log_epoch(epoch)
+        writer.log_epoch(epoch)
         say(
             f"epoch {epoch.number:>{len(str(config.epochs))}}/{config.epochs}  "
             f"train loss {epoch.train_loss:.4f} accuracy {epoch.train_accuracy:.4f}  "
@@ -101,13 +149,41 @@ def _run(experiment: Experiment, config: TrainConfig, tracked: TrainingRun) -> t
         )
 
     with deferred() as stopped:
-        done = train(state, train_part, val_part, config, precision, on_epoch, keep, KEEP_SECONDS, stopped)
-        if not done:
+        hooks = Hooks(on_epoch, _keeper(checkpoints, state), KEEP_SECONDS, stopped)
+        if not train(state, train_part, val_part, config, hooks):
             say(f"Stopped at {_where(state, config)}; checkpoint in {checkpoints.folder}")
     evaluation = evaluate(trainee, test_part, data.classes)
-    tracked.log_result(experiment, config, data, built.model, state, evaluation)
+    _log_result(experiment, config, command, data, model, state, evaluation, writer)
     assert state.best is not None
     return state.best, evaluation
+
+
+def _facts(built: Built, device: torch.device, *, cached: bool) -> dict[str, str]:
+    """Parameters of the run that follow from its configuration, its data and the machine."""
+    facts = built.facts | {
+        "model_parameters": str(sum(parameter.numel() for parameter in built.model.parameters())),
+        "processor": describe(device),
+    }
+    if isinstance(built.model, TransferClassifier):
+        facts["features"] = "computed once, from the cache" if cached else "computed for every batch"
+    return facts
+
+
+def _config_file(
+    experiment: Experiment, config: TrainConfig, data: ImageData, facts: dict[str, str], command: str
+) -> str:
+    """``config.json``: what the run is, for programs."""
+    content = {
+        "experiment": experiment.name,
+        "section": experiment.section,
+        "model": experiment.model_name,
+        "config": {key: str(value) if isinstance(value, Path) else value for key, value in asdict(config).items()},
+        "facts": facts,
+        "classes": data.classes,
+        "published": experiment.published_on(data.name),
+        "command": command,
+    }
+    return json.dumps(content, indent=2)
 
 
 def _choose_inputs(built: Built, data: ImageData, *, cached: bool) -> tuple[ImageModel, tuple[Part, Part, Part]]:
@@ -142,3 +218,36 @@ def _keeper(checkpoints: Checkpoints, state: TrainingState) -> Callable[[], None
 def _where(state: TrainingState, config: TrainConfig) -> str:
     step = f", step {state.under_way.step} of epoch {len(state.history) + 1}" if state.under_way else ""
     return f"epoch {len(state.history)} of {config.epochs}{step}"
+
+
+def _log_result(
+    experiment: Experiment,
+    config: TrainConfig,
+    command: str,
+    data: ImageData,
+    model: ImageModel,
+    state: TrainingState,
+    evaluation: Evaluation,
+    writer: RunWriter,
+) -> None:
+    """Hand over the model and all that was measured on it.
+
+    Args:
+        model: The whole, from raw images, also where ``state`` trained its head alone.
+    """
+    best = state.best
+    assert best is not None
+    on_val = {"best/epoch": best.number, "best/val_accuracy": best.val_accuracy, "best/val_loss": best.val_loss}
+    on_test = evaluation.metrics()
+    measured = {"val/accuracy": best.val_accuracy, "val/loss": best.val_loss} | on_test
+    note = describe_run(experiment, config, data.name, command, measured, best.number)
+
+    def fill(folder: Path) -> None:
+        size = config.image_size or data.image_shape[0]
+        save_classifier(model, data.val.images[:2], data.name, size, writer.info.run_id, folder / "model")
+        (folder / "files").mkdir()
+        write_evaluation(evaluation, folder / "files")
+        title = run_title(experiment.label, data.name, config.seed)
+        write_figures(title, state.history, best.number, evaluation, folder / "files")
+
+    writer.log_result(data, on_val, on_test, note, fill)

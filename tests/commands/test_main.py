@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from tests.conftest import EUROSAT_CLASSES, all_runs, coloured_images, invoke, write_folder
-from tests.test_end_to_end import mlflow_run
+from tests.support.project_runs import mlflow_run
 from tp1.base.errors import TP1Error
 
 

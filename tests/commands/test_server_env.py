@@ -1,3 +1,5 @@
+"""`server-init` writes a server's secrets, for its owner alone."""
+
 import pytest
 from dotenv import dotenv_values
 

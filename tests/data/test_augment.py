@@ -1,3 +1,5 @@
+"""Augmentation crops and mirrors images as the generator alone decides."""
+
 import numpy as np
 import torch
 

@@ -1,3 +1,5 @@
+"""The cache of decoded images: made once, checked by content, made anew where damaged, and cleared."""
+
 import os
 import resource
 import subprocess

@@ -1,3 +1,5 @@
+"""A data set by name or by path: its parts, digests, class names and channel statistics."""
+
 import numpy as np
 import pytest
 

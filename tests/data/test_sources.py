@@ -1,3 +1,5 @@
+"""CIFAR-10, EuroSAT, digits and folders of images are found, listed and decoded."""
+
 import shutil
 from pathlib import Path
 

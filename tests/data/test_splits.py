@@ -1,3 +1,5 @@
+"""Splits into parts are stratified, complete and the same for ever."""
+
 import numpy as np
 import pytest
 

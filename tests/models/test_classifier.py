@@ -1,3 +1,5 @@
+"""A classifier prepares images and answers with probabilities."""
+
 import numpy as np
 import pytest
 import torch

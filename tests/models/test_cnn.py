@@ -1,3 +1,5 @@
+"""The platform's own networks have the layers and parameters that the report gives them."""
+
 import re
 
 import pytest

@@ -1,3 +1,5 @@
+"""The platform's own dropout drops elements as torch's does, by the seed."""
+
 import pytest
 import torch
 from torch import nn

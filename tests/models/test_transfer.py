@@ -1,4 +1,7 @@
+"""Networks with frozen layers: what moves, what is cached, their shapes and parameter counts."""
+
 import copy
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,11 +15,11 @@ from tp1.experiment import Transfer
 from tp1.models.classifier import Preparation
 from tp1.models.networks import alexnet, mobilenet_v2
 from tp1.models.transfer import CHANNELS, FeatureClassifier, Trunk, build_transfer, join
-from tp1.training.evaluation import predict_logits
+from tp1.training.inference import predict_logits
 from tp1.training.loop import start, train
 
 CLASSES = tuple("abc")
-CONFIG = TrainConfig(epochs=2, batch_size=8, dropout=0.2)
+CONFIG = TrainConfig(epochs=2, batch_size=8, dropout=0.2, precision="fp32")
 
 
 def preparation(size: int) -> Preparation:
@@ -45,8 +48,8 @@ def features_of(model, images: Part) -> Part:
 
 def fit(model, train_part, val_part, **changes) -> None:
     torch.manual_seed(9)
-    config = TrainConfig(epochs=2, batch_size=8, dropout=0.2, **changes)
-    train(start(model, config, torch.device("cpu")), train_part, val_part, config, "fp32", lambda epoch: None)
+    config = replace(CONFIG, **changes)
+    train(start(model, config, torch.device("cpu")), train_part, val_part, config)
 
 
 @pytest.mark.parametrize("augment", ["none", "flip-crop"])

@@ -1,3 +1,5 @@
+"""Weights to start from, whatever file or model they come from, and those that are refused."""
+
 import pickle
 
 import mlflow
@@ -7,9 +9,9 @@ import torch
 from torchvision import models
 
 from tests.conftest import coloured_images, log_classifier
+from tests.support.made_training import read_weights
 from tp1.base.errors import TP1Error
 from tp1.experiment import Transfer
-from tp1.models.build import get_weights
 from tp1.models.classifier import Classifier, Preparation
 from tp1.models.networks import mobilenet_v2
 from tp1.models.transfer import Trunk, build_transfer
@@ -35,12 +37,12 @@ def loaded(trunk, state) -> bool:
 
 
 def test_none_is_none():
-    assert get_weights("none", "mobilenet_v2") is None
+    assert read_weights("none", "mobilenet_v2") is None
 
 
 def test_a_safetensors_file(tmp_path, state, trunk):
     safetensors.torch.save_file(state, tmp_path / "w.safetensors")
-    weights = get_weights(str(tmp_path / "w.safetensors"), "mobilenet_v2")
+    weights = read_weights(str(tmp_path / "w.safetensors"), "mobilenet_v2")
     load_features(trunk.features, weights)
     assert loaded(trunk, state)
     assert (weights.mean, weights.std) == (IMAGENET_MEAN, IMAGENET_STD)
@@ -48,7 +50,7 @@ def test_a_safetensors_file(tmp_path, state, trunk):
 
 def test_a_pth_file(tmp_path, state, trunk):
     torch.save(state, tmp_path / "w.pth")
-    weights = get_weights(str(tmp_path / "w.pth"), "mobilenet_v2")
+    weights = read_weights(str(tmp_path / "w.pth"), "mobilenet_v2")
     load_features(trunk.features, weights)
     assert loaded(trunk, state)
 
@@ -56,7 +58,7 @@ def test_a_pth_file(tmp_path, state, trunk):
 def test_half_precision_files_are_widened(tmp_path, state, trunk):
     half = {key: value.half() if value.is_floating_point() else value for key, value in state.items()}
     safetensors.torch.save_file(half, tmp_path / "w.safetensors")
-    load_features(trunk.features, get_weights(str(tmp_path / "w.safetensors"), "mobilenet_v2"))
+    load_features(trunk.features, read_weights(str(tmp_path / "w.safetensors"), "mobilenet_v2"))
     assert trunk.features[0][0].weight.dtype == torch.float32
     assert torch.equal(trunk.features[0][0].weight, half["features.0.0.weight"].float())
 
@@ -66,7 +68,7 @@ def test_imagenet_weights_are_torchvisions_with_their_normalisation(tmp_path, st
     name = models.MobileNet_V2_Weights.IMAGENET1K_V2.url.rpartition("/")[2]
     (tmp_path / "hub" / "checkpoints").mkdir(parents=True)
     torch.save(state, tmp_path / "hub" / "checkpoints" / name)
-    weights = get_weights("imagenet", "mobilenet_v2")
+    weights = read_weights("imagenet", "mobilenet_v2")
     load_features(trunk.features, weights)
     assert loaded(trunk, state)
     assert (weights.mean, weights.std) == (IMAGENET_MEAN, IMAGENET_STD)
@@ -76,9 +78,9 @@ def test_imagenet_weights_that_cannot_be_downloaded_are_an_error(tmp_path, monke
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")
     with pytest.raises(TP1Error, match=r"could not be downloaded from https.*weights=FILE"):
-        get_weights("imagenet", "alexnet")
+        read_weights("imagenet", "alexnet")
     with pytest.raises(TP1Error, match="there are none for CNNV3, only for alexnet and mobilenet_v2"):
-        get_weights("imagenet", "CNNV3")
+        read_weights("imagenet", "CNNV3")
 
 
 @pytest.fixture
@@ -95,7 +97,7 @@ def test_a_model_of_this_platform_brings_its_normalisation(store, classifier, st
     mlflow.register_model(info.model_uri, "pretrained")
     mlflow.MlflowClient().set_registered_model_alias("pretrained", "champion", "1")
     spec = {"version": "models:/pretrained/1", "alias": "models:/pretrained@champion", "id": info.model_uri}[form]
-    weights = get_weights(spec, "mobilenet_v2")
+    weights = read_weights(spec, "mobilenet_v2")
     load_features(trunk.features, weights)
     assert loaded(trunk, state)
     assert weights.mean == pytest.approx(OWN_MEAN, abs=1e-6)
@@ -107,7 +109,7 @@ def test_the_trunk_of_a_model_that_was_itself_transferred(tmp_path, state, trunk
     model = build_transfer(transfer, [Preparation(64, OWN_MEAN, OWN_STD)], tuple("abc"), 0.2)
     model.ordered_trunks[0].features.load_state_dict({k[9:]: v for k, v in state.items() if k.startswith("features.")})
     save_weights(model, tmp_path / "w.safetensors")
-    weights = get_weights(str(tmp_path / "w.safetensors"), "mobilenet_v2")
+    weights = read_weights(str(tmp_path / "w.safetensors"), "mobilenet_v2")
     load_features(trunk.features, weights)
     assert loaded(trunk, state)
     assert weights.mean == pytest.approx(OWN_MEAN, abs=1e-6)
@@ -115,7 +117,7 @@ def test_the_trunk_of_a_model_that_was_itself_transferred(tmp_path, state, trunk
 
 def test_a_model_that_is_not_there(store):
     with pytest.raises(TP1Error, match=r"no model models:/nothing@champion with .* in sqlite"):
-        get_weights("models:/nothing@champion", "mobilenet_v2")
+        read_weights("models:/nothing@champion", "mobilenet_v2")
 
 
 def test_a_mismatch_names_the_layers_that_differ(tmp_path, state, trunk):
@@ -123,7 +125,7 @@ def test_a_mismatch_names_the_layers_that_differ(tmp_path, state, trunk):
     changed = {**state, "features.0.0.weight": torch.zeros(16, 3, 3, 3), "features.99.weight": torch.zeros(1)}
     del changed["features.1.conv.1.weight"]
     safetensors.torch.save_file(changed, tmp_path / "w.safetensors")
-    weights = get_weights(str(tmp_path / "w.safetensors"), "mobilenet_v2")
+    weights = read_weights(str(tmp_path / "w.safetensors"), "mobilenet_v2")
     with pytest.raises(TP1Error) as error:
         load_features(trunk.features, weights)
     assert "features.1.conv.1.weight is missing" in str(error.value)
@@ -135,16 +137,16 @@ def test_a_mismatch_names_the_layers_that_differ(tmp_path, state, trunk):
 def test_weights_of_another_network_are_refused(tmp_path, trunk):
     torch.save(models.alexnet(weights=None).state_dict(), tmp_path / "alexnet.pth")
     with pytest.raises(TP1Error, match=r"do not fit the network: features\..* and \d+ more"):
-        load_features(trunk.features, get_weights(str(tmp_path / "alexnet.pth"), "mobilenet_v2"))
+        load_features(trunk.features, read_weights(str(tmp_path / "alexnet.pth"), "mobilenet_v2"))
 
 
 def test_bfloat16_files_and_odd_keys(tmp_path, state, trunk):
     bf16 = {key: value.bfloat16() if value.is_floating_point() else value for key, value in state.items()}
     safetensors.torch.save_file(bf16, tmp_path / "w.safetensors")
-    load_features(trunk.features, get_weights(str(tmp_path / "w.safetensors"), "mobilenet_v2"))
+    load_features(trunk.features, read_weights(str(tmp_path / "w.safetensors"), "mobilenet_v2"))
     torch.save({1: torch.zeros(2)}, tmp_path / "w.pth")
     with pytest.raises(TP1Error, match="is no state dict"):
-        get_weights(str(tmp_path / "w.pth"), "mobilenet_v2")
+        read_weights(str(tmp_path / "w.pth"), "mobilenet_v2")
 
 
 def test_the_digest_tells_weights_apart(state):
@@ -179,12 +181,12 @@ def test_a_file_that_cannot_be_used_is_one_clear_error(tmp_path, state, fault, c
         (safetensors.torch.save_file if fault == "truncated" else torch.save)(state, path)
         path.write_bytes(path.read_bytes()[:5000])
     with pytest.raises(TP1Error, match=message):
-        get_weights(str(path), "mobilenet_v2")
+        read_weights(str(path), "mobilenet_v2")
     assert "harm done" not in capsys.readouterr().out
 
 
 def test_a_plain_pickle_is_not_run(tmp_path, capsys):
     (tmp_path / "w.pth").write_bytes(pickle.dumps(Harmful()))
     with pytest.raises(TP1Error, match="weights file"):
-        get_weights(str(tmp_path / "w.pth"), "mobilenet_v2")
+        read_weights(str(tmp_path / "w.pth"), "mobilenet_v2")
     assert "harm done" not in capsys.readouterr().out

@@ -11,8 +11,9 @@ from markdown_it import MarkdownIt
 from PIL import Image
 
 from tests.conftest import coloured_images
-from tests.report.test_page import HOSTILE, Reader
-from tests.report.test_report import CHROMIUM, FLAGS
+from tests.support.browser import CHROMIUM, FLAGS
+from tests.support.hostile_texts import HOSTILE
+from tests.support.page_reader import Reader
 from tp1.data.image_files import FoundImage
 from tp1.registry import gallery
 from tp1.registry.gallery import gallery_html

@@ -15,7 +15,8 @@ from tp1.registry import migrate as module
 from tp1.registry.migrate import migrate
 from tp1.registry.versions import find_version
 from tp1.store.prepare import prepare_store
-from tp1.store.runs import MIGRATED_TAG, RunReader, find_copy
+from tp1.store.reader import RunReader
+from tp1.store.runs import MIGRATED_TAG
 
 
 @pytest.fixture(scope="module")
@@ -132,7 +133,7 @@ def test_a_copy_and_its_original_count_as_one(source, empty, tmp_path, monkeypat
     invoke("export", run.info.run_id, f"to={tmp_path}/records")
     monkeypatch.setenv("MLFLOW_TRACKING_URI", empty)
     list(migrate(source))
-    assert find_copy(run.info.run_id) not in (None, run.info.run_id)
+    assert RunReader().find_copy(run.info.run_id) not in (None, run.info.run_id)
     assert "0 new reference runs" in invoke("import", f"{tmp_path}/records").output
     originals = [found.original for found in RunReader().find_runs(dataset="digits")]
     assert originals == [run.info.run_id]

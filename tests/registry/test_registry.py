@@ -11,6 +11,7 @@ from tests.support.servers import served
 from tp1.base.digests import check_digests, file_digests
 from tp1.base.errors import TP1Error
 from tp1.registry import versions as registry
+from tp1.registry.stored_models import find_model, find_model_of_run
 from tp1.registry.versions import find_version, promotion_lock
 
 
@@ -108,11 +109,11 @@ def test_files_that_differ_are_named(tmp_path):
 @pytest.mark.parametrize("uri", ["models:/nothing@champion", "models:/nothing/3", "models:/m-0", "nothing", ""])
 def test_a_model_that_is_not_there_is_said(store, uri):
     with pytest.raises(TP1Error, match=f"no model {uri}"):
-        registry.find_model(uri)
+        find_model(uri)
 
 
 def test_a_run_without_a_model_is_said(store):
     with pytest.raises(TP1Error, match="has no model here"):
-        registry.find_model_of_run(MlflowClient().create_run("0").info.run_id)
+        find_model_of_run(MlflowClient().create_run("0").info.run_id)
     with pytest.raises(TP1Error, match="no run 0123"):
-        registry.find_model_of_run("0123")
+        find_model_of_run("0123")

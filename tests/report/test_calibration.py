@@ -1,3 +1,5 @@
+"""The calibration error of probabilities, on cases whose error is known."""
+
 import numpy as np
 import pytest
 

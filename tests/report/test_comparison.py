@@ -2,13 +2,14 @@
 
 import pytest
 
-from experiments.catalog import catalog
+from tests.support.catalog import catalog
 from tests.support.made_runs import experiment_of, make_run
 from tp1.base.errors import TP1Error
 from tp1.config import TrainConfig, hyperparameters, same_configuration
 from tp1.report.comparison import RULE, Group, table
 from tp1.report.selection import select, sort_groups
-from tp1.store.runs import RunReader, TrainedRun
+from tp1.store.reader import RunReader
+from tp1.store.runs import TrackedRun
 
 
 def groups(**options) -> list[Group]:
@@ -108,13 +109,12 @@ def test_order_is_the_reports_or_a_columns(store):
 )
 def test_remarks_follow_the_rule(train, val, loss, best_loss, best, remark):
     metrics = {"train/accuracy": train, "val/accuracy": val, "val/loss": loss, "best/val_loss": best_loss}
-    run = TrainedRun(
-        *("id", "0", "name", 0, 1, "cnnv3", "", "cifar10", 0, "d", "s"),
+    run = TrackedRun(
+        *("id", "0", "name", "FINISHED", 0, 1),
+        tags={"tp1.experiment": "cnnv3", "tp1.dataset": "cifar10", "tp1.seed": "0"},
         params={"epochs": "20"},
         metrics=metrics | {"best/epoch": best},
         train_images=10,
-        record="",
-        original="id",
     )
     assert Group("cnnv3", (run,), None, is_default=True).remark() == remark
     assert remark in RULE

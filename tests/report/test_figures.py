@@ -1,3 +1,5 @@
+"""Figures and the summary of a network show what they are given."""
+
 import io
 
 import numpy as np

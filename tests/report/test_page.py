@@ -1,12 +1,13 @@
 """Pages: what comes from runs is text, in HTML and in Markdown; the same page gives the same bytes."""
 
 import re
-from html.parser import HTMLParser
 
 import pytest
 from markdown_it import MarkdownIt
 from matplotlib.figure import Figure
 
+from tests.support.hostile_texts import HOSTILE
+from tests.support.page_reader import Reader
 from tp1.report.figures import confusion_matrix
 from tp1.report.page import (
     Code,
@@ -24,17 +25,6 @@ from tp1.report.page import (
     to_html,
     to_markdown,
 )
-
-HOSTILE = [
-    "<script>a()</script>",
-    "a\"b'c",
-    "x|y",
-    "[a](javascript:b)",
-    "`code`",
-    "line\nbreak",
-    "**bold**",
-    "&amp;",
-]
 
 
 def figure() -> Figure:
@@ -61,22 +51,6 @@ def confusion_matrix_figure() -> Figure:
     import numpy as np
 
     return confusion_matrix(np.array([[3, 0], [1, 2]]), ["a", "b"], "")
-
-
-class Reader(HTMLParser):
-    """What a browser would make of it."""
-
-    def __init__(self, html: str) -> None:
-        super().__init__()
-        self.tags: list[tuple[str, dict]] = []
-        self.text: list[str] = []
-        self.feed(html)
-
-    def handle_starttag(self, tag, attrs):
-        self.tags.append((tag, dict(attrs)))
-
-    def handle_data(self, data):
-        self.text.append(data)
 
 
 @pytest.mark.parametrize("text", HOSTILE)

@@ -1,3 +1,5 @@
+"""Two models on the same test images: counts, the interval of the difference, and McNemar's test."""
+
 import numpy as np
 import pandas as pd
 import pytest

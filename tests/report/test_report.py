@@ -2,7 +2,6 @@
 
 import io
 import re
-import shutil
 from pathlib import Path
 
 import mlflow
@@ -12,10 +11,8 @@ from mlflow import MlflowClient
 from PIL import Image
 
 from tests.conftest import all_runs, copy_database, invoke
+from tests.support.browser import CHROMIUM, FLAGS
 from tests.support.made_runs import make_run
-
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]
 
 
 def make_look(dataset: str) -> None:

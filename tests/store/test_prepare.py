@@ -1,3 +1,5 @@
+"""The tracking store is made ready, or one line says within 10 seconds why it cannot be."""
+
 import sqlite3
 import subprocess
 import sys
@@ -11,8 +13,9 @@ import requests
 
 from tests.conftest import PROJECT, all_runs
 from tp1.base.errors import TP1Error
-from tp1.store.prepare import how_to_open, masked, prepare_store
-from tp1.tracking.tool_run import tracked_run
+from tp1.store.addresses import how_to_open, masked
+from tp1.store.prepare import prepare_store
+from tp1.tracking.tool_run import tool_run
 
 
 def test_the_default_is_sqlite_in_the_working_directory_in_wal_mode(tmp_path, monkeypatch):
@@ -31,9 +34,9 @@ def test_six_processes_that_start_at_the_same_moment_on_an_empty_store_all_finis
     monkeypatch.setenv("PYTHONPATH", str(PROJECT))
     code = (
         "import sys, mlflow; from tp1.store.prepare import prepare_store\n"
-        "from tp1.tracking.tool_run import tracked_run\n"
+        "from tp1.tracking.tool_run import tool_run\n"
         "print('ready', flush=True); sys.stdin.readline(); prepare_store()\n"
-        "with tracked_run('x', {'tp1.experiment': 'x'}):\n"
+        "with tool_run('x', {'tp1.experiment': 'x'}):\n"
         "    for step in range(5): mlflow.log_metrics({'a': step}, step=step)\n"
     )
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
@@ -164,6 +167,6 @@ def test_a_run_whose_error_cannot_be_written_still_ends_as_failed(store, monkeyp
         raise OSError("away")
 
     monkeypatch.setattr("mlflow.log_text", away)
-    with pytest.raises(TP1Error, match="broken"), tracked_run("x", {"tp1.experiment": "x"}):
+    with pytest.raises(TP1Error, match="broken"), tool_run("x", {"tp1.experiment": "x"}):
         raise TP1Error("broken")
     assert [run.info.status for run in all_runs()] == ["FAILED"]

@@ -1,15 +1,21 @@
 """Runs read from a database's tables, or from a server's JSON, are those of MLflow's own search."""
 
+from collections.abc import Iterable
+from dataclasses import replace
+
 import pytest
 from mlflow import MlflowClient
 
 from tests.conftest import invoke
 from tests.support.made_runs import make_run
 from tests.support.servers import served
-from tp1.store import runs
-from tp1.store import server as run_server
-from tp1.store.database import images_of, is_database
-from tp1.store.runs import RunReader
+from tp1.base.errors import TP1Error
+from tp1.store import server
+from tp1.store.addresses import is_database
+from tp1.store.database import DatabaseRuns
+from tp1.store.reader import RunReader
+from tp1.store.runs import READ_METRICS, READ_TAGS, RunQuery, TrackedRun, images_of
+from tp1.store.server import ServerRuns
 
 
 @pytest.fixture
@@ -32,28 +38,78 @@ def many(store) -> None:
     invoke("cnn-base", "dataset=digits", "epochs=1", "seed=3")
 
 
-@pytest.mark.parametrize(
-    "options",
-    [{}, {"experiment": "cnnv3"}, {"dataset": "it's"}, {"since": 1_700_000_000_002}, {"experiment": "none"}],
-)
-def test_the_tables_say_what_the_search_says(many, monkeypatch, options):
-    direct = list(RunReader().find_runs(**options))
-    monkeypatch.setattr(runs, "is_database", lambda uri: False)
-    monkeypatch.setattr(runs, "PAGE", 3)
-    searched = list(RunReader().find_runs(**options))
-    assert repr(direct) == repr(searched)  # NaN is not itself
-    if options == {}:
-        assert len(direct) == 8
-        assert next(run for run in direct if run.dataset == "digits").train_images == 1259
+def by_mlflow(uri: str, conditions: str) -> list[TrackedRun]:
+    """What MLflow's own client finds, newest first."""
+    client = MlflowClient(uri)
+    experiments = [experiment.experiment_id for experiment in client.search_experiments()]
+    found = []
+    for run in client.search_runs(experiments, conditions, order_by=["start_time DESC"]):
+        profiles = [
+            item.dataset.profile
+            for item in run.inputs.dataset_inputs
+            if any((tag.key, tag.value) == ("mlflow.data.context", "training") for tag in item.tags)
+        ]
+        data = run.data
+        found.append(
+            TrackedRun(
+                run_id=run.info.run_id,
+                mlflow_experiment=run.info.experiment_id,
+                name=run.info.run_name,
+                status=run.info.status,
+                start_time=run.info.start_time,
+                end_time=run.info.end_time or 0,
+                tags={key: data.tags[key] for key in READ_TAGS if key in data.tags},
+                params=data.params,
+                metrics={key: data.metrics[key] for key in READ_METRICS if key in data.metrics},
+                train_images=images_of(profiles[0]) if profiles else 0,
+            )
+        )
+    return found
 
 
-def test_a_server_says_what_the_search_says(many, store, monkeypatch):
+def shown(runs: Iterable[TrackedRun]) -> list[str]:
+    """Runs as text, in which NaN equals itself; tags, parameters and metrics in any order."""
+    return [
+        repr(replace(run, **{name: dict(sorted(getattr(run, name).items())) for name in ("tags", "params", "metrics")}))
+        for run in runs
+    ]
+
+
+QUERIES = {
+    "tags.`tp1.model` != ''": RunQuery(status="FINISHED", has="tp1.model"),
+    "tags.`tp1.experiment` = 'cnnv3'": RunQuery(status="FINISHED", tags={"tp1.experiment": "cnnv3"}),
+    'tags.`tp1.dataset` = "it\'s"': RunQuery(status="FINISHED", tags={"tp1.dataset": "it's"}),
+    "attributes.start_time >= 1700000000002": RunQuery(status="FINISHED", since=1_700_000_000_002),
+    "tags.`tp1.experiment` = 'none'": RunQuery(status="FINISHED", tags={"tp1.experiment": "none"}),
+}
+
+
+def test_a_database_and_a_server_say_what_mlflow_says(many, store, monkeypatch):
     with served(store) as address:
-        monkeypatch.setattr(runs, "PAGE", 2)  # pages side by side, the last of them beyond the end
-        over = list(RunReader(address).find_runs())
-        monkeypatch.setattr(runs, "is_server", lambda uri: False)
-        by_client = list(RunReader(address).find_runs())
-    assert repr(over) == repr(by_client) == repr(list(RunReader().find_runs()))
+        monkeypatch.setattr(server, "PAGE", 2)  # pages side by side, the last of them beyond the end
+        for conditions, query in QUERIES.items():
+            expected = shown(by_mlflow(store, f"attributes.status = 'FINISHED' AND {conditions}"))
+            assert shown(DatabaseRuns(store).find(query)) == expected, conditions
+            assert shown(ServerRuns(address).find(query)) == expected, conditions
+        running = RunQuery(status="RUNNING", has="tp1.experiment")
+        (found,) = DatabaseRuns(store).find(running)
+        assert shown(ServerRuns(address).find(running)) == shown([found])
+        assert (found.status, found.end_time) == ("RUNNING", 0)
+        ids = RunQuery(run_ids=[found.run_id, "0" * 32])
+        assert shown(ServerRuns(address).find(ids)) == shown(DatabaseRuns(store).find(ids)) == shown([found])
+        nothing = RunQuery(run_ids=[])
+        assert list(ServerRuns(address).find(nothing)) == list(DatabaseRuns(store).find(nothing)) == []
+
+
+def test_finished_training_runs_are_found(many):
+    found = list(RunReader().find_runs())
+    assert len(found) == 8
+    assert next(run for run in found if run.dataset == "digits").train_images == 1259
+
+
+def test_a_store_of_another_kind_is_refused():
+    with pytest.raises(TP1Error, match="runs cannot be read from databricks"):
+        RunReader("databricks")
 
 
 @pytest.mark.long
@@ -69,11 +125,9 @@ def test_histories_are_the_same_everywhere(store, monkeypatch):
     assert direct[ids[1]] == {"val/loss": [], "val/accuracy": [0.5, 0.8]}
     with served(store) as address:
         over = RunReader(address).read_histories(ids, metrics)
-        monkeypatch.setattr(run_server, "POINTS", 3)  # answers that may be cut off are asked for by halves
+        monkeypatch.setattr(server, "VALUES", 3)  # answers that may be cut off are asked for by halves
         halved = RunReader(address).read_histories(ids, metrics)
-    monkeypatch.setattr(runs, "is_database", lambda uri: False)
-    by_client = RunReader().read_histories(ids, metrics)
-    assert repr(direct) == repr(over) == repr(halved) == repr(by_client)
+    assert repr(direct) == repr(over) == repr(halved)
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Metric, Param
 from sklearn.metrics import classification_report
 
-from experiments.catalog import catalog
+from tests.support.catalog import catalog
 from tp1.experiment import Experiment, experiments_of
 
 CLASSES = ["cat", "dog", "owl"]

@@ -16,7 +16,7 @@ from mlflow import MlflowClient
 
 from tests.conftest import PROJECT, invoke
 from tp1.commands.reference import read_record
-from tp1.store.runs import RunReader
+from tp1.store.reader import RunReader
 
 ARCHIVE = PROJECT / "tests" / "files" / "before_rooms.tar.xz"
 WRITTEN_IN = "/tmp/tp1-before"

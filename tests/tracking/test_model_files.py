@@ -1,3 +1,5 @@
+"""The files of a logged model: the exported program, its weights, classes and shape, and no pickle."""
+
 import json
 from pathlib import Path
 
@@ -14,7 +16,7 @@ from tests.conftest import coloured_images, log_classifier
 from tp1.base.digests import file_digests
 from tp1.models.classifier import Classifier, Preparation
 from tp1.models.cnn import CNNV3
-from tp1.registry.versions import StoredModel, fetch
+from tp1.registry.stored_models import StoredModel, fetch
 from tp1.tracking.model_files import save_classifier, send_model
 
 CLASSES = ("a", "b", "c")

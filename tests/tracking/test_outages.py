@@ -13,7 +13,7 @@ import tp1.tracking.training_run
 from tests.conftest import all_runs, copy_database, invoke
 from tests.support.faulty_proxy import faulty_proxy
 from tests.support.servers import TrackingServer
-from tp1.tracking.training_run import TrainingRun
+from tp1.tracking.training_run import RunWriter
 
 EPOCHS = 8
 TRAIN = ("cnn-base", "dataset=digits", f"epochs={EPOCHS}", "batch_size=256")
@@ -43,14 +43,14 @@ def impatient(monkeypatch, tmp_path):
 def at_epoch(monkeypatch):
     """Registers what is to happen right before an epoch is logged."""
     hooks = {}
-    log_epoch = TrainingRun.log_epoch
+    log_epoch = RunWriter.log_epoch
 
     def log(self, epoch):
         if epoch.number in hooks:
             hooks[epoch.number]()
         log_epoch(self, epoch)
 
-    monkeypatch.setattr(TrainingRun, "log_epoch", log)
+    monkeypatch.setattr(RunWriter, "log_epoch", log)
     return hooks
 
 

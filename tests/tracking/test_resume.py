@@ -15,8 +15,8 @@ from mlflow import MlflowClient
 
 import tp1.run
 from tests.conftest import PROJECT, all_runs, invoke
-from tp1.tracking.run_folders import held
-from tp1.tracking.training_run import TrainingRun
+from tp1.tracking.ownership import held
+from tp1.tracking.training_run import RunWriter
 
 TRAIN = ("cnn-base", "dataset=digits", "epochs=4", "batch_size=256")
 
@@ -31,9 +31,9 @@ def interrupt(monkeypatch):
             if epoch.number == epoch_number:
                 raise KeyboardInterrupt
 
-        monkeypatch.setattr(TrainingRun, "log_epoch", log)
+        monkeypatch.setattr(RunWriter, "log_epoch", log)
 
-    log_epoch = TrainingRun.log_epoch
+    log_epoch = RunWriter.log_epoch
     return arm
 
 
@@ -212,10 +212,10 @@ def test_a_result_that_does_not_fit_the_disk_is_an_error_that_can_be_gone_on_fro
         raise OSError(28, "No space left on device", "model")
 
     with monkeypatch.context() as patched:
-        patched.setattr("tp1.tracking.model_files.save_classifier", full)
+        patched.setattr("tp1.run.save_classifier", full)
         result = invoke(*TRAIN)
     assert result.exit_code == 1
-    assert "No space left on device. Free some space there" in result.stderr
+    assert "(No space left on device): free some space there" in result.stderr
     (run,) = all_runs()
     assert run.info.status == "FAILED"
     assert not run.outputs.model_outputs
@@ -231,8 +231,8 @@ def test_a_cache_that_is_deleted_while_training_goes_on_is_not_missed(store, tmp
         shutil.rmtree(tmp_path / "cache", ignore_errors=True)
         log_epoch(self, epoch)
 
-    log_epoch = TrainingRun.log_epoch
-    monkeypatch.setattr(TrainingRun, "log_epoch", log)
+    log_epoch = RunWriter.log_epoch
+    monkeypatch.setattr(RunWriter, "log_epoch", log)
     result = invoke("cnn-base", f"dataset={image_folder}", "epochs=2", "batch_size=16")
     assert result.exit_code == 0, result.output
     assert not (tmp_path / "cache").exists()
@@ -251,7 +251,7 @@ def test_a_state_directory_that_cannot_be_written_is_said_at_once(store, tmp_pat
 def test_a_clock_that_is_set_back_leaves_a_run_that_ends_after_its_start(store, monkeypatch):
     clock = SetBack()
     monkeypatch.setattr("tp1.training.loop.time", clock)
-    monkeypatch.setattr("tp1.tracking.training_run.time", clock)
+    monkeypatch.setattr("tp1.tracking.every_run.time", clock)
     assert invoke(*TRAIN).exit_code == 0
     (run,) = all_runs()
     assert run.info.status == "FINISHED"

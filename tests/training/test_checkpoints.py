@@ -7,13 +7,13 @@ import shutil
 import pytest
 import torch
 
-from tests.training.test_loop import CONFIG, part
+from tests.support.made_training import CONFIG, part
 from tp1.base.errors import TP1Error
 from tp1.config import TrainConfig
 from tp1.models.classifier import Classifier, Preparation
 from tp1.models.cnn import CNNV2
 from tp1.training.checkpoints import Checkpoints
-from tp1.training.loop import TrainingState, start, train
+from tp1.training.loop import Hooks, TrainingState, start, train
 
 
 def begin(config: TrainConfig, classes: int = 3) -> TrainingState:
@@ -33,11 +33,7 @@ def go(
         part(40, seed=1),
         part(10, seed=2),
         config,
-        "fp32",
-        lambda epoch: None,
-        lambda: checkpoints.save(state),
-        stopped=lambda: next(left, None) is None,
-        **options,
+        Hooks(keep=lambda: checkpoints.save(state), stopped=lambda: next(left, None) is None, **options),
     )
 
 

@@ -1,3 +1,5 @@
+"""Metrics, predictions and the confusion matrix of a classifier are what scikit-learn makes of them."""
+
 import numpy as np
 import pytest
 import torch
@@ -8,7 +10,7 @@ from tp1.base.errors import TP1Error
 from tp1.data.dataset import Part
 from tp1.models.classifier import Classifier, Preparation
 from tp1.models.cnn import CNNBase
-from tp1.training.evaluation import EVALUATION_BATCH, evaluate, predict_logits
+from tp1.training.inference import EVALUATION_BATCH, evaluate, predict_logits
 
 CLASSES = ("a", "b", "c")
 

@@ -1,7 +1,8 @@
+"""Features of frozen layers are computed once, kept in the cache, and used in the rows of their images."""
+
 import os
 import subprocess
 import sys
-from dataclasses import replace
 from types import SimpleNamespace
 
 import mlflow
@@ -14,22 +15,17 @@ from torchvision import models
 
 from experiments import fusion, mobilenetv2_pretrained
 from tests.conftest import PROJECT, all_runs, invoke
+from tests.support.made_training import trunk
 from tp1.base.errors import TP1Error
 from tp1.data.dataset import load_data
 from tp1.models.build import build
-from tp1.models.classifier import Preparation
-from tp1.models.transfer import Trunk, join
+from tp1.models.transfer import join
 from tp1.training.features import FeatureEntry, feature_parts
 
 
 @pytest.fixture
 def data(tiny_eurosat):
     return load_data("eurosat", tiny_eurosat)
-
-
-def trunk(architecture: str = "mobilenet_v2", size: int = 64, mean: float = 0.5) -> Trunk:
-    torch.manual_seed(1)
-    return Trunk(architecture, Preparation(size, (mean,) * 3, (0.25,) * 3))
 
 
 class Counted(FeatureEntry):
@@ -107,7 +103,7 @@ def test_a_build_that_is_killed_leaves_nothing_that_is_taken_for_whole(data, tmp
     cache = tmp_path / "cache"
     code = (
         "import os, sys, torch; sys.path.insert(0, '.')\n"
-        "from pathlib import Path; from tests.training.test_features import trunk\n"
+        "from pathlib import Path; from tests.support.made_training import trunk\n"
         "from tp1.data.dataset import load_data\n"
         "from tp1.training import features\n"
         "compute = features.FeatureEntry._compute\n"
@@ -129,7 +125,7 @@ def test_a_build_that_is_killed_leaves_nothing_that_is_taken_for_whole(data, tmp
 def test_of_two_processes_one_computes_and_the_other_waits(data, tmp_path):
     code = (
         "import sys; sys.path.insert(0, '.')\n"
-        "from pathlib import Path; from tests.training.test_features import trunk\n"
+        "from pathlib import Path; from tests.support.made_training import trunk\n"
         "from tp1.data.dataset import load_data\n"
         "from tp1.training.features import feature_parts\n"
         f"data = load_data('eurosat', Path({str(tmp_path / 'data')!r}))\n"
@@ -206,8 +202,7 @@ def test_untrained_trunks_of_different_experiments_do_not_share_features(data):
     digests = []
     for experiment in (mobilenetv2_pretrained.experiment, fusion.experiment):
         torch.manual_seed(0)
-        config = replace(experiment.config, weights="none")
-        digests.append(build(experiment, config, data, 64).digests[-1])
+        digests.append(build(experiment, data, 64, 0.0, [None] * len(experiment.networks)).digests[-1])
     assert digests[0] != digests[1]
 
 

@@ -1,33 +1,25 @@
+"""Training learns, gives the same bits for the same seed, and keeps the weights of the best epoch."""
+
 import dataclasses
 
-import numpy as np
 import pytest
 import torch
 
-from tests.conftest import coloured_images
+from tests.support.made_training import CONFIG, part
 from tp1.base.errors import TP1Error
 from tp1.config import TrainConfig
-from tp1.data.dataset import Part
 from tp1.models.classifier import Classifier, Preparation
 from tp1.models.cnn import CNNV2
 from tp1.training.loop import TrainingState, start, train
 
-CONFIG = TrainConfig(epochs=3, batch_size=16, dropout=0.4)
 
-
-def part(per_class: int, seed: int) -> Part:
-    pixels = np.concatenate([coloured_images(label, per_class, 32, seed) for label in range(3)])
-    labels = np.repeat(np.arange(3), per_class)
-    return Part(np.arange(len(labels)), pixels, labels)
-
-
-def trained(config: TrainConfig = CONFIG, precision: str = "fp32", **changes) -> TrainingState:
+def trained(config: TrainConfig = CONFIG, **changes) -> TrainingState:
     config = dataclasses.replace(config, **changes)
     torch.manual_seed(config.seed)
     net = CNNV2(3, 32, config.dropout)
     classifier = Classifier(net, tuple("abc"), Preparation(32, (0.5,) * 3, (0.25,) * 3))
     state = start(classifier, config, torch.device("cpu"))
-    train(state, part(40, seed=1), part(10, seed=2), config, precision, lambda epoch: None)
+    train(state, part(40, seed=1), part(10, seed=2), config)
     return state
 
 
@@ -58,7 +50,7 @@ def test_training_learns():
 
 
 def test_the_weights_of_the_best_validation_epoch_are_kept():
-    from tp1.training.evaluation import evaluate
+    from tp1.training.inference import evaluate
 
     state = trained(epochs=5, learning_rate=0.02)
     best = max(epoch.val_accuracy for epoch in state.history)

@@ -12,7 +12,7 @@ DIGESTS_TAG = "tp1.model_sha256"  # of a run and of a registered version: JSON, 
 
 
 def file_digests(folder: Path) -> dict[str, str]:
-    """SHA-256 of every file below a folder, by its path in there."""
+    """SHA-256 of every file below a folder, by its path relative to the folder."""
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     return {path.relative_to(folder).as_posix(): digest(path) for path in files}
 
@@ -24,14 +24,14 @@ def digest(path: Path) -> str:
 
 
 def check_digests(folder: Path, recorded: Mapping[str, str], what: str, remedy: str) -> None:
-    """Compare files with their recorded digests. Files that have none are not looked at.
+    """Compare files with their recorded digests; files without one are not checked.
 
     Args:
-        what: Whose files they are, for the message.
-        remedy: What to do where one is wrong.
+        what: Owner of the files, for the message.
+        remedy: What to do if a file is wrong, for the message.
 
     Raises:
-        TP1Error: A file is missing, or is not the one that was recorded.
+        TP1Error: A file is missing or differs from the recorded one.
     """
     for name, expected in recorded.items():
         path = folder / name
@@ -50,10 +50,10 @@ def as_tag(digests: Mapping[str, str]) -> str:
 
 
 def from_tag(value: str | None) -> dict[str, str]:
-    """Digests from the value of the tag; none where it was not set.
+    """Return the digests in a value of :data:`DIGESTS_TAG`; empty if the tag was not set.
 
     Raises:
-        TP1Error: It is no value that was set here: files could not be held against it.
+        TP1Error: The value is not a JSON object, so files cannot be checked against it.
     """
     try:
         return {str(name): str(digest) for name, digest in json.loads(value or "{}").items()}

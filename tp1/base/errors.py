@@ -4,9 +4,9 @@ from tp1.base.names import printable
 
 
 class TP1Error(Exception):
-    """Something a user can mend; the message is one line: what is wrong, where, and what to do.
+    """An error that the user can fix; its message is one line: what is wrong, where, and what to do.
 
-    Names and paths in it may hold any character; those that a terminal would obey, or a file not take, are escaped.
+    Names and paths in the message may hold any character; unprintable ones are escaped.
     """
 
     def __init__(self, message: str) -> None:

@@ -1,4 +1,4 @@
-"""Folders and files that are there whole or not at all."""
+"""Folders and files that are written completely or not at all."""
 
 import os
 import shutil
@@ -11,10 +11,10 @@ from tp1.base.errors import TP1Error
 
 @contextmanager
 def whole_folder(target: Path) -> Iterator[Path]:
-    """A new folder beside ``target`` to fill, renamed to it (in place of what was there) when the block ends.
+    """Yield a new folder beside ``target`` to fill; when the block ends, it is renamed and replaces ``target``.
 
-    If the block raises, nothing is left of it; if the process is killed, ``.<name>.partial`` is, and the next
-    attempt removes that.
+    If the block raises, the new folder is removed. If the process is killed, ``.<name>.partial`` remains, and the
+    next attempt removes it.
     """
     partial = target.with_name(f".{target.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
@@ -29,15 +29,28 @@ def whole_folder(target: Path) -> Iterator[Path]:
 
 
 def write_synced(path: Path, text: str) -> None:
-    """Write a file so that it is there after a power cut too, once the folder that holds it is."""
+    """Write a file and sync its content to disk: after a power cut it is complete if its folder is there."""
     with path.open("w") as file:
         file.write(text)
         file.flush()
         os.fsync(file.fileno())
 
 
+def unwritable(what: str, error: OSError, variable: str) -> TP1Error:
+    """Return the error to raise if one of this program's own folders cannot be written.
+
+    Args:
+        what: Description of the folder, such as ``the cache in /var/cache/tp1``.
+        variable: The environment variable that names another folder.
+    """
+    return TP1Error(
+        f"cannot write to {what} ({error.strerror or error}): free some space there, or name another folder with the "
+        f"environment variable {variable}."
+    )
+
+
 def folder_size(folder: Path) -> int:
-    """Bytes of all files below a folder; others may be removing some meanwhile."""
+    """Bytes of all files below a folder; other processes may remove some meanwhile."""
     size = 0
     for path in folder.rglob("*"):
         with suppress(OSError):
@@ -46,7 +59,7 @@ def folder_size(folder: Path) -> int:
 
 
 def write_files(folder: Path, files: Mapping[str, bytes]) -> None:
-    """Write files into a folder, each whole or not at all; names may lead into folders below it.
+    """Write files into a folder, each completely or not at all; names may contain subfolders.
 
     Raises:
         TP1Error: The folder cannot be written.

@@ -1,4 +1,4 @@
-"""SIGINT and SIGTERM: what is under way is finished first where that matters, and no trainer outlives its launcher."""
+"""SIGINT, SIGTERM and SIGHUP: critical steps finish first, and a training process ends with its launcher."""
 
 import os
 import signal
@@ -11,17 +11,17 @@ from types import FrameType
 import psutil
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
-# One Ctrl-C reaches a trainer under `mlflow run` twice: SIGINT from the terminal, SIGTERM from mlflow right after.
+# Under `mlflow run`, one Ctrl-C reaches a training process twice: SIGINT from the terminal, then SIGTERM from mlflow.
 SAME_OCCASION = 1.0  # seconds
 WATCH_SECONDS = 1.0
 SHELLS = ("bash", "sh", "dash", "zsh")
 
 
 class Interrupted(KeyboardInterrupt):
-    """SIGINT or SIGTERM has come.
+    """The process has received SIGINT, SIGTERM or SIGHUP.
 
     Attributes:
-        exit_code: What a shell reports of a process that such a signal has ended: 130 or 143.
+        exit_code: 128 + the signal's number, as a shell reports it: 130 for SIGINT, 143 for SIGTERM, 129 for SIGHUP.
     """
 
     def __init__(self, signum: int) -> None:
@@ -30,7 +30,7 @@ class Interrupted(KeyboardInterrupt):
 
 
 class _Handler:
-    """What a signal does; it stands in the process's own table of handlers, where :func:`deferred` finds it."""
+    """The signal handler; :func:`deferred` finds it in the process's table of handlers."""
 
     def __init__(self) -> None:
         self.received: int | None = None
@@ -49,16 +49,17 @@ class _Handler:
 
 @contextmanager
 def interruptible() -> Iterator[None]:
-    """Inside, SIGINT, SIGTERM and SIGHUP raise :class:`Interrupted`, and a second one ends the process at once.
+    """Inside the block, SIGINT, SIGTERM and SIGHUP raise :class:`Interrupted`.
 
-    SIGINT also where it was ignored, as a shell has it for what it starts in the background. Only a process's main
-    thread can do this; in another one nothing is changed.
+    A second signal, more than :data:`SAME_OCCASION` later, ends the process at once. SIGINT also raises where it was
+    ignored, as a shell sets it for background processes. Only the main thread can set handlers; in any other thread
+    nothing changes.
     """
     if threading.current_thread() is not threading.main_thread() or _current() is not None:
         yield
         return
     handler = _Handler()
-    # A terminal that is closed says SIGHUP, but not to what nohup has started.
+    # A terminal that closes sends SIGHUP. A process started by nohup ignores it, and goes on doing so.
     hangup = () if signal.getsignal(signal.SIGHUP) == signal.SIG_IGN else (signal.SIGHUP,)
     before = {signum: signal.signal(signum, handler) for signum in (*SIGNALS, *hangup)}
     try:
@@ -70,10 +71,10 @@ def interruptible() -> Iterator[None]:
 
 @contextmanager
 def deferred() -> Iterator[Callable[[], bool]]:
-    """Inside :func:`interruptible`, let a signal wait: until the end of the block, where it is raised.
+    """Inside :func:`interruptible`, delay a signal: :class:`Interrupted` is raised at the end of the block.
 
     Yields:
-        Whether one has come.
+        A function that tells whether a signal has arrived.
     """
     handler = _current()
     if handler is None:
@@ -89,7 +90,11 @@ def deferred() -> Iterator[Callable[[], bool]]:
 
 
 def interruption(error: BaseException) -> KeyboardInterrupt | None:
-    """The interrupt that an error is, or was: compiled code that a signal comes into may raise another in its place."""
+    """Return the interrupt behind an error, or None if no signal has arrived.
+
+    A KeyboardInterrupt is returned as it is. For any other error after a signal, a new :class:`Interrupted` is
+    returned: compiled code that a signal interrupts may raise an error of its own instead.
+    """
     if isinstance(error, KeyboardInterrupt):
         return error
     handler = _current()
@@ -97,9 +102,9 @@ def interruption(error: BaseException) -> KeyboardInterrupt | None:
 
 
 def watch_launcher() -> None:
-    """Where ``mlflow run`` has started this process, end it with SIGTERM when that is gone.
+    """If ``mlflow run`` started this process, send it SIGTERM when ``mlflow run`` has ended.
 
-    ``mlflow run`` hands no signal on to what it runs, and SIGKILL could not be: so a thread looks every second.
+    ``mlflow run`` passes no signals on to its child, and SIGKILL cannot be passed on: so a thread checks every second.
     """
     links = _links_to_launcher()
     if not links:
@@ -109,7 +114,7 @@ def watch_launcher() -> None:
         while all(_parent(child) == parent for child, parent in links):
             time.sleep(WATCH_SECONDS)
         handler = _current()
-        if handler is None or handler.received is None:  # else it is ending already, and this is no second signal
+        if handler is None or handler.received is None:  # else it is already ending: send no second signal
             os.kill(os.getpid(), signal.SIGTERM)
 
     threading.Thread(target=watch, name="watch-launcher", daemon=True).start()
@@ -121,7 +126,7 @@ def _current() -> _Handler | None:
 
 
 def _links_to_launcher() -> list[tuple[psutil.Process, int]]:
-    """Each process from here up to the launcher, but for that, with the process id of its parent."""
+    """Return (process, its parent's id) from this process up to the launcher's child; empty if there is none."""
     if "MLFLOW_RUN_ID" not in os.environ:
         return []
     links = []
@@ -132,7 +137,7 @@ def _links_to_launcher() -> list[tuple[psutil.Process, int]]:
             name = parent.name()
         except psutil.Error:
             return []
-        if name not in SHELLS:  # mlflow starts a shell, which may stay in between
+        if name not in SHELLS:  # mlflow starts a shell, which may remain as a parent
             return links if name.startswith(("python", "mlflow")) else []
         process = parent
     return []

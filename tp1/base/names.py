@@ -1,27 +1,27 @@
-"""Names and paths from outside: a command line, a file system or a tracking store lets them hold any character."""
+"""Names and paths from a command line, a file system or a tracking store, which may hold any character."""
 
 import os
 import unicodedata
 from pathlib import Path
 
-LONGEST_PATH = 4096  # bytes; Linux takes no longer one, and MLflow no parameter of more than 6,000 characters
+LONGEST_PATH = 4096  # bytes, the limit of Linux; MLflow limits a parameter to 6,000 characters
 LONGEST_LINE = 2000  # characters of a message
 
 
 def printable(text: str) -> str:
-    """A text as one line that a terminal, a table and a page can show: what cannot be printed, as Python escapes it."""
+    """Return a text as one line for a terminal, a table or a page; unprintable characters are escaped as in Python."""
     if text.isprintable():
         return text
     return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in text)
 
 
 def printable_lines(text: str) -> str:
-    """A text of several lines, each made :func:`printable`."""
+    """Return a text of several lines with each line made :func:`printable`."""
     return "\n".join(printable(line) for line in text.split("\n"))
 
 
 def message_line(text: str) -> str:
-    """A message as one line of bounded length; of a long one the middle is left out."""
+    """Return a message as one line; beyond :data:`LONGEST_LINE` characters its middle is left out."""
     line = printable(text)
     if len(line) <= LONGEST_LINE:
         return line
@@ -30,25 +30,25 @@ def message_line(text: str) -> str:
 
 
 def whole_number(text: str) -> int | None:
-    """A text of digits as a number, or None; what does not fit 63 bits, as a tag may say, is none."""
+    """Return a text of 1 to 18 digits (such a number fits 63 bits) as a number; None for any other text."""
     return int(text) if text.isdecimal() and len(text) <= 18 else None
 
 
 def is_plain(text: str) -> bool:
-    """Whether a text can be stored and shown as it is: no control characters, and no bytes that are not UTF-8."""
+    """Whether a text can be stored and shown unchanged: no control characters or line separators, only valid UTF-8."""
     return not any(unicodedata.category(letter) in ("Cc", "Cs", "Zl", "Zp") for letter in text)
 
 
 def user_path(path: str | Path) -> Path:
-    """``path`` with ``~`` replaced where it names a user that there is; pathlib would raise where there is none."""
+    """Return ``path`` with ``~`` expanded if that user exists; pathlib would raise for an unknown user."""
     return Path(os.path.expanduser(path))  # noqa: PTH111
 
 
 def is_folder(path: Path) -> bool:
-    """Whether there is such a folder; pathlib would raise where the name is longer than the file system takes."""
+    """Whether the folder exists; pathlib would raise for a name that is too long for the file system."""
     return os.path.isdir(path)  # noqa: PTH112
 
 
 def is_file(path: Path) -> bool:
-    """Whether there is such a file, and no pipe or device, whose reading might never end; see :func:`is_folder`."""
+    """Whether the file exists and is no pipe or device, whose reading might never end; see :func:`is_folder`."""
     return os.path.isfile(path)  # noqa: PTH113

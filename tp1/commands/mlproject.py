@@ -1,12 +1,12 @@
-"""The ``MLproject`` file, written from the entry points so that nothing has to be listed by hand."""
+"""The ``MLproject`` file, written from the catalog so that nothing has to be listed by hand."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable
 
 HEAD = """\
-# Written by `make mlproject` from the modules in experiments/.
+# Written by `make mlproject` from the files in experiments/.
 #
 # No parameters are declared here: every one that an entry point knows can be given with -P, spelled with
-# _ or -, and its default stands in its module alone. `tp1 NAME --help` lists them.
+# _ or -, and its default stands in its file alone. `tp1 NAME --help` lists them.
 name: tp1
 
 conda_env: conda.yaml
@@ -15,12 +15,10 @@ entry_points:
 """
 
 
-def render(entry_points: Mapping[str, str]) -> str:
+def render_mlproject(entry_points: Iterable[str]) -> str:
     """The file's text.
 
     Args:
-        entry_points: Module by entry point, such as ``cnnv3``: ``experiments.cnnv3``.
+        entry_points: Their names, such as ``cnnv3``.
     """
-    return HEAD + "".join(
-        f'  {name}:\n    command: "python -m {module}"\n' for name, module in sorted(entry_points.items())
-    )
+    return HEAD + "".join(f'  {name}:\n    command: "python -m experiments {name}"\n' for name in sorted(entry_points))

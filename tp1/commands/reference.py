@@ -12,8 +12,11 @@ from pathlib import Path
 
 from tp1.base.errors import TP1Error
 from tp1.base.folders import whole_folder
-from tp1.store.runs import REFERENCE_TAG, RunRecord, find_copy, read_run, record_files
-from tp1.tracking.tool_run import log_record
+from tp1.report.run_figures import record_figures
+from tp1.store.reader import RunReader
+from tp1.store.records import RunRecord, make_record, record_files
+from tp1.store.runs import REFERENCE_TAG
+from tp1.tracking.record_runs import write_record
 
 FORMAT = 1
 RECORD = "run.json"
@@ -29,7 +32,7 @@ def export_run(run_id: str, folder: Path, *, replace: bool = False) -> Path:
         TP1Error: The run cannot be read whole, the folder cannot be written, or it holds another run's record of
             the same name and ``replace`` is not said.
     """
-    record = read_run(run_id)
+    record = make_record(run_id)
     target = folder / _safe(record.tags["tp1.dataset"]) / _safe(record.name)
     if (target / RECORD).is_file() and not replace:
         there = read_record(target).run_id
@@ -61,14 +64,15 @@ def import_runs(folder: Path) -> Iterator[tuple[Path, str | None]]:
     found = sorted(folder.rglob(RECORD))
     if not found:
         raise TP1Error(f"no records ({RECORD}) below {folder}: check the folder.")
+    reader = RunReader()
     for path in found:
         record = read_record(path.parent)
-        if find_copy(record.run_id) is not None:
+        if reader.find_copy(record.run_id) is not None:
             yield path.parent, None
         else:
             # User and source are columns of the UI: there a reference shows as one at a glance.
             tags = {"mlflow.user": "reference", "mlflow.source.name": str(path.parent), REFERENCE_TAG: record.run_id}
-            yield path.parent, log_record(record, tags)
+            yield path.parent, write_record(record, record_figures(record), tags)
 
 
 def read_record(folder: Path) -> RunRecord:

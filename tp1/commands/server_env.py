@@ -1,4 +1,4 @@
-"""The passwords of a team's tracking server, drawn at random into the file that Compose reads."""
+"""Random passwords for a team's tracking server, in the file that Compose reads."""
 
 import os
 import secrets
@@ -36,5 +36,5 @@ def write_server_env(path: Path) -> None:
     with os.fdopen(file, "w") as stream:
         stream.write(HEAD)
         for name, purpose in SECRETS.items():
-            # Hexadecimal digits mean nothing to a shell, a URI or Compose.
+            # Hexadecimal digits have no special meaning in a shell, a URI or Compose.
             stream.write(f"{f'# {purpose}{chr(10)}' if purpose else ''}{name}={secrets.token_hex(24)}\n")

@@ -1,4 +1,4 @@
-"""Training augmentation on whole batches, with a draw of its own for every image."""
+"""Training augmentation of whole batches, drawn independently for every image."""
 
 import torch
 
@@ -6,9 +6,9 @@ PADDING = 1 / 8  # of the side: 4 pixels of 32, the customary crop for CIFAR-10 
 
 
 def flip_crop(images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-    """Crop each image at random from itself padded with black, and mirror half of them.
+    """Pad each image with black, crop it at random to its old size, and mirror it with probability 1/2.
 
-    One gather does both. Per-image transforms in a loop are six times slower, and torchvision's
+    One gather does it all. Per-image transforms in a loop are six times slower, and torchvision's
     batch transforms draw one crop for the whole batch.
 
     Args:
@@ -16,7 +16,7 @@ def flip_crop(images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
         generator: Draws the crops and flips; a CPU generator.
 
     Returns:
-        uint8 (N, H, W, 3), as many and as large.
+        uint8 (N, H, W, 3), of the same shape as ``images``.
     """
     count, height, width, _ = images.shape
     pad_y, pad_x = round(height * PADDING), round(width * PADDING)

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from platformdirs import user_cache_path
 
 from tp1.base.errors import TP1Error
-from tp1.base.folders import whole_folder
+from tp1.base.folders import unwritable, whole_folder
 from tp1.base.names import printable, user_path
 from tp1.base.progress import progress
 from tp1.data.sources import Listing, Source
@@ -52,7 +52,7 @@ def cache_dir() -> Path:
 
 
 @dataclass(frozen=True)
-class Entry:
+class CacheEntry:
     """One entry of the cache: decoded images, or the features of a frozen network."""
 
     path: Path
@@ -64,10 +64,10 @@ class Entry:
         return printable(self.path.name)
 
 
-def entries(folder: Path) -> list[Entry]:
+def entries(folder: Path) -> list[CacheEntry]:
     """The entries in ``folder``, by name, with their sizes in bytes."""
     found = sorted(path for path in folder.glob("*") if OWN_NAME.fullmatch(path.name) and path.is_dir())
-    return [Entry(path, sum(file.stat().st_size for file in path.iterdir())) for path in found]
+    return [CacheEntry(path, sum(file.stat().st_size for file in path.iterdir())) for path in found]
 
 
 def clear(folder: Path) -> tuple[int, list[str]]:
@@ -113,7 +113,7 @@ def load_images(source: Source, folder: Path) -> Images:
                 _build(source, entry)
                 images = _read(source, entry, digest)
     except OSError as error:
-        raise unwritable(folder, error) from error
+        raise cache_unwritable(folder, error) from error
     if images is None:
         raise TP1Error(f"the cache at {entry} changes while it is read: check that disk.")
     return images
@@ -222,12 +222,9 @@ def _build(source: Source, entry: Path) -> None:
         (partial / "meta.json").write_text(json.dumps(meta | {"check": _check(json.dumps(meta, sort_keys=True))}))
 
 
-def unwritable(folder: Path, error: OSError) -> TP1Error:
-    """The error to raise when the cache folder cannot be written."""
-    return TP1Error(
-        f"cannot write to the cache in {folder} ({error}): free some space there, or name another folder "
-        "with the environment variable TP1_CACHE_DIR."
-    )
+def cache_unwritable(folder: Path, error: OSError) -> TP1Error:
+    """The error to raise where the cache cannot be written."""
+    return unwritable(f"the cache in {folder}", error, "TP1_CACHE_DIR")
 
 
 def check_images_fit(needed: int, origin: str) -> None:

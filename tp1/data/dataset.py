@@ -18,7 +18,7 @@ from tp1.data.sources import ImageFolder, find_source
 from tp1.data.splits import split
 
 RESERVED_NAMES = ("index", "true", "predicted", "accuracy", "micro avg", "macro avg", "weighted avg")
-LONGEST_CLASS = 200  # characters; MLflow takes 250 for test/precision/<class>
+LONGEST_CLASS = 200  # characters; MLflow allows 250 for the metric test/precision/<class>
 FULL_SIZES = {"cifar10": 60_000, "eurosat": 27_000}
 
 
@@ -27,8 +27,8 @@ class Part:
     """Images of one part of the split.
 
     Attributes:
-        index: (N,) their rows in the data set's sorted names.
-        images: uint8 RGB (N, H, W, 3), or what stands for them: float16 features (N, C, h, w).
+        index: (N,) each image's row in the data set's sorted names.
+        images: uint8 RGB (N, H, W, 3), or float16 features (N, C, h, w) in their place.
         labels: (N,) class numbers.
     """
 
@@ -42,7 +42,7 @@ class Part:
 
 @dataclass(frozen=True)
 class ImageData:
-    """A data set, split.
+    """A data set, split into training, validation and test part.
 
     Attributes:
         name: Such as ``cifar10``.
@@ -50,9 +50,9 @@ class ImageData:
         classes: Names of the classes, by class number.
         pixels: All images in the order of their names, as a read-only memory map: uint8 (N, H, W, 3).
         train, val, test: The parts.
-        digest: Of the files' content (16 hex digits).
-        split_digest: Of the names in each part (16 hex digits).
-        mean, std: Of the training images' channels R, G and B, on a scale of 0 to 1.
+        digest: Digest of the files' content (16 hex digits).
+        split_digest: Digest of the names in each part (16 hex digits).
+        mean, std: Mean and standard deviation of the training images' channels R, G and B, on a scale of 0 to 1.
     """
 
     name: str
@@ -75,7 +75,7 @@ class ImageData:
 
 
 def data_dir(given: Path | None) -> Path:
-    """Where data sets lie: ``given``, else ``$TP1_DATA_DIR``, else the user cache directory."""
+    """The folder of data sets: ``given``, else ``$TP1_DATA_DIR``, else the user cache directory."""
     return user_path(given or os.environ.get("TP1_DATA_DIR") or user_cache_path("tp1-data"))
 
 
@@ -83,9 +83,9 @@ def load_data(dataset: str, given_data_dir: Path | None = None, image_size: int 
     """Find, decode (once) and split a data set.
 
     Args:
-        dataset: ``cifar10``, ``digits``, the name of an image folder in the data directory, or a path.
-        given_data_dir: The data directory; None takes :func:`data_dir`'s default.
-        image_size: Pixels per side, used only where an image folder's images differ in size.
+        dataset: ``cifar10``, ``eurosat``, ``digits``, the name of an image folder in the data directory, or a path.
+        given_data_dir: The data directory; None: the default of :func:`data_dir`.
+        image_size: Pixels per side to which images are resized, only if an image folder's images differ in size.
 
     Raises:
         TP1Error: The data set is missing, unreadable or too small.
@@ -130,7 +130,7 @@ def _split(images: Images) -> ImageData:
 
 
 def check_class_names(classes: tuple[str, ...], origin: str) -> None:
-    """Raise TP1Error for a name that metrics or tables cannot carry: before training, not after it."""
+    """Raise TP1Error for a class name that metrics or tables cannot take; called before training, not after it."""
     for name in classes:
         if name in RESERVED_NAMES or len(name) > LONGEST_CLASS or not re.fullmatch(r"[\w.\- ]+", name):
             raise TP1Error(
@@ -142,11 +142,11 @@ def check_class_names(classes: tuple[str, ...], origin: str) -> None:
 def channel_statistics(images: NDArray[np.uint8]) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Mean and standard deviation of channels R, G and B, on a scale of 0 to 1.
 
-    Exact, from the 256 counts of each channel: sums of millions of floats would depend on their order.
+    Computed exactly, from 256 counts per channel: sums of millions of floats would depend on their order.
     """
     channels = images.shape[-1]
     counts = np.zeros((channels, 256), np.int64)
-    for start in range(0, len(images), 2048):  # bincount widens to int64: a slice at a time
+    for start in range(0, len(images), 2048):  # in slices, because bincount copies its input to int64
         chunk = images[start : start + 2048]
         for channel in range(channels):
             counts[channel] += np.bincount(chunk[..., channel].ravel(), minlength=256)

@@ -15,21 +15,21 @@ from PIL import Image, UnidentifiedImageError
 from tp1.base.errors import TP1Error
 from tp1.data.sources import read_image
 
-# What is taken from a folder: what torchvision takes, and gif. A file that is named itself is tried, whatever its name.
+# Suffixes of images in a folder: those of torchvision, and gif. A file that is given directly may have any suffix.
 SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
-READ_AHEAD = 2  # batches for each reading thread: what waits in memory
-THUMBNAIL = 192  # pixels of its longer side
+READ_AHEAD = 2  # batches per reading thread that may wait in memory
+THUMBNAIL = 192  # pixels of the longer side
 
 
 @dataclass(frozen=True, slots=True)
 class FoundImage:
-    """An image that was found and not yet read.
+    """An image that was found but not read yet.
 
     Attributes:
-        name: Its path, as it was given or found; of a row of an array ``PATH[row]``.
-        where: Its file, or its pixels, uint8 (h, w, 3).
-        folder: The first folder on its way from the folder that was given; empty where there is none.
-        folders: All folders beside that one, and itself.
+        name: Its path as given or found; ``PATH[row]`` for a row of an array.
+        where: Its file, or its pixels as uint8 (h, w, 3).
+        folder: Name of the given folder's subfolder that holds it, at any depth; empty if there is none.
+        folders: Names of all subfolders directly in the given folder.
     """
 
     name: str
@@ -38,14 +38,14 @@ class FoundImage:
     folders: frozenset[str] = field(default=frozenset(), repr=False)
 
     def true_class(self, classes: Collection[str]) -> str | None:
-        """The class in whose folder it lies, if all folders there are named by ``classes``."""
+        """Return ``folder`` as the true class if all of ``folders`` have names of ``classes``, else None."""
         return self.folder if self.folder and self.folders <= set(classes) else None
 
     def read(self) -> Image.Image:
-        """The image: upright RGB in its own size, on white where it is transparent.
+        """Read the image as upright RGB in its own size, on white where it is transparent.
 
         Raises:
-            Exception: Whatever Pillow's readers raise, SyntaxError for a broken PNG among it.
+            Exception: See :func:`tp1.data.sources.read_image`.
         """
         if not isinstance(self.where, Path):
             return Image.fromarray(self.where)
@@ -57,10 +57,10 @@ class Batch:
     """Images that were read, all of one size.
 
     Attributes:
-        found: The n of them that could be read.
+        found: The n images that could be read.
         pixels: uint8 RGB (n, H, W, 3).
-        resized: How many had another size.
-        unreadable: Names of those that could not be read, each with the reason.
+        resized: How many of them had another size.
+        unreadable: (name, reason) of each image that could not be read.
     """
 
     found: Sequence[FoundImage]
@@ -70,10 +70,10 @@ class Batch:
 
 
 def find_images(paths: Sequence[Path]) -> list[FoundImage]:
-    """The images of files, folders (with all below them, by name) and ``.npy`` arrays, each path once.
+    """Find the images in files, folders (recursively, sorted by path) and ``.npy`` arrays, each path once.
 
     Raises:
-        TP1Error: There is no such path, no image in a folder, or an array is not of images.
+        TP1Error: A path does not exist, a folder holds no image, or an array does not hold images.
     """
     found: dict[str, FoundImage] = {}
     for path in paths:
@@ -86,11 +86,11 @@ def find_images(paths: Sequence[Path]) -> list[FoundImage]:
 
 
 def read_batches(images: Sequence[FoundImage], shape: tuple[int, int, int], size: int) -> Iterator[Batch]:
-    """All images, in order, brought to one size as training does it; threads read ahead of whoever takes the batches.
+    """Read all images, in order, resized to one size as for training; threads read ahead of the caller.
 
     Args:
-        shape: (H, W, 3).
-        size: Images in a batch; fewer where some cannot be read.
+        shape: (H, W, 3) of every image in a batch.
+        size: Images per batch; fewer if some cannot be read.
     """
     threads = os.cpu_count() or 1
     parts = (images[start : start + size] for start in range(0, len(images), size))
@@ -103,17 +103,18 @@ def read_batches(images: Sequence[FoundImage], shape: tuple[int, int, int], size
                 yield waiting.popleft().result()
         while waiting:
             yield waiting.popleft().result()
-    finally:  # also where whoever takes them has stopped
+    finally:  # also if the caller stops early
         pool.shutdown(cancel_futures=True)
 
 
 def thumbnail(image: FoundImage) -> tuple[bytes, bool]:
-    """The image with at most :data:`THUMBNAIL` pixels per side, and whether it has so few that each is to be seen.
+    """Encode the image with at most :data:`THUMBNAIL` pixels per side.
 
-    It is a PNG then, else a JPEG.
+    Returns:
+        The file, and whether the image is so small that single pixels should be visible: then it is a PNG, else a JPEG.
 
     Raises:
-        Exception: Whatever keeps it from being read.
+        Exception: The image cannot be read.
     """
     picture = image.read()
     picture.thumbnail((THUMBNAIL, THUMBNAIL))
@@ -154,7 +155,7 @@ def _raise(error: OSError) -> None:
 
 def _in_array(path: Path) -> list[FoundImage]:
     try:
-        pixels = np.asarray(np.lib.format.open_memmap(path, mode="r"))  # reads arrays alone, and no pickle
+        pixels = np.asarray(np.lib.format.open_memmap(path, mode="r"))  # reads plain arrays only, no pickles
     except (OSError, ValueError, EOFError) as error:
         raise TP1Error(f"cannot read the array file {path}: {str(error).splitlines()[0]}.") from error
     if pixels.dtype != np.uint8 or pixels.ndim not in (3, 4) or pixels.shape[-1] != 3 or 0 in pixels.shape:
@@ -177,7 +178,7 @@ def _read_batch(images: Sequence[FoundImage], shape: tuple[int, int, int]) -> Ba
                 pixels[len(read)] = image.where
             else:
                 rgb = image.read()
-                if rgb.size != shape[1::-1]:  # as tp1.data.sources brings training images to one size
+                if rgb.size != shape[1::-1]:  # as tp1.data.sources resizes training images
                     rgb = rgb.resize(shape[1::-1], Image.Resampling.BICUBIC)
                     resized += 1
                 pixels[len(read)] = np.asarray(rgb)
@@ -189,7 +190,7 @@ def _read_batch(images: Sequence[FoundImage], shape: tuple[int, int, int]) -> Ba
 
 
 def _reason(error: Exception) -> str:
-    if isinstance(error, UnidentifiedImageError):  # whose message repeats the path
+    if isinstance(error, UnidentifiedImageError):  # its message repeats the path
         return "not an image"
     if isinstance(error, OSError) and error.strerror:
         return error.strerror

@@ -24,18 +24,19 @@ if TYPE_CHECKING:
     from torchvision.datasets import CIFAR10
 
 SUFFIXES = (".jpg", ".jpeg", ".png")
-# What an image is opened as, whatever its name: what Pillow decodes itself. PostScript it would have Ghostscript run.
+# Formats that an image file may have, whatever its suffix: those that Pillow decodes itself. For PostScript it would
+# start Ghostscript.
 FORMATS = ("BMP", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "TIFF", "WEBP")
-READ_AHEAD = 4  # images for each reading thread: what waits in memory
+READ_AHEAD = 4  # decoded images per reading thread that may wait in memory
 CIFAR10_URL = "https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz"
 
 
 @dataclass(frozen=True)
 class Listing:
-    """What a source holds: N images in the order of their names.
+    """The content of a source: N images in the order of their names.
 
-    ``names`` are distinct and sorted, ``labels`` (N,) number ``classes``, and ``is_test`` (N,) marks
-    the test images that the source itself brings (None: it brings none).
+    ``names`` are distinct and sorted, ``labels`` (N,) are indices into ``classes``, and ``is_test`` (N,) marks
+    the source's own test images (None: it has none).
     """
 
     classes: tuple[str, ...]
@@ -57,10 +58,10 @@ class Source(Protocol):
 
     @property
     def resize(self) -> int | None:
-        """Pixels per side that decoding brings every image to; None: it leaves them as they are."""
+        """Pixels per side to which every image is resized; None: images keep their sizes."""
 
     def files(self) -> Mapping[str, Path]:
-        """The files that the images are made of, by a name that does not depend on where they lie."""
+        """The files that hold the images, by a name that does not depend on where they are stored."""
 
     def list(self) -> Listing:
         """The images' names and labels."""
@@ -70,16 +71,16 @@ class Source(Protocol):
 
 
 class ImageFolder:
-    """``train/<class>/`` and ``test/<class>/``, or ``<class>/`` alone, holding jpg and png images.
+    """A folder of jpg and png images in ``train/<class>/`` and ``test/<class>/``, or in ``<class>/`` alone.
 
     Args:
         name: The data set's name.
         root: The folder.
-        resize: Bring every image to ``resize`` pixels per side; None leaves them as they are.
+        resize: Pixels per side to which every image is resized; None: images keep their sizes.
 
     Raises:
-        TP1Error: The folder is missing, holds no images, a class folder is empty, or the classes of
-            ``train/`` and ``test/`` differ.
+        TP1Error: On listing: the folder is missing or has fewer than two class folders, a class folder is empty,
+            or the classes of ``train/`` and ``test/`` differ. On decoding: an image cannot be read.
     """
 
     def __init__(self, name: str, root: Path, resize: int | None = None) -> None:
@@ -122,7 +123,7 @@ class ImageFolder:
         return _sorted_listing(classes[parts[0]], names, labels, parted=parted)
 
     def decode(self, listing: Listing) -> Iterator[NDArray[np.uint8]]:
-        # Pillow decodes without the interpreter lock. What waits in memory is bounded: images may be large.
+        # Pillow decodes without the interpreter lock. The images that wait in memory are few: they may be large.
         threads = os.cpu_count() or 1
         waiting: deque[Future[NDArray[np.uint8]]] = deque()
         pool = ThreadPoolExecutor(threads)
@@ -134,7 +135,7 @@ class ImageFolder:
                         yield waiting.popleft().result()
                 while waiting:
                     yield waiting.popleft().result()
-        finally:  # also where one cannot be read
+        finally:  # also after an image that cannot be read
             pool.shutdown(cancel_futures=True)
 
     def _read(self, name: str) -> NDArray[np.uint8]:
@@ -152,7 +153,7 @@ class Cifar10:
     """CIFAR-10 (Krizhevsky 2009) as torchvision downloads and verifies it: 60,000 images of 32x32 pixels.
 
     Raises:
-        TP1Error: It is not in ``root`` and cannot be downloaded.
+        TP1Error: On first use: it is not in ``root`` and cannot be downloaded.
     """
 
     name = "cifar10"
@@ -203,7 +204,7 @@ class Cifar10:
 class Digits:
     """scikit-learn's bundled 1,797 handwritten digits (8x8 grey, 0 to 16) as 32x32 RGB: no download.
 
-    Source: E. Alpaydin and C. Kaynak, Optical Recognition of Handwritten Digits, UCI (1998), its test part.
+    Source: E. Alpaydin and C. Kaynak, Optical Recognition of Handwritten Digits, UCI (1998), test part.
     """
 
     name = "digits"
@@ -232,14 +233,14 @@ class Digits:
 
 
 def find_source(dataset: str, data_dir: Path) -> Source:
-    """The source that ``dataset`` names.
+    """Return the source that ``dataset`` names.
 
     Args:
         dataset: ``cifar10``, ``eurosat``, ``digits``, a folder below ``data_dir``, or a path to a folder.
-        data_dir: Where data sets are, and where CIFAR-10 and EuroSAT are downloaded to.
+        data_dir: The folder of data sets, to which CIFAR-10 and EuroSAT are downloaded.
 
     Raises:
-        TP1Error: There is no such data set.
+        TP1Error: There is no such data set, its path cannot be printed, or EuroSAT cannot be downloaded.
     """
     if dataset == "digits":
         return Digits()
@@ -261,13 +262,13 @@ def find_source(dataset: str, data_dir: Path) -> Source:
 
 
 def read_image(path: Path) -> Image.Image:
-    """The image in a file: upright RGB in its own size, on white where it is transparent.
+    """Read an image file as upright RGB in its own size, on white where it is transparent.
 
-    Its declared size is held against Pillow's limit before a pixel is decoded.
+    The declared size is checked against Pillow's limit before any pixel is decoded.
 
     Raises:
-        Exception: Whatever Pillow's readers raise, SyntaxError for a broken PNG among it; ValueError where it is a pipe
-            or a device, whose reading might never end.
+        Exception: Any error of Pillow's readers, such as SyntaxError for a broken PNG; ValueError for a pipe or a
+            device, whose reading might never end.
     """
     if stat.S_ISREG(path.stat().st_mode):
         with Image.open(path, formats=FORMATS) as image:
@@ -277,19 +278,19 @@ def read_image(path: Path) -> Image.Image:
 
 @contextmanager
 def bombs_refused() -> Iterator[None]:
-    """Pillow warns of images with more pixels than its limit and refuses twice that: inside, it refuses both."""
+    """Inside the block, Pillow refuses images above its pixel limit; otherwise it only warns up to twice the limit."""
     with warnings.catch_warnings():
         warnings.simplefilter("error", Image.DecompressionBombWarning)
         yield
 
 
 def as_rgb(image: Image.Image) -> Image.Image:
-    """Upright, 8 bits, three channels, on white where it is transparent.
+    """Convert an image to upright RGB of 8 bits, on white where it is transparent.
 
-    Pillow's own conversion would turn 16-bit greys white, and show the colours under transparent pixels, which are any.
+    Pillow's own conversion would turn 16-bit greys white and show the arbitrary colours of transparent pixels.
 
     Raises:
-        ValueError: Its mode has no fixed range of brightness.
+        ValueError: The image's mode has no fixed range of brightness.
     """
     if image.mode in ("I", "F"):
         raise ValueError(f"mode {image.mode} has no fixed range of brightness")
@@ -304,14 +305,17 @@ def as_rgb(image: Image.Image) -> Image.Image:
 
 
 def _eurosat_folder(data_dir: Path) -> Path:
-    """EuroSAT RGB (Helber et al. 2019): 27,000 images of 64x64 pixels in ten class folders, as torchvision has them."""
+    """The folder of EuroSAT RGB (Helber et al. 2019), downloaded by torchvision if it is missing.
+
+    It holds 27,000 images of 64x64 pixels in ten class folders.
+    """
     folder = data_dir / "eurosat" / "2750"
     if not folder.is_dir():
         from torchvision.datasets import EuroSAT
 
         try:
             with _alone(data_dir), TemporaryDirectory(dir=data_dir, prefix=".eurosat-") as fresh:
-                if not folder.is_dir():  # torchvision takes any folder of that name for the whole: rename it when it is
+                if not folder.is_dir():  # torchvision takes any such folder as complete: rename only then
                     EuroSAT(fresh, download=True)
                     folder.parent.mkdir(exist_ok=True)
                     (Path(fresh) / "eurosat" / "2750").rename(folder)
@@ -325,7 +329,7 @@ def _eurosat_folder(data_dir: Path) -> Path:
 
 @contextmanager
 def _alone(data_dir: Path) -> Iterator[None]:
-    """One process at a time downloads into a data directory."""
+    """Let only one process at a time download into a data directory."""
     data_dir.mkdir(parents=True, exist_ok=True)
     with FileLock(data_dir / ".tp1-download.lock"):
         yield

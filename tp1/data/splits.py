@@ -1,4 +1,4 @@
-"""Fixed, stratified splits that depend on the images' names and nothing else."""
+"""Fixed, stratified splits that depend only on the images' names and classes."""
 
 import hashlib
 from collections.abc import Sequence
@@ -10,15 +10,15 @@ from numpy.typing import NDArray
 from tp1.base.errors import TP1Error
 
 SPLIT_SEED = 2024
-TEST_FRACTION = 0.2  # of all images, where the data set brings no test images (the report's 20 %)
-VALIDATION_FRACTION = 0.1  # of all images but the test images that the data set brings
+TEST_FRACTION = 0.2  # of all images, if the data set has no test images of its own (the report's 20 %)
+VALIDATION_FRACTION = 0.1  # of all images except the data set's own test images
 
 
 @dataclass(frozen=True)
 class Split:
     """Row numbers of the training, validation and test images, in ascending order.
 
-    ``digest`` (16 hex digits) is the same exactly when the same names lie in the same parts.
+    Two splits have the same ``digest`` (16 hex digits) exactly if each part holds the same names.
     """
 
     train: NDArray[np.int64]
@@ -30,17 +30,17 @@ class Split:
 def split(names: Sequence[str], labels: NDArray[np.int64], is_test: NDArray[np.bool_] | None) -> Split:
     """Split images by name, class by class.
 
-    Within a class, images are ranked by the SHA-256 of their name and :data:`SPLIT_SEED`: no random
-    generator, whose stream could change with a library's version, takes part.
+    Within a class, images are ranked by the SHA-256 of :data:`SPLIT_SEED` and their name. No random generator
+    is used, because its stream could change with a library's version.
 
     Args:
         names: N distinct names in sorted order, such as ``train/cat/0001.jpg``.
         labels: (N,) class numbers.
-        is_test: (N,) the test images that the data set itself brings (then validation is
-            :data:`VALIDATION_FRACTION` of the others), or None to cut both.
+        is_test: (N,) marks the data set's own test images; validation is then :data:`VALIDATION_FRACTION` of
+            the others. None: test images are split off too.
 
     Raises:
-        TP1Error: A class has too few images for a part of its own.
+        TP1Error: A class has too few images to give each part at least one.
     """
     rank = np.array([hashlib.sha256(_bytes(f"{SPLIT_SEED}/{name}")).hexdigest() for name in names])
     test = np.zeros(len(names), bool) if is_test is None else is_test.copy()
@@ -68,5 +68,5 @@ def split(names: Sequence[str], labels: NDArray[np.int64], is_test: NDArray[np.b
 
 
 def _bytes(text: str) -> bytes:
-    """UTF-8; of a file's name that is none, the bytes that the file system gave."""
+    """Encode as UTF-8; a file name that is not valid UTF-8 gives the bytes that the file system holds."""
     return text.encode(errors="surrogateescape")

@@ -1,4 +1,4 @@
-"""A network with everything it needs to take raw images: what is trained, exported and served."""
+"""A network with everything it needs to take raw images; this is trained, exported and served."""
 
 import torch
 import torch.nn.functional as F
@@ -6,11 +6,11 @@ from torch import nn
 
 
 class Preparation(nn.Module):
-    """uint8 images as a network takes them: resized (bilinear, antialiased) and normalised.
+    """Prepare uint8 images for a network: resize (bilinear, antialiased) and normalise.
 
     Args:
         image_size: S, pixels per side that the network takes.
-        mean, std: Of channels R, G and B on a scale of 0 to 1.
+        mean, std: Mean and standard deviation of channels R, G and B on a scale of 0 to 1.
     """
 
     scale: torch.Tensor
@@ -19,8 +19,8 @@ class Preparation(nn.Module):
     def __init__(self, image_size: int, mean: tuple[float, ...], std: tuple[float, ...]) -> None:
         super().__init__()
         self.image_size = image_size
-        # (x / 255 - mean) / std, as one multiplication and one addition. A channel that is constant in
-        # the training images has no spread to divide by.
+        # (x / 255 - mean) / std, as one multiplication and one addition. std is raised to at least 1 / 255: it is 0
+        # for a channel that is constant in the training images.
         spread = [max(value, 1 / 255) for value in std]
         scale = [1 / (255 * value) for value in spread]
         shift = [-m / value for m, value in zip(mean, spread, strict=True)]
@@ -36,7 +36,7 @@ class Preparation(nn.Module):
 
 
 class ImageModel(nn.Module):
-    """What the loop trains and what is evaluated: inputs in, logits or class probabilities out.
+    """Base class of the models that are trained and evaluated: inputs in, logits or class probabilities out.
 
     Attributes:
         classes: Names of the classes, by class number.
@@ -48,11 +48,11 @@ class ImageModel(nn.Module):
 
     @property
     def device(self) -> torch.device:
-        """Where the model lies."""
+        """The device that holds the model."""
         return next(self.parameters()).device
 
     def logits(self, batch: torch.Tensor) -> torch.Tensor:
-        """N inputs -> float32 (N, classes)."""
+        """N inputs -> float32 logits (N, classes)."""
         raise NotImplementedError
 
     def forward(self, batch: torch.Tensor) -> torch.Tensor:
@@ -61,12 +61,12 @@ class ImageModel(nn.Module):
 
 
 class Classifier(ImageModel):
-    """uint8 images (N, H, W, 3) in; resizing and normalisation are inside.
+    """A model that takes uint8 images (N, H, W, 3); resizing and normalisation are inside.
 
     Args:
         net: Takes float32 (N, 3, S, S), normalised, and returns logits (N, classes).
         classes: Names of the classes, by class number.
-        preparation: From the images to what ``net`` takes.
+        preparation: Turns the images into the input of ``net``.
     """
 
     def __init__(self, net: nn.Module, classes: tuple[str, ...], preparation: Preparation) -> None:
@@ -75,6 +75,6 @@ class Classifier(ImageModel):
         self.net = net
 
     def logits(self, batch: torch.Tensor) -> torch.Tensor:
-        """uint8 RGB (N, H, W, 3) -> float32 (N, classes)."""
+        """uint8 RGB (N, H, W, 3) -> float32 logits (N, classes)."""
         result: torch.Tensor = self.net(self.preparation(batch))
         return result.float()

@@ -1,8 +1,8 @@
 """The report's own networks for CIFAR-10 (sections 1.2 to 1.4).
 
-Each takes float32 images (N, 3, S, S), normalised, and returns logits (N, classes). Parameter counts in
+Each takes normalised float32 images (N, 3, S, S) and returns logits (N, classes). Parameter counts in
 the docstrings are for S = 32 and 10 classes. Every convolution is 3x3 with padding 1, as the report's
-figures suggest; pooling is 2x2. Max pooling stands before ReLU: the two commute exactly, and pooling
+figures suggest; pooling is 2x2. Max pooling comes before ReLU: the two commute exactly, and pooling
 first leaves ReLU a quarter of the work.
 """
 
@@ -19,7 +19,7 @@ class CNNBase(nn.Module):
     (N, 3, 32, 32) -> 8x16x16 -> 32x8x8 -> 16x4x4 -> 256 -> classes.
 
     The report gives the filters alone. Chosen here: ReLU and max pooling after each convolution, and one
-    dense layer; ``dropout`` (default 0, none in the report) stands before it.
+    dense layer, after ``dropout`` (default 0: the report has none).
     """
 
     def __init__(self, classes: int, image_size: int = 32, dropout: float = 0.0) -> None:
@@ -41,7 +41,7 @@ class CNNV2(nn.Module):
 
     (N, 3, 32, 32) -> 16x16x16 -> 32x8x8 -> 64x4x4 -> 128x2x2 -> 512 -> 256 -> classes.
 
-    The report gives filters, batch norm, pooling, "dense layers with dropout 0.4". Chosen here: one hidden
+    The report gives filters, batch norm, pooling and "dense layers with dropout 0.4". Chosen here: one hidden
     dense layer of 256, with dropout before and after it.
     """
 
@@ -73,8 +73,8 @@ class CNNV3(nn.Module):
     The report gives five convolution blocks, the fifth with 512 filters, and dropout that rises from 0.2 to
     0.5. Chosen here: filters double from 32; a block is convolution, batch norm, max pooling and ReLU; dropout
     follows the second to the fifth block, from :data:`FIRST_DROPOUT` to ``dropout`` in equal steps (0.2, 0.3,
-    0.4, 0.5); a smaller ``dropout`` holds everywhere, so that table 2's single rates fit in; one dense layer.
-    Dropout after the first block too cost 0.014 of validation accuracy (docs/LOG.md, 2026-11-24).
+    0.4, 0.5); a ``dropout`` below FIRST_DROPOUT is used for all four, as for table 2's single rates; one dense
+    layer. Dropout after the first block too cost 0.014 of validation accuracy (docs/LOG.md, 2026-11-24).
     """
 
     FIRST_DROPOUT = 0.2

@@ -1,9 +1,9 @@
-"""The networks of the report, untrained, by name: what an experiment gives as its ``model``.
+"""The networks of the report, untrained; an experiment's ``model`` is the name of one of them.
 
-torch and torchvision are imported where a network is built: that takes seconds and half a gigabyte, which commands
-that build none (``tp1 compare``) do without.
+torch and torchvision are imported only where a network is built: importing them takes seconds and half a gigabyte,
+which commands that build no network (``tp1 compare``) save.
 
-Each takes float32 images (N, 3, S, S), normalised, and returns logits (N, classes).
+Each network takes normalised float32 images (N, 3, S, S) and returns logits (N, classes).
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from tp1.base.errors import TP1Error
 if TYPE_CHECKING:
     from torch import nn
 
-SMALLEST = {"alexnet": 63, "mobilenet_v2": 32}  # pixels per side that leave a feature map of one pixel
+SMALLEST = {"alexnet": 63, "mobilenet_v2": 32}  # pixels per side at which the feature map has one pixel
 
 
 def cnn_base(classes: int, image_size: int, dropout: float) -> nn.Module:
@@ -42,9 +42,8 @@ def cnnv3(classes: int, image_size: int, dropout: float) -> nn.Module:
 def alexnet(classes: int, image_size: int, dropout: float = 0.5) -> nn.Module:
     """AlexNet (Krizhevsky 2014, "One weird trick"): 57.0 million parameters with 10 classes.
 
-    Features of 64x64 pixels are 256x1x1, of 128 256x3x3, of 224 256x6x6; they are pooled to 256x6x6.
-    Any S of 63 or more.
-    ``dropout`` stands before the two hidden dense layers.
+    Feature maps are 256x1x1 for S = 64, 256x3x3 for 128 and 256x6x6 for 224; they are pooled to 256x6x6.
+    S is 63 or more. ``dropout`` comes before each of the two hidden dense layers.
     """
     from torchvision import models
 
@@ -55,9 +54,8 @@ def alexnet(classes: int, image_size: int, dropout: float = 0.5) -> nn.Module:
 def mobilenet_v2(classes: int, image_size: int, dropout: float = 0.2) -> nn.Module:
     """MobileNetV2 (Sandler et al. 2018): 2.24 million parameters with 10 classes.
 
-    Features of 64x64 pixels are 1280x2x2, of 128 1280x4x4, of 224 1280x7x7; they are averaged to 1280.
-    Any S of 32 or more.
-    ``dropout`` stands before the one dense layer.
+    Feature maps are 1280x2x2 for S = 64, 1280x4x4 for 128 and 1280x7x7 for 224; they are averaged to 1280.
+    S is 32 or more. ``dropout`` comes before the one dense layer.
     """
     from torchvision import models
 
@@ -66,7 +64,7 @@ def mobilenet_v2(classes: int, image_size: int, dropout: float = 0.2) -> nn.Modu
 
 
 def check_image_size(architecture: str, image_size: int) -> None:
-    """Raise TP1Error where the convolutions would leave nothing."""
+    """Raise TP1Error if the convolutions would reduce images of this size to nothing."""
     if image_size < SMALLEST[architecture]:
         raise TP1Error(
             f"image_size={image_size} is too small for {architecture}: give {SMALLEST[architecture]} or more."

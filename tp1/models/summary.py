@@ -9,11 +9,11 @@ from tp1.models.classifier import ImageModel
 
 
 def model_summary(model: ImageModel, image_shape: tuple[int, int, int]) -> str:
-    """A table of the layers that hold no other layers, from one forward pass of two black images.
+    """Return a table of the layers without sublayers, measured in one forward pass of two black images.
 
     Args:
-        model: It is left in the mode it was in.
-        image_shape: (H, W, 3).
+        model: Its mode (training or evaluation) is restored.
+        image_shape: (H, W, 3) of an image.
     """
     rows: list[tuple[str, str, str, str]] = []
     leaves = [(name, module) for name, module in model.named_modules() if not list(module.children())]

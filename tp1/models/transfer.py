@@ -1,4 +1,4 @@
-"""Frozen convolutions under a new classifier: transfer learning, and fusion of two networks (sections 2.1 and 2.2)."""
+"""Frozen convolutions with a new classifier: transfer learning, and fusion of two networks (sections 2.1 and 2.2)."""
 
 from collections.abc import Callable, Sequence
 
@@ -15,19 +15,19 @@ CHANNELS = {"alexnet": 256, "mobilenet_v2": 1280}
 
 
 class Trunk(nn.Module):
-    """The convolutions of a network, frozen: weights and batch-norm statistics never move.
+    """The convolutions of a network, frozen: weights and batch-norm statistics never change.
 
-    Features are rounded to float16, whether they are kept in a cache or computed for a batch, so that a
-    head sees the same either way. They are computed in float32 (on CUDA: as precisely as torch's float32
-    convolutions are set to) even where the head trains in bfloat16.
+    Features are rounded to float16 whether they come from the cache or are computed for a batch, so that the
+    head sees the same values. They are computed in float32 (on CUDA with the precision that torch is set to for
+    float32 convolutions), even if the head trains in bfloat16.
 
     Args:
         architecture: ``alexnet`` or ``mobilenet_v2``.
-        preparation: From the images to what the convolutions take.
+        preparation: Turns the images into the input of the convolutions.
     """
 
     def __init__(self, architecture: str, preparation: Preparation) -> None:
-        from torchvision import models  # here, for it takes seconds: see networks
+        from torchvision import models  # imported here because it takes seconds: see networks
 
         super().__init__()
         check_image_size(architecture, preparation.image_size)
@@ -38,7 +38,7 @@ class Trunk(nn.Module):
         self.eval()
 
     def train(self, mode: bool = True) -> "Trunk":
-        """Stay in evaluation mode, where batch norm uses its statistics and does not update them."""
+        """Stay in evaluation mode, in which batch norm uses its statistics and does not update them."""
         return super().train(False)
 
     @torch.no_grad()
@@ -56,10 +56,10 @@ class Trunk(nn.Module):
 
 
 def join(features: Sequence[torch.Tensor], side: int) -> torch.Tensor:
-    """Bring feature maps to ``side`` pixels per side by adaptive average pooling, and stack their channels.
+    """Resize feature maps to ``side`` pixels per side by adaptive average pooling, and concatenate their channels.
 
     Args:
-        features: float16 (N, C_i, h_i, w_i).
+        features: float16 (N, C_i, h_i, w_i) of each trunk i.
 
     Returns:
         float16 (N, sum of C_i, side, side).
@@ -68,38 +68,38 @@ def join(features: Sequence[torch.Tensor], side: int) -> torch.Tensor:
 
 
 class TransferClassifier(ImageModel):
-    """uint8 images (N, H, W, 3) in; frozen trunks, joined, under a head that is trained.
+    """A model that takes uint8 images (N, H, W, 3): frozen trunks, whose joined features go to a trainable head.
 
     Args:
-        trunks: One, or several to be fused.
+        trunks: One, or several whose features are fused.
         head: Takes float32 (N, channels of all trunks, side, side) and returns logits (N, classes).
         classes: Names of the classes, by class number.
-        side: Pixels per side that every trunk's features are brought to.
+        side: Pixels per side to which every trunk's features are pooled.
     """
 
     def __init__(self, trunks: Sequence[Trunk], head: nn.Module, classes: tuple[str, ...], side: int) -> None:
         super().__init__(classes)
         self.trunks = nn.ModuleDict({trunk.architecture: trunk for trunk in trunks})
-        self.ordered_trunks = tuple(trunks)  # typed; the dictionary above is what names them in the state
+        self.ordered_trunks = tuple(trunks)  # typed; the dictionary above names them in the state
         self.head = head
         self.side = side
 
     def logits(self, batch: torch.Tensor) -> torch.Tensor:
-        """uint8 RGB (N, H, W, 3) -> float32 (N, classes)."""
+        """uint8 RGB (N, H, W, 3) -> float32 logits (N, classes)."""
         joined = join([trunk(batch) for trunk in self.ordered_trunks], self.side)
         result: torch.Tensor = self.head(joined.float())
         return result.float()
 
 
 class FeatureClassifier(ImageModel):
-    """The head of a :class:`TransferClassifier` alone, on features that are there already; the weights are shared."""
+    """Only the head of a :class:`TransferClassifier`, for precomputed features; it shares the weights."""
 
     def __init__(self, whole: TransferClassifier) -> None:
         super().__init__(whole.classes)
         self.head = whole.head
 
     def logits(self, batch: torch.Tensor) -> torch.Tensor:
-        """float16 joined features (N, C, side, side) -> float32 (N, classes)."""
+        """float16 joined features (N, C, side, side) -> float32 logits (N, classes)."""
         result: torch.Tensor = self.head(batch.float())
         return result.float()
 
@@ -107,7 +107,7 @@ class FeatureClassifier(ImageModel):
 def build_transfer(
     transfer: Transfer, preparations: Sequence[Preparation], classes: tuple[str, ...], dropout: float
 ) -> TransferClassifier:
-    """The whole model, its trunks not yet loaded.
+    """Build the whole model; the weights of its trunks are not loaded yet.
 
     Args:
         preparations: One for each trunk.
@@ -120,7 +120,7 @@ def build_transfer(
 
 
 def linear_head(channels: int, side: int, classes: int, dropout: float) -> nn.Module:
-    """MobileNetV2's own: dropout, then one dense layer."""
+    """MobileNetV2's own classifier: dropout, then one dense layer."""
     return nn.Sequential(nn.Flatten(), Dropout(dropout), nn.Linear(channels * side * side, classes))
 
 

@@ -2,9 +2,10 @@
 
 import hashlib
 import pickle
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import safetensors
 import safetensors.torch
@@ -12,7 +13,7 @@ import torch
 from torch import nn
 
 from tp1.base.errors import TP1Error
-from tp1.base.names import is_file
+from tp1.base.names import is_file, user_path
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 IMAGENET_NAMES = {"alexnet": "AlexNet_Weights.IMAGENET1K_V1", "mobilenet_v2": "MobileNet_V2_Weights.IMAGENET1K_V2"}
@@ -33,6 +34,44 @@ class Weights:
     state: dict[str, torch.Tensor]
     mean: tuple[float, ...]
     std: tuple[float, ...]
+
+
+def find_weights(
+    given: str, networks: Sequence[str], download: Callable[[str, Path], Path]
+) -> tuple[Weights | None, ...]:
+    """The weights that the parameter ``weights`` names, one for each network; None for ``none``.
+
+    Args:
+        given: One source for all networks, or one for each with commas between them. A source is ``none``,
+            ``imagenet``, a ``.safetensors`` or ``.pth`` file, or ``models:/...``, a model of this platform.
+        networks: Names of the networks that the weights are for.
+        download: Fetches the weights file of a stored model, by its URI, into a folder.
+
+    Raises:
+        TP1Error: There are more or fewer sources than networks, or one cannot be read.
+    """
+    sources = [given] if len(networks) == 1 else [source.strip() for source in given.split(",")]
+    if len(sources) == 1:
+        sources *= len(networks)
+    if len(sources) != len(networks):
+        raise TP1Error(
+            f"weights={given} names {len(sources)} sources: give one for all, or one each for "
+            f"{', '.join(networks)}, separated by commas."
+        )
+    return tuple(_find(source, network, download) for source, network in zip(sources, networks, strict=True))
+
+
+def _find(source: str, network: str, download: Callable[[str, Path], Path]) -> Weights | None:
+    if source == "none":
+        return None
+    if source == "imagenet":
+        if network not in IMAGENET_NAMES:
+            raise TP1Error(f"weights=imagenet: there are none for {network}, only for {' and '.join(IMAGENET_NAMES)}.")
+        return imagenet_weights(network)
+    if source.startswith("models:/"):
+        with TemporaryDirectory() as folder:
+            return file_weights(download(source, Path(folder)), network, source)
+    return file_weights(user_path(source), network, source)
 
 
 def imagenet_weights(architecture: str) -> Weights:

@@ -13,11 +13,10 @@ from tp1.base.digests import digest
 from tp1.base.errors import TP1Error
 from tp1.base.folders import whole_folder
 from tp1.experiment import Experiment
-from tp1.registry import versions as registry
 from tp1.registry.predictor import FORMAT, INFO, LOGGED_PROGRAM, PROGRAM
-from tp1.registry.versions import StoredModel
+from tp1.registry.stored_models import StoredModel, fetch
 from tp1.report.model_card import model_card
-from tp1.store.runs import read_run
+from tp1.store.records import make_record
 
 CARD = "MODEL_CARD.md"
 LABELS = "labels.txt"
@@ -46,7 +45,7 @@ def download(model: StoredModel, known: Mapping[tuple[str, str], Experiment], ta
         raise TP1Error(f"{target} is there and is no download: choose another folder with to=.")
     try:
         with TemporaryDirectory() as name, whole_folder(target) as partial:
-            source = registry.fetch(model, Path(name))
+            source = fetch(model, Path(name))
             metadata = Model.load(source).metadata or {}
             for here, there in FILES.items():
                 shutil.copyfile(source / there, partial / here)
@@ -75,6 +74,6 @@ def _card(model: StoredModel, known: Mapping[tuple[str, str], Experiment], metad
     if model.version is not None and model.version.description:
         return model.version.description
     height, width, channels = metadata["image_shape"]
-    record = read_run(model.run_id)
+    record = make_record(model.run_id)
     experiment = known.get((record.tags.get("tp1.experiment", ""), record.tags.get("tp1.configuration", "")))
     return model_card(model.model_id, record, experiment, (height, width, channels), size)

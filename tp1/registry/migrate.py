@@ -1,4 +1,4 @@
-"""From another tracking store into the one in use: the only module that copies between stores.
+"""From another tracking store into the one in use: runs, models and the registry.
 
 MLflow's own tools do not do it: `mlflow migrate-filestore` reads folders of files alone, and mlflow-export-import
 (2023) knows no logged models. Everything goes through MLflow's client, so the target may be a server with accounts.
@@ -32,7 +32,8 @@ from mlflow.store.artifact.artifact_repository_registry import get_artifact_repo
 
 from tp1.base.errors import TP1Error
 from tp1.registry.versions import LOCK_SUFFIX, promotion_lock
-from tp1.store.prepare import masked, prepare_store
+from tp1.store.addresses import masked
+from tp1.store.prepare import prepare_store
 from tp1.store.runs import MIGRATED_TAG
 
 PAGE = 200  # entries that are held at once

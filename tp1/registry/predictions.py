@@ -93,7 +93,7 @@ def predict_images(predictor: Predictor, images: Sequence[FoundImage]) -> Predic
     Raises:
         TP1Error: None of them could be read.
     """
-    from tp1.training.evaluation import EVALUATION_BATCH  # here, for torch comes with it
+    from tp1.training.inference import EVALUATION_BATCH  # here, for torch comes with it
 
     numbers = {name: number for number, name in enumerate(predictor.classes)}
     read: list[FoundImage] = []

@@ -47,7 +47,7 @@ class Predictor:
         """uint8 RGB (N, H, W, 3), any N -> float32 (N, classes)."""
         import torch
 
-        from tp1.training.evaluation import EVALUATION_BATCH
+        from tp1.training.inference import EVALUATION_BATCH
 
         result = np.empty((len(images), len(self.classes)), np.float32)
         with torch.inference_mode():
@@ -101,7 +101,7 @@ def load_logged(folder: Path, what: str) -> Predictor:
 
 
 def _from_store(uri: str) -> Predictor:
-    from tp1.registry.versions import fetch, find_model
+    from tp1.registry.stored_models import fetch, find_model
 
     with TemporaryDirectory() as name:
         return load_logged(fetch(find_model(uri), Path(name)), f"the model {uri}")

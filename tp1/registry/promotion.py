@@ -19,13 +19,28 @@ from numpy.typing import NDArray
 from tp1.base.digests import DIGESTS_TAG, as_tag, file_digests
 from tp1.base.errors import TP1Error
 from tp1.data.dataset import ImageData, Part
-from tp1.registry import versions as registry
 from tp1.registry.predictor import LOGGED_PROGRAM, Predictor, load_logged
-from tp1.registry.versions import StoredModel, Version
+from tp1.registry.stored_models import StoredModel, fetch, find_model_of_run, stored
+from tp1.registry.versions import (
+    CHALLENGER,
+    CHAMPION,
+    Version,
+    describe,
+    find_version,
+    make_challenger,
+    make_champion,
+    now,
+    promotion_lock,
+    register,
+    registered_name,
+    who,
+)
 from tp1.report.comparison import Group
 from tp1.report.model_card import Speed, model_card
-from tp1.report.paired import Paired, compare_predictions, prediction_table
-from tp1.store.runs import TrainedRun, read_run
+from tp1.report.paired import Paired, compare_predictions
+from tp1.store.records import make_record
+from tp1.store.runs import TrackedRun
+from tp1.training.evaluation import prediction_table
 
 ROUNDS = 20  # of measuring a model's speed
 
@@ -40,13 +55,13 @@ class Candidate:
     """
 
     group: Group
-    run: TrainedRun
+    run: TrackedRun
     model: StoredModel
     passed_over: tuple[str, ...]
 
 
 @dataclass(frozen=True)
-class Outcome:
+class Decision:
     """What came of a promotion.
 
     Attributes:
@@ -71,14 +86,14 @@ def choose_candidate(groups: Sequence[Group]) -> Candidate:
     for group in sorted(groups, key=lambda group: -group.mean("best/val_accuracy")):
         for run in sorted(group.runs, key=lambda run: -run.metrics["best/val_accuracy"]):
             if not run.record:
-                return Candidate(group, run, registry.find_model_of_run(run.run_id), tuple(passed_over))
+                return Candidate(group, run, find_model_of_run(run.run_id), tuple(passed_over))
         passed_over.append(f"{group.label} ({group.mean('best/val_accuracy'):.4f})")
     raise TP1Error(
         f"no run of {', '.join(passed_over[:3]) or 'this data set'} has its model here: records carry none. Train one."
     )
 
 
-def promote(candidate: Candidate, data: ImageData, force: str | None) -> Outcome:
+def promote(candidate: Candidate, data: ImageData, force: str | None) -> Decision:
     """Register the candidate, compare it with the champion, and say which of the two is champion now.
 
     Args:
@@ -88,25 +103,25 @@ def promote(candidate: Candidate, data: ImageData, force: str | None) -> Outcome
     Raises:
         TP1Error: Digests of data, split or files differ, or a model cannot be read.
     """
-    name = registry.registered_name(data.name)
+    name = registered_name(data.name)
     run = candidate.run
     _check_digests(run.name, run.data_digest, run.split_digest, data)
-    with registry.promotion_lock(name), TemporaryDirectory() as folder:
-        champion = registry.find_version(name, registry.CHAMPION)
+    with promotion_lock(name), TemporaryDirectory() as folder:
+        champion = find_version(name, CHAMPION)
         if champion is not None and champion.model_id == candidate.model.model_id:
-            return Outcome(champion, True, "It is the champion already.")
-        path = registry.fetch(candidate.model, Path(folder) / "candidate")
+            return Decision(champion, True, "It is the champion already.")
+        path = fetch(candidate.model, Path(folder) / "candidate")
         predictor = load_logged(path, str(candidate.model))
         paired = None
         if champion is not None:
-            there = registry.fetch(registry.stored(champion), Path(folder) / "champion")
+            there = fetch(stored(champion), Path(folder) / "champion")
             paired = _compare(predictor, champion, load_logged(there, str(champion)), data)
         by_rule = paired is None or paired.low > 0
         wins = by_rule or force is not None
         verdict = _verdict(champion, paired, force, wins)
-        version = registry.register(name, run.run_id, candidate.model.model_id)
+        version = register(name, run.run_id, candidate.model.model_id)
         tags = _tags(candidate, champion, paired, data) | {
-            "tp1.verdict": registry.CHAMPION if wins else registry.CHALLENGER,
+            "tp1.verdict": CHAMPION if wins else CHALLENGER,
             "tp1.forced": "" if by_rule else force or "",
             DIGESTS_TAG: as_tag(candidate.model.sha256 or file_digests(path)),
         }
@@ -114,17 +129,17 @@ def promote(candidate: Candidate, data: ImageData, force: str | None) -> Outcome
             tags["tp1.replaced"] = str(champion.number) if champion is not None else ""
         card = model_card(
             str(version),
-            read_run(run.run_id),
+            make_record(run.run_id),
             candidate.group.experiment,
             predictor.image_shape,
             (path / LOGGED_PROGRAM).stat().st_size,
             measure_speed(predictor, data.val.images),
             f"{_seeds(candidate)} By {tags['tp1.decided_by']}, {tags['tp1.decided_at']}. {verdict}",
         )
-        registry.describe(version, card, tags)
+        describe(version, card, tags)
         # Last, when all else is there: what an alias points to is whole.
-        (registry.make_champion if wins else registry.make_challenger)(version)
-    return Outcome(version, wins, verdict)
+        (make_champion if wins else make_challenger)(version)
+    return Decision(version, wins, verdict)
 
 
 def rollback(name: str) -> tuple[Version, Version]:
@@ -133,18 +148,18 @@ def rollback(name: str) -> tuple[Version, Version]:
     Raises:
         TP1Error: There is no champion, or none before it.
     """
-    with registry.promotion_lock(name):
-        champion = registry.find_version(name, registry.CHAMPION)
+    with promotion_lock(name):
+        champion = find_version(name, CHAMPION)
         if champion is None:
             raise TP1Error(f"{name} has no champion: mlflow run . -e promote makes one.")
         before = champion.tags.get("tp1.replaced", "")
-        former = registry.find_version(name, int(before)) if before else None
+        former = find_version(name, int(before)) if before else None
         if former is None:
             gone = f"version {before}, which was deleted" if before else "none"
             raise TP1Error(f"there is nothing to roll back to: before {champion} there was {gone}.")
-        note = f"Rolled back to version {former.number} by {registry.who()}, {registry.now()}."
-        registry.describe(champion, f"**{note}**\n\n{champion.description}", {"tp1.rolled_back": note})
-        registry.make_champion(former)
+        note = f"Rolled back to version {former.number} by {who()}, {now()}."
+        describe(champion, f"**{note}**\n\n{champion.description}", {"tp1.rolled_back": note})
+        make_champion(former)
     return champion, former
 
 
@@ -163,7 +178,7 @@ def predictions(predictor: Predictor, part: Part, classes: Sequence[str]) -> pd.
 def measure_speed(predictor: Predictor, images: NDArray[np.uint8]) -> Speed:
     """Medians over :data:`ROUNDS` calls, after a warm-up."""
     from tp1.training.devices import choose_device, describe  # here, for torch comes with it
-    from tp1.training.evaluation import EVALUATION_BATCH
+    from tp1.training.inference import EVALUATION_BATCH
 
     batch = np.resize(images, (EVALUATION_BATCH, *images.shape[1:]))
     seconds = {}
@@ -201,8 +216,8 @@ def _compare(predictor: Predictor, champion: Version, its: Predictor, data: Imag
 def _tags(candidate: Candidate, champion: Version | None, paired: Paired | None, data: ImageData) -> dict[str, str]:
     """Who decided when, from which run, against which version, with which numbers."""
     tags = {
-        "tp1.decided_by": registry.who(),
-        "tp1.decided_at": registry.now(),
+        "tp1.decided_by": who(),
+        "tp1.decided_at": now(),
         "tp1.run_id": candidate.run.run_id,
         "tp1.against": str(champion.number) if champion else "",
         "tp1.val_accuracy": f"{candidate.run.metrics['best/val_accuracy']:.4f}",

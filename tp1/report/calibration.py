@@ -1,4 +1,4 @@
-"""Whether a classifier's probabilities are what they say."""
+"""Calibration: whether a classifier's confidence matches its accuracy."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,5 +19,5 @@ def expected_calibration_error(probabilities: NDArray[np.float32], true: NDArray
     right = probabilities.argmax(axis=1) == true
     # Bins are open below and closed above, as in the paper.
     bins = np.clip(np.ceil(confidence * BINS).astype(int) - 1, 0, BINS - 1)
-    gaps = np.bincount(bins, weights=right - confidence, minlength=BINS)  # of a bin: its images times its gap
+    gaps = np.bincount(bins, weights=right - confidence, minlength=BINS)  # per bin: images times gap
     return float(np.abs(gaps).sum() / len(true))

@@ -12,8 +12,7 @@ import pandas as pd
 from tp1.base.names import printable, whole_number
 from tp1.config import HYPERPARAMETERS, differences, hyperparameters
 from tp1.experiment import Experiment
-from tp1.report.notes import published_for
-from tp1.store.runs import TrainedRun
+from tp1.store.runs import TrackedRun
 
 # The rule behind every remark. All figures are means over the seeds, of the last epoch unless said otherwise.
 OVERFITTING_GAP = 0.10  # training accuracy above validation accuracy
@@ -44,7 +43,7 @@ class Group:
     """
 
     label: str
-    runs: tuple[TrainedRun, ...]
+    runs: tuple[TrackedRun, ...]
     experiment: Experiment | None
     is_default: bool
     differences: str = ""
@@ -75,7 +74,7 @@ class Group:
     @property
     def published(self) -> dict[str, float]:
         """Published figures by metric; none beside another data set than the report's."""
-        return published_for(self.experiment, self.dataset) if self.experiment else {}
+        return self.experiment.published_on(self.dataset) if self.experiment else {}
 
     @property
     def published_metric(self) -> str | None:
@@ -96,13 +95,13 @@ class Group:
         return "balanced"
 
 
-def newest(runs: Iterable[TrainedRun]) -> tuple[list[TrainedRun], list[TrainedRun]]:
+def newest(runs: Iterable[TrackedRun]) -> tuple[list[TrackedRun], list[TrackedRun]]:
     """The newest whole run of each experiment, configuration and seed; and those that were not logged whole.
 
     Args:
         runs: Newest first.
     """
-    chosen: dict[tuple[object, ...], TrainedRun] = {}
+    chosen: dict[tuple[object, ...], TrackedRun] = {}
     broken = []
     for run in runs:
         if run.missing:
@@ -112,14 +111,14 @@ def newest(runs: Iterable[TrainedRun]) -> tuple[list[TrainedRun], list[TrainedRu
     return list(chosen.values()), broken
 
 
-def group(runs: Iterable[TrainedRun], known: Mapping[tuple[str, str], Experiment]) -> list[Group]:
+def group(runs: Iterable[TrackedRun], known: Mapping[tuple[str, str], Experiment]) -> list[Group]:
     """Runs by configuration, in the order of ``known``, then by name.
 
     Args:
         runs: One for each configuration and seed, as :func:`newest` gives them.
         known: Experiments by name and configuration.
     """
-    by_key: dict[tuple[object, ...], list[TrainedRun]] = {}
+    by_key: dict[tuple[object, ...], list[TrackedRun]] = {}
     for run in runs:
         by_key.setdefault(_key(run), []).append(run)
     groups = [
@@ -172,7 +171,7 @@ def table(groups: Sequence[Group]) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def _make_group(runs: Sequence[TrainedRun], experiment: Experiment | None) -> Group:
+def _make_group(runs: Sequence[TrackedRun], experiment: Experiment | None) -> Group:
     first = runs[0]
     name = f"{first.experiment}-{first.configuration}" if first.configuration else first.experiment
     if experiment is None:
@@ -188,16 +187,16 @@ def _make_group(runs: Sequence[TrainedRun], experiment: Experiment | None) -> Gr
     )
 
 
-def _name(run: TrainedRun) -> tuple[str, str]:
+def _name(run: TrackedRun) -> tuple[str, str]:
     return run.experiment, run.configuration
 
 
-def _key(run: TrainedRun) -> tuple[object, ...]:
+def _key(run: TrackedRun) -> tuple[object, ...]:
     values = hyperparameters(run.params)
     return (*_name(run), run.dataset, run.data_digest, run.split_digest, *(values[name] for name in HYPERPARAMETERS))
 
 
-def _epochs(run: TrainedRun) -> float:
+def _epochs(run: TrackedRun) -> float:
     value = hyperparameters(run.params)["epochs"]
     return value if isinstance(value, (int, float)) else 0.0  # a parameter is whatever somebody logged
 

@@ -4,12 +4,12 @@ from collections.abc import Mapping, Sequence
 
 from tp1.report.comparison import RULE, Group, table
 from tp1.report.details import read_histories
-from tp1.report.figures import COMPARED, LINES, compared_curves
+from tp1.report.figures import COMPARED_CURVES, LINES, compared_curves
 from tp1.report.page import Block, Number, Page, Paragraph, Picture, Section, Table, plain_png, to_html, to_markdown
 from tp1.report.paired import Paired
 from tp1.report.report_page import number, signed, summary_table
 from tp1.report.texts import TEXTS
-from tp1.store.runs import RunReader
+from tp1.store.reader import RunReader
 
 ROWS = 500  # of a table that is to be read
 
@@ -28,7 +28,7 @@ def comparison_page(
     listed = groups[:ROWS]
     rest = f" {ROWS} of {len(groups):,} rows; compare.csv has all." if len(listed) < len(groups) else ""
     labels = [_unique(group, drawn) for group in drawn]
-    histories = dict(zip(labels, read_histories(drawn, COMPARED, reader), strict=True))
+    histories = dict(zip(labels, read_histories(drawn, COMPARED_CURVES, reader), strict=True))
     beside = f" The first {len(drawn)} of {len(groups)} configurations." if len(drawn) < len(groups) else ""
     blocks: list[Block] = [
         summary_table(listed, texts, f"Mean ± standard deviation over the newest run of each of n seeds.{rest}"),

@@ -2,30 +2,17 @@
 
 import io
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
 
 from tp1.report.comparison import Group
-from tp1.store.runs import CURVES, RunReader
-
-
-@dataclass(frozen=True)
-class Look:
-    """What ``eda`` left of a data set.
-
-    Attributes:
-        samples: PNG.
-        distribution: Images by class (rows) and part (columns).
-        channels: ``mean`` and ``std`` by channel.
-    """
-
-    dataset: str
-    samples: bytes
-    distribution: pd.DataFrame
-    channels: pd.DataFrame
+from tp1.report.eda import Look, read_look
+from tp1.store.reader import RunReader
+from tp1.store.records import LOOK_FILES
+from tp1.store.runs import CURVES
 
 
 @dataclass(frozen=True)
@@ -73,15 +60,15 @@ def read_details(groups: Sequence[Group], reader: RunReader) -> dict[str, Detail
     return details
 
 
-def read_look(dataset: str, run_id: str, reader: RunReader) -> Look:
-    """What the ``eda`` run ``run_id`` left.
+def read_looks(datasets: Collection[str], reader: RunReader) -> dict[str, Look]:
+    """What the newest ``eda`` runs left, by data set; none of a data set that was not looked at.
 
     Raises:
-        TP1Error: It lacks one of its files.
+        TP1Error: A run lacks one of its files.
     """
-    return Look(
-        dataset=dataset,
-        samples=reader.read_file(run_id, "samples.png"),
-        distribution=pd.read_csv(io.BytesIO(reader.read_file(run_id, "class_distribution.csv")), index_col="class"),
-        channels=pd.read_csv(io.BytesIO(reader.read_file(run_id, "channels.csv")), index_col="channel"),
-    )
+    runs = reader.find_looks()
+    return {
+        dataset: read_look(dataset, {name: reader.read_file(runs[dataset], name) for name in LOOK_FILES})
+        for dataset in datasets
+        if dataset in runs
+    }

@@ -1,4 +1,8 @@
-"""A first look at a data set (report section 1.1, figures 1, 2 and 10)."""
+"""A first look at a data set (report section 1.1, figures 1, 2 and 10): made, written to files, and read again."""
+
+import io
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 import pandas as pd
@@ -6,32 +10,68 @@ from numpy.typing import NDArray
 
 from tp1.data.dataset import ImageData, Part
 from tp1.report.figures import sample_images
+from tp1.report.page import plain_png
 from tp1.report.run_figures import distribution_figure
-from tp1.tracking import tool_run as tracking
 
 SAMPLES_PER_CLASS = 10
+SAMPLES_DPI = 80  # a pixel for a pixel, nearly: photographs in the size of other figures would take megabytes
 
 
-def explore(data: ImageData, seed: int) -> str:
-    """Log sample images, class distribution and channel statistics to the active run; return the tables as text.
+@dataclass(frozen=True)
+class Look:
+    """What ``eda`` shows of a data set.
 
-    Artifacts: ``samples.png`` (ten random training images per class), ``class_distribution.png|csv``, and
-    ``channels.csv`` (mean and standard deviation of the training images, on a scale of 0 to 1).
+    Attributes:
+        dataset: Its name.
+        samples: Random training images of each class; PNG.
+        distribution: Images by class (rows) and part (columns ``train``, ``validation``, ``test``).
+        channels: ``mean`` and ``std`` of the training images by channel, on a scale of 0 to 1.
     """
-    counts = count_classes(data)
-    channels = pd.DataFrame({"mean": data.mean, "std": data.std}, index=pd.Index(list("RGB"), name="channel"))
+
+    dataset: str
+    samples: bytes = field(repr=False)
+    distribution: pd.DataFrame
+    channels: pd.DataFrame
+
+    def __str__(self) -> str:
+        return f"{self.distribution.to_string()}\n\n{self.channels.to_string(float_format='{:.4f}'.format)}"
+
+
+def explore(data: ImageData, seed: int) -> Look:
+    """Look at a data set.
+
+    Args:
+        seed: Draws the samples.
+    """
     samples = draw_samples(data.train, len(data.classes), seed)
     height, width, _ = data.image_shape
-    tracking.log_data(data)
-    tracking.log_figure(
-        sample_images(samples, data.classes, f"{data.name}: random training images of {width}x{height} pixels"),
-        "samples.png",
-        dpi=80,  # a pixel for a pixel, nearly: photographs in the size of other figures would take megabytes
+    title = f"{data.name}: random training images of {width}x{height} pixels"
+    return Look(
+        dataset=data.name,
+        samples=plain_png(sample_images(samples, data.classes, title), SAMPLES_DPI),
+        distribution=count_classes(data),
+        channels=pd.DataFrame({"mean": data.mean, "std": data.std}, index=pd.Index(list("RGB"), name="channel")),
     )
-    tracking.log_figure(distribution_figure(counts, data.name), "class_distribution.png")
-    tracking.log_table(counts, "class_distribution.csv")
-    tracking.log_table(channels, "channels.csv")
-    return f"{counts.to_string()}\n\n{channels.to_string(float_format='{:.4f}'.format)}"
+
+
+def look_files(look: Look) -> dict[str, bytes]:
+    """The artifacts of an ``eda`` run: ``samples.png``, ``class_distribution.png|csv`` and ``channels.csv``."""
+    return {
+        "samples.png": look.samples,
+        "class_distribution.png": plain_png(distribution_figure(look.distribution, look.dataset)),
+        "class_distribution.csv": look.distribution.to_csv().encode(),
+        "channels.csv": look.channels.to_csv().encode(),
+    }
+
+
+def read_look(dataset: str, files: Mapping[str, bytes]) -> Look:
+    """A look from its artifacts, of which the figure of the distribution is not needed."""
+    return Look(
+        dataset=dataset,
+        samples=files["samples.png"],
+        distribution=pd.read_csv(io.BytesIO(files["class_distribution.csv"]), index_col="class"),
+        channels=pd.read_csv(io.BytesIO(files["channels.csv"]), index_col="channel"),
+    )
 
 
 def count_classes(data: ImageData) -> pd.DataFrame:

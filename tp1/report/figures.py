@@ -18,7 +18,7 @@ def curves(histories: Sequence[Mapping[str, Sequence[float]]], title: str, best_
 
     Args:
         histories: One for each run: ``train/loss``, ``val/loss``, ``train/accuracy`` and ``val/accuracy``, one value
-            per epoch. Of several the mean is drawn, and each as a thin line.
+            per epoch. Of several runs the mean is drawn, and each run as a thin line.
         title: Empty for none.
         best_epoch: Marked by a line; 1-based.
     """
@@ -44,14 +44,15 @@ def curves(histories: Sequence[Mapping[str, Sequence[float]]], title: str, best_
     return figure
 
 
-COMPARED = ("val/accuracy", "val/loss")  # metrics that compared_curves draws
+COMPARED_CURVES = ("val/accuracy", "val/loss")  # metrics that compared_curves draws
 
 
 def compared_curves(groups: Mapping[str, Sequence[Mapping[str, Sequence[float]]]], title: str) -> Figure:
-    """Validation accuracy and loss by epoch, one line for each group of runs, their mean.
+    """Validation accuracy and loss by epoch, with one line per group of runs: their mean.
 
     Args:
-        groups: By label, the histories of its runs (``val/accuracy``, ``val/loss``); at most :data:`LINES` of them.
+        groups: Histories (``val/accuracy``, ``val/loss``) of each group's runs, by the group's label; at most as many
+            groups as :data:`LINES` has colours.
         title: Empty for none.
     """
     figure = Figure(figsize=(10, 4.2 + 0.18 * len(groups)), layout="constrained")
@@ -75,10 +76,10 @@ def compared_curves(groups: Mapping[str, Sequence[Mapping[str, Sequence[float]]]
 
 
 def published_and_measured(rows: Sequence[tuple[str, float | None, float, float | None]], xlabel: str) -> Figure:
-    """Published beside measured, one row for each experiment.
+    """Published beside measured values, one row per experiment.
 
     Args:
-        rows: (label, published, measured, standard deviation); the first on top.
+        rows: (label, published, measured, standard deviation); the first row is on top.
     """
     figure = Figure(figsize=(9, 0.36 * len(rows) + 1), layout="constrained")
     axes = figure.subplots()
@@ -96,7 +97,7 @@ def published_and_measured(rows: Sequence[tuple[str, float | None, float, float 
 
 
 def _mean(lines: Sequence[Sequence[float]]) -> NDArray[np.float64]:
-    """The mean line, as far as all of them go."""
+    """The mean of several lines, over the epochs that all of them have."""
     length = min(len(line) for line in lines)
     mean: NDArray[np.float64] = np.mean([line[:length] for line in lines], axis=0)
     return mean
@@ -173,7 +174,7 @@ def class_distribution(counts: Mapping[str, Sequence[int]], classes: Sequence[st
 
 
 def _shown(text: str, longest: int = LONGEST_NAME) -> str:
-    """A name as a figure can show it: on one line, not too long, and with ``$`` as it is, which begins no formula."""
+    """A name as a figure can show it: on one line, shortened, and with ``$`` escaped so that it starts no formula."""
     line = printable(text)
     return (line if len(line) <= longest else f"{line[: longest - 1]}…").replace("$", r"\$")
 

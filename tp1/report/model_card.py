@@ -1,4 +1,4 @@
-"""What a stored model is, what it can do and what not, in Markdown.
+"""Model cards in Markdown: what a stored model is, what it can do and what it cannot.
 
 Source of the form: Mitchell et al. 2019, Model Cards for Model Reporting.
 """
@@ -15,10 +15,10 @@ from tp1.base.names import whole_number
 from tp1.experiment import Experiment
 from tp1.report.calibration import BINS, expected_calibration_error
 from tp1.report.page import escape_markdown, indented
-from tp1.store.database import images_of
-from tp1.store.runs import RunRecord
+from tp1.store.records import RunRecord
+from tp1.store.runs import images_of
 
-CLASSES_LISTED = 25  # more would not fit where a registry keeps descriptions
+CLASSES_LISTED = 25  # more would not fit into a registry's description
 
 
 @dataclass(frozen=True)
@@ -27,9 +27,9 @@ class Speed:
 
     Attributes:
         image_ms: Milliseconds for one image, median.
-        images_per_second: In batches, median.
-        batch: Images in a batch.
-        processor: Its name and the threads used.
+        images_per_second: Throughput in batches, median.
+        batch: Images per batch.
+        processor: Name of the processor, and threads used.
     """
 
     image_ms: float
@@ -47,16 +47,16 @@ def model_card(
     speed: Speed | None = None,
     promotion: str = "",
 ) -> str:
-    """The card of a run's model.
+    """Return the card of a run's model.
 
     Args:
-        name: Of the model, such as ``tp1-cifar10 version 3``.
-        record: Of the run that trained it.
-        experiment: What the run is of; None where this code does not know it.
+        name: Name of the model, such as ``tp1-cifar10 version 3``.
+        record: The run that trained it.
+        experiment: The run's experiment; None if this code does not know it.
         image_shape: (H, W, 3) of the images that the model takes.
         model_bytes: Size of the pt2 program.
-        speed: None where it was not measured.
-        promotion: How it came to be promoted; empty where it was not.
+        speed: None if it was not measured.
+        promotion: Why the model was promoted; empty if it was not.
     """
     config = json.loads(record.files["config.json"])
     classes = list(config["classes"])
@@ -70,7 +70,7 @@ def model_card(
     def last(metric: str) -> float:
         return record.metrics[metric][-1][2]
 
-    label = escape_markdown(record.name.removesuffix(f"-s{tags['tp1.seed']}"))  # anybody may have renamed the run
+    label = escape_markdown(record.name.removesuffix(f"-s{tags['tp1.seed']}"))  # a user may have renamed the run
     dataset = escape_markdown(tags["tp1.dataset"])
     dirty = " with uncommitted changes" if tags.get("tp1.git_dirty") == "true" else ""
     many = f" and {len(classes) - CLASSES_LISTED} more" if len(classes) > CLASSES_LISTED else ""
@@ -146,14 +146,14 @@ def model_card(
 
 
 def _published(experiment: Experiment | None, config: Mapping[str, Any]) -> dict[str, Any]:
-    """The published test report, where the run is on the report's own data set."""
+    """The published test report, if the run uses the report's own data set; else empty."""
     if experiment is None or not config["published"] or experiment.published.test_report is None:
         return {}
     return experiment.published.test_report
 
 
 def _table(head: list[str], rows: list[tuple[Any, ...]]) -> list[str]:
-    """A Markdown table; its second column, what was published, is left out where nothing was."""
+    """A Markdown table; its second column, the published values, is left out if it is empty."""
     if all(row[1] is None for row in rows):
         head, rows = [head[0], *head[2:]], [(row[0], *row[2:]) for row in rows]
     lines = [head, ["---"] * len(head), *([_cell(value) for value in row] for row in rows)]

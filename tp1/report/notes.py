@@ -1,19 +1,12 @@
 """A run's description, which the tracking UI shows above its figures."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
-from tp1.base.names import message_line
 from tp1.config import TrainConfig
 from tp1.experiment import Experiment
 from tp1.report.page import escape_markdown, indented
-from tp1.sweeps.jobs import Outcome
 
-COMPARED = ("test/accuracy", "val/accuracy", "val/loss", "test/precision_macro", "test/recall_macro", "test/f1_macro")
-
-
-def published_for(experiment: Experiment, dataset: str) -> dict[str, float]:
-    """The published figures, where ``dataset`` is the report's own: beside another they would mean nothing."""
-    return experiment.published.metrics() if dataset == experiment.config.dataset else {}
+NOTED = ("test/accuracy", "val/accuracy", "val/loss", "test/precision_macro", "test/recall_macro", "test/f1_macro")
 
 
 def describe_run(
@@ -38,10 +31,10 @@ def describe_run(
     if measured is None or best_epoch is None:
         result = [f"Running: {config.epochs} epochs."]
     else:
-        published = published_for(experiment, dataset)
+        published = experiment.published_on(dataset)
         # The UI folds long descriptions: what people look for first comes first.
         result = ["| | published | measured |", "|---|---|---|"]
-        for name in COMPARED:
+        for name in NOTED:
             before = f"{published[name]:.4g}" if name in published else "–"
             result.append(f"| {name} | {before} | {measured[name]:.4f} |")
         result += [
@@ -49,13 +42,3 @@ def describe_run(
             f"n = 1; measured at the best validation epoch, {best_epoch} of {config.epochs}; published at the last.",
         ]
     return "\n".join([title, "", *result, "", experiment.summary, "", "Repeat it:", "", indented(command), ""])
-
-
-def describe_outcomes(name: str, outcomes: Sequence[Outcome], command: str) -> str:
-    """What became of the runs under a parent run, in Markdown."""
-    rows = [
-        f"| {outcome.name} | {outcome.status} | {escape_markdown(message_line(outcome.line))} |" for outcome in outcomes
-    ]
-    return "\n".join(
-        [f"**{name}**", "", "| run | | |", "|---|---|---|", *rows, "", "Repeat it:", "", indented(command), ""]
-    )

@@ -1,6 +1,6 @@
 """A page of text, tables and figures, written as one self-contained HTML file or as Markdown.
 
-Everything that stands in a page is plain text until it is rendered: each renderer escapes it.
+All content of a page is plain text until it is rendered; each renderer escapes it.
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ from matplotlib.figure import Figure
 
 from tp1.base.names import printable, printable_lines
 
-# Colours that figures are drawn in, and the page's names for them, which differ in the light and the dark scheme.
+FIGURE_DPI = 150
+# Colours of the figures, and the page's variables for them, whose values differ in the light and the dark scheme.
 THEMED = {
     "#000000": "var(--ink)",
     "#3b4048": "var(--ink)",
@@ -34,17 +35,17 @@ THEMED = {
 
 @dataclass(frozen=True)
 class Code:
-    """Text in a fixed-width type."""
+    """Text in a fixed-width font."""
 
     text: str
 
 
 @dataclass(frozen=True)
 class Link:
-    """Text that leads somewhere.
+    """A link.
 
     Attributes:
-        target: An address, or a path relative to the page.
+        target: A URL, or a path relative to the page.
     """
 
     text: str
@@ -53,7 +54,7 @@ class Link:
 
 @dataclass(frozen=True)
 class Number:
-    """A number as it is shown, and as it is sorted by."""
+    """A number: the text that is shown, and the value for sorting."""
 
     text: str
     value: float
@@ -64,7 +65,7 @@ Inline = str | Code | Link | Number
 
 @dataclass(frozen=True)
 class Paragraph:
-    """Text."""
+    """A paragraph of text."""
 
     parts: Sequence[Inline]
 
@@ -75,8 +76,8 @@ class Command:
 
     Attributes:
         text: The command.
-        title: Stands above it.
-        missing: Whether something is not there until it is run.
+        title: Text above the command.
+        missing: Whether the page lacks something until the command is run.
     """
 
     text: str
@@ -86,10 +87,10 @@ class Command:
 
 @dataclass(frozen=True)
 class Table:
-    """Rows of cells. Columns of numbers are set to the right; a row's first cell names it.
+    """Rows of cells. Columns of numbers are right-aligned; the first cell of a row names the row.
 
     Attributes:
-        groups: Headings above the column headings, as (text, columns).
+        groups: Headings above the column headings, as (text, number of columns).
     """
 
     columns: Sequence[str]
@@ -100,7 +101,7 @@ class Table:
 
 @dataclass(frozen=True)
 class Matrix:
-    """A confusion matrix: counts by true class (rows) and predicted class; ``figure`` shows the same."""
+    """A confusion matrix: counts by true class (rows) and predicted class; ``figure`` shows the same counts."""
 
     name: str
     classes: Sequence[str]
@@ -113,11 +114,11 @@ class Matrix:
 
 @dataclass(frozen=True)
 class Picture:
-    """A drawing.
+    """A matplotlib figure.
 
     Attributes:
-        name: Of its file, without suffix.
-        alt: What it shows, for those who do not see it.
+        name: Name of its file, without suffix.
+        alt: Alternative text: what the figure shows.
     """
 
     name: str
@@ -138,16 +139,16 @@ class Photo:
 
 @dataclass(frozen=True)
 class Tile:
-    """An image with what a model says of it.
+    """An image with a model's prediction.
 
     Attributes:
-        name: Of the image.
-        image: PNG or JPEG.
-        title: Stands out below it, such as the class.
-        share: Drawn as a bar, 0 to 1.
-        verdict: Whether the model is right; None where that is not known.
-        note: Further words.
-        small: Whether it has so few pixels that they are to be seen.
+        name: Name of the image.
+        image: PNG or JPEG file.
+        title: Emphasised text below the image, such as the class.
+        share: 0 to 1, drawn as a bar.
+        verdict: Whether the model is right; None if unknown.
+        note: Further text.
+        small: Whether the image is so small that single pixels should be visible.
     """
 
     name: str
@@ -164,7 +165,7 @@ class Gallery:
     """Images side by side.
 
     Attributes:
-        right, wrong: Words for the verdict.
+        right, wrong: Text for each verdict.
     """
 
     name: str
@@ -178,7 +179,7 @@ Block = Paragraph | Command | Table | Matrix | Picture | Photo | Gallery
 
 @dataclass(frozen=True)
 class Section:
-    """A heading and what stands under it."""
+    """A heading and the blocks under it."""
 
     anchor: str
     title: str
@@ -191,7 +192,7 @@ class Page:
 
     Attributes:
         language: ``en`` or ``pt``.
-        lead: What stands under the title.
+        lead: Text under the title.
     """
 
     title: str
@@ -201,11 +202,11 @@ class Page:
 
 
 def to_html(page: Page) -> str:
-    """The page as one HTML file: style, script and figures inside, no request to anywhere."""
+    """Render the page as one HTML file that contains style, script and figures and loads nothing else."""
     environment = Environment(
         loader=PackageLoader("tp1.report"),
         autoescape=select_autoescape(),
-        finalize=lambda value: printable_lines(value) if type(value) is str else value,  # Markup is ours
+        finalize=lambda value: printable_lines(value) if type(value) is str else value,  # Markup is our own
         trim_blocks=True,
         lstrip_blocks=True,
     )
@@ -219,7 +220,7 @@ def to_html(page: Page) -> str:
 
 
 def to_markdown(page: Page, pictures: str) -> tuple[str, dict[str, bytes]]:
-    """The page as Markdown, and its figures by file name.
+    """Render the page as Markdown; return the text, and its figures by file name.
 
     Args:
         pictures: The folder of the figures, relative to the page.
@@ -241,21 +242,21 @@ def numeric_columns(table: Table) -> list[bool]:
 def plain_svg(figure: Figure, name: str) -> bytes:
     """A figure as an SVG file; the same figure gives the same bytes."""
     buffer = io.BytesIO()
-    # Letters as shapes: a file shows them wherever it is opened.
+    # Text as outlines, so that it looks the same without the fonts.
     with mpl.rc_context({"svg.hashsalt": name, "svg.fonttype": "path"}):
         figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
     return buffer.getvalue()
 
 
-def plain_png(figure: Figure) -> bytes:
+def plain_png(figure: Figure, dpi: int = FIGURE_DPI) -> bytes:
     """A figure as a PNG file."""
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=150)
+    figure.savefig(buffer, format="png", dpi=dpi)
     return buffer.getvalue()
 
 
 def themed_svg(figure: Figure, name: str) -> str:
-    """A figure as an SVG element in the page's colours and type."""
+    """A figure as an SVG element in the page's colours and font."""
     buffer = io.StringIO()
     with mpl.rc_context({"svg.hashsalt": name, "svg.fonttype": "none"}):
         figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
@@ -328,7 +329,7 @@ def _table(table: Table) -> list[str]:
 
 
 def _paragraph(parts: Sequence[Inline]) -> str:
-    """Text that begins no list, rule, heading or block of code, whatever its first characters are."""
+    """A Markdown paragraph, escaped so that its first characters start no list, rule, heading or code block."""
     text = _inline(parts).lstrip()
     return re.sub(r"^(\d*)([-+=.)])(?=\s|$|[-=])", r"\1\\\2", text)
 
@@ -346,10 +347,10 @@ def _one(part: Inline) -> str:
 
 
 def indented(command: str) -> str:
-    """A command as a block of code in Markdown, and nothing but that, also where a value in it has several lines."""
+    """A command as an indented code block in Markdown; each line of a multi-line value is indented too."""
     return indent(printable_lines(command), "    ", lambda line: True)
 
 
 def escape_markdown(text: str) -> str:
-    """Plain text in Markdown: no markup, no HTML, no table cells, one line."""
+    """Escape plain text for Markdown: one line, without markup, HTML or table cells."""
     return re.sub(r"([\\`*_\[\]<>|#&~])", r"\\\1", printable(" ".join(text.splitlines())))

@@ -1,6 +1,5 @@
-"""Two models on the same test images: by how much one is better, and how sure that is."""
+"""Two models on the same test images: by how much one is better, and how certain that is."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,8 +20,8 @@ class Paired:
         difference: First accuracy less second.
         low, high: Percentile bootstrap interval of the difference over the test images, 95 %.
         only_first, only_second: Images that only one of the two gets right.
-        p_value: McNemar's test, exact and two-sided: that both err equally often.
-        classes: By class, the images, both recalls and their difference; the greatest gain first.
+        p_value: McNemar's test, exact and two-sided; null hypothesis: both models err equally often.
+        classes: One row per class: images, both recalls and their difference; greatest gain first.
     """
 
     images: int
@@ -37,18 +36,10 @@ class Paired:
     classes: pd.DataFrame
 
 
-def prediction_table(
-    index: NDArray[np.int64], true: NDArray[np.int64], probabilities: NDArray[np.float32], classes: Sequence[str]
-) -> pd.DataFrame:
-    """``index``, ``true``, ``predicted``, then one float32 probability column per class, named by it."""
-    table = pd.DataFrame({"index": index, "true": true, "predicted": probabilities.argmax(axis=1)})
-    return pd.concat([table, pd.DataFrame(probabilities, columns=list(classes))], axis=1)
-
-
 def compare_predictions(first: pd.DataFrame, second: pd.DataFrame) -> Paired:
     """Compare two tables of predictions (``predictions.parquet``) of the same images.
 
-    The bootstrap and McNemar's test see the chance in which images were tested, not that of another seed.
+    The bootstrap and McNemar's test account for the choice of test images, not for variation between seeds.
 
     Source: McNemar 1947; Efron and Tibshirani 1993, chapter 13.
 
@@ -80,8 +71,8 @@ def compare_predictions(first: pd.DataFrame, second: pd.DataFrame) -> Paired:
 def bootstrap_interval(differences: NDArray[np.int64], level: float = 0.95) -> tuple[float, float]:
     """Percentile bootstrap interval of the mean of N differences of -1, 0 or 1.
 
-    Drawing N of them with replacement is one draw of a multinomial over the three values, so that a
-    resample costs three numbers. The seed is fixed: the same predictions give the same interval.
+    Drawing N of them with replacement is one multinomial draw over the three values, so a resample needs only
+    three numbers. The seed is fixed: the same predictions give the same interval.
     """
     count = len(differences)
     shares = [np.count_nonzero(differences == value) / count for value in (-1, 0, 1)]
@@ -92,7 +83,7 @@ def bootstrap_interval(differences: NDArray[np.int64], level: float = 0.95) -> t
 
 
 def mcnemar(only_first: int, only_second: int) -> float:
-    """P value of McNemar's exact test, two-sided, from the images that one of two models alone gets right."""
+    """P value of McNemar's exact two-sided test, from the counts of images that only one of two models gets right."""
     from scipy.stats import binomtest
 
     if only_first + only_second == 0:

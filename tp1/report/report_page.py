@@ -10,7 +10,8 @@ from tp1.base.names import whole_number
 from tp1.config import hyperparameters
 from tp1.experiment import Experiment, Study, experiments_of
 from tp1.report.comparison import RULE, Group
-from tp1.report.details import Detail, Look
+from tp1.report.details import Detail
+from tp1.report.eda import Look
 from tp1.report.figures import compared_curves, confusion_matrix, curves, published_and_measured
 from tp1.report.page import (
     Block,
@@ -29,7 +30,7 @@ from tp1.report.page import (
 )
 from tp1.report.run_figures import distribution_figure
 from tp1.report.texts import TEXTS
-from tp1.store.runs import TrainedRun
+from tp1.store.runs import TrackedRun
 
 SHOWN = {  # tracked metric -> the metric that its published figure has
     "train/accuracy": "train/accuracy",
@@ -50,7 +51,7 @@ def report_page(
     details: Mapping[str, Detail],
     looks: Mapping[str, Look],
     language: str,
-    link: Callable[[TrainedRun], str],
+    link: Callable[[TrackedRun], str],
 ) -> Page:
     """The whole report.
 
@@ -215,7 +216,7 @@ def _experiment_section(
     groups: Sequence[Group],
     details: Mapping[str, Detail],
     texts: Texts,
-    link: Callable[[TrainedRun], str],
+    link: Callable[[TrackedRun], str],
 ) -> Section:
     title = f"{experiment.section} {experiment.name}".strip()
     blocks: list[Block] = [Paragraph([experiment.summary])]
@@ -247,7 +248,7 @@ def _study_section(
     groups: Sequence[Group],
     details: Mapping[str, Detail],
     texts: Texts,
-    link: Callable[[TrainedRun], str],
+    link: Callable[[TrackedRun], str],
 ) -> Section:
     title = f"{study.section} {study.name}".strip()
     chosen = chosen_groups([study], groups)
@@ -277,7 +278,7 @@ def _remarks(groups: Sequence[Group]) -> list[Paragraph]:
     return [Paragraph([remark]) for remark in remarks if remark]
 
 
-def _others(groups: Sequence[Group], texts: Texts, link: Callable[[TrainedRun], str]) -> list[Block]:
+def _others(groups: Sequence[Group], texts: Texts, link: Callable[[TrackedRun], str]) -> list[Block]:
     """Runs with other parameters than the section's own."""
     if not groups:
         return []
@@ -349,7 +350,7 @@ def _matrix(detail: Detail, texts: Texts) -> Matrix:
     )
 
 
-def _runs_table(groups: Sequence[Group], texts: Texts, link: Callable[[TrainedRun], str]) -> Table:
+def _runs_table(groups: Sequence[Group], texts: Texts, link: Callable[[TrackedRun], str]) -> Table:
     rows: list[list[Inline]] = []
     for group in groups:
         for run in group.runs:

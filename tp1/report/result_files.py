@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pandas as pd
 
+from tp1.report.page import plain_png
 from tp1.report.run_figures import run_figures
-from tp1.tracking.tool_run import FIGURE_DPI
 from tp1.training.evaluation import Evaluation
 from tp1.training.loop import Epoch
 
@@ -38,4 +38,4 @@ def write_figures(title: str, history: Sequence[Epoch], best: int, evaluation: E
         "val/accuracy": [epoch.val_accuracy for epoch in history],
     }
     for name, figure in run_figures(title, curves, best, evaluation.confusion(), evaluation.classes).items():
-        figure.savefig(folder / name, dpi=FIGURE_DPI)
+        (folder / name).write_bytes(plain_png(figure))

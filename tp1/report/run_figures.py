@@ -9,7 +9,9 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from tp1.report.figures import class_distribution, confusion_matrix, curves
-from tp1.store.runs import CURVES, RunRecord
+from tp1.report.page import plain_png
+from tp1.store.records import RunRecord
+from tp1.store.runs import CURVES
 
 
 def run_title(experiment: str, dataset: str, seed: str | int) -> str:
@@ -38,14 +40,15 @@ def distribution_figure(counts: pd.DataFrame, dataset: str) -> Figure:
     return class_distribution(by_part, [str(name) for name in counts.index], title)
 
 
-def record_figures(record: RunRecord) -> dict[str, Figure]:
+def record_figures(record: RunRecord) -> dict[str, bytes]:
     """The figures of a training or ``eda`` run that its record leaves out, drawn from what it holds."""
     if "tp1.model" not in record.tags:
         counts = pd.read_csv(io.BytesIO(record.files["class_distribution.csv"]), index_col="class")
-        return {"class_distribution.png": distribution_figure(counts, record.tags["tp1.dataset"])}
+        return {"class_distribution.png": plain_png(distribution_figure(counts, record.tags["tp1.dataset"]))}
     table = pd.read_csv(io.BytesIO(record.files["confusion_matrix.csv"]), index_col="true")
     history = {name: [value for _, _, value in record.metrics[name]] for name in CURVES}
     label = record.name.removesuffix(f"-s{record.tags['tp1.seed']}")
     title = run_title(label, record.tags["tp1.dataset"], record.tags["tp1.seed"])
     best_epoch = int(record.metrics["best/epoch"][-1][2])
-    return run_figures(title, history, best_epoch, table.to_numpy(), list(table.columns))
+    figures = run_figures(title, history, best_epoch, table.to_numpy(), list(table.columns))
+    return {name: plain_png(figure) for name, figure in figures.items()}

@@ -11,8 +11,9 @@ from tp1.experiment import Experiment, Study, by_name_and_configuration, experim
 from tp1.report.comparison import DESCENDING, Group, group, newest, table
 from tp1.report.paired import Paired, compare_predictions
 from tp1.report.report_page import groups_of
-from tp1.store.prepare import masked
-from tp1.store.runs import RunReader, TrainedRun
+from tp1.store.addresses import masked
+from tp1.store.reader import RunReader
+from tp1.store.runs import TrackedRun
 
 
 @dataclass(frozen=True)
@@ -25,7 +26,7 @@ class Selection:
     """
 
     groups: list[Group]
-    broken: list[TrainedRun]
+    broken: list[TrackedRun]
 
     def complaint(self) -> str | None:
         """One line that names the runs that were left out, or None."""
@@ -143,11 +144,11 @@ def _images(one: Group) -> tuple[str, str]:
     return one.runs[0].data_digest, one.runs[0].split_digest
 
 
-def _by_seed(one: Group, other: Group) -> list[tuple[TrainedRun, TrainedRun]]:
+def _by_seed(one: Group, other: Group) -> list[tuple[TrackedRun, TrackedRun]]:
     seconds = {run.seed: run for run in other.runs}
     both = [(run, seconds[run.seed]) for run in one.runs if run.seed in seconds]
     return both or [(one.runs[0], other.runs[0])]
 
 
-def _predictions(reader: RunReader, run: TrainedRun) -> pd.DataFrame:
+def _predictions(reader: RunReader, run: TrackedRun) -> pd.DataFrame:
     return pd.read_parquet(io.BytesIO(reader.read_file(run.run_id, "predictions.parquet")))

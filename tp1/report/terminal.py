@@ -7,11 +7,11 @@ from rich.text import Text
 from tp1.base.names import printable
 from tp1.report.page import Table, numeric_columns
 
-WIDE = 220  # columns, where there is no terminal to ask: a file or a pipe has room
+WIDE = 220  # columns, if output goes to a file or a pipe
 
 
 def print_table(table: Table) -> None:
-    """Print a table; cells fold where the terminal is narrow. Their text is no markup, and nothing to obey."""
+    """Print a table; cells wrap on a narrow terminal. Their text is shown literally: no markup, no control codes."""
     console = Console(highlight=False)
     if not console.is_terminal:
         console = Console(highlight=False, width=WIDE)

@@ -1,30 +1,35 @@
 """What a tracking server's refusal means: who was refused, and what to do."""
 
-import re
 from urllib.parse import urlsplit
 
 import mlflow
 from mlflow.exceptions import MlflowException
-from mlflow.protos.databricks_pb2 import CUSTOMER_UNAUTHORIZED, PERMISSION_DENIED, UNAUTHENTICATED, ErrorCode
+from mlflow.protos.databricks_pb2 import (
+    CUSTOMER_UNAUTHORIZED,
+    INVALID_PARAMETER_VALUE,
+    PERMISSION_DENIED,
+    RESOURCE_DOES_NOT_EXIST,
+    UNAUTHENTICATED,
+    ErrorCode,
+)
 from mlflow.utils.credentials import read_mlflow_creds
 from requests import HTTPError
 
+from tp1.store.addresses import masked
+
 UNKNOWN = {ErrorCode.Name(code) for code in (UNAUTHENTICATED, CUSTOMER_UNAUTHORIZED)}
 FORBIDDEN = ErrorCode.Name(PERMISSION_DENIED)
-
-
-def masked(uri: str) -> str:
-    """``uri`` without its password, for messages and logs."""
-    return re.sub(r"(://[^/@:]*):[^/@]*@", r"\1:***@", uri)
+# Final answers of a store: repeating the request would not help. Other errors (401, 403, 404 of a proxy) may pass.
+REFUSALS = {ErrorCode.Name(code) for code in (RESOURCE_DOES_NOT_EXIST, INVALID_PARAMETER_VALUE)}
 
 
 def refusal(status: int, answer: str, uri: str) -> str:
-    """Why a server refuses, in one line; empty where it does not.
+    """Explain in one line why a server refused a request; empty if it did not.
 
     Args:
-        status: Of its answer.
-        answer: Its text.
-        uri: Of the server.
+        status: HTTP status of the answer.
+        answer: Text of the answer.
+        uri: The server's URI.
     """
     who = read_mlflow_creds().username
     server = f"the tracking server at {masked(uri)}"
@@ -52,7 +57,7 @@ def refusal(status: int, answer: str, uri: str) -> str:
 
 
 def refused(error: BaseException) -> str:
-    """What :func:`refusal` says of an error that MLflow or its upload of files raised; empty where it is another."""
+    """Return :func:`refusal` for an error raised by MLflow or its file upload; empty for any other error."""
     uri = mlflow.get_tracking_uri()
     if isinstance(error, HTTPError) and error.response is not None:
         return refusal(error.response.status_code, error.response.text, uri)
@@ -62,3 +67,8 @@ def refused(error: BaseException) -> str:
         if error.error_code == FORBIDDEN:
             return refusal(403, str(error), uri)
     return ""
+
+
+def is_refused(error: Exception) -> bool:
+    """Whether an error is a final refusal by the store, rather than a failure that may pass."""
+    return isinstance(error, MlflowException) and error.error_code in REFUSALS

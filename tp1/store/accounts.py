@@ -9,18 +9,19 @@ from mlflow.utils.credentials import get_default_host_creds
 from mlflow.utils.rest_utils import http_request_safe
 
 from tp1.base.errors import TP1Error
-from tp1.store.prepare import is_server, masked, prepare_store
+from tp1.store.addresses import is_server, masked
+from tp1.store.prepare import prepare_store
 
 CREATE = "/api/2.0/mlflow/users/create"
 GRANT = "/api/3.0/mlflow/users/permissions/grant"
 
 
 def add_account(name: str) -> str:
-    """Make an account; return its password, which is random and stored nowhere but as a hash on the server.
+    """Create an account and return its random password, of which the server stores only a hash.
 
     Raises:
-        TP1Error: There is one of that name, or the store in use is no server with accounts.
-        MlflowException: The server refuses: accounts are its administrator's matter.
+        TP1Error: The name is taken, or the store in use is not a server with accounts.
+        MlflowException: The server refuses: only its administrator may create accounts.
     """
     password = secrets.token_urlsafe(18)
     _tell(CREATE, f"{name} cannot be added", username=name, password=password)
@@ -28,11 +29,12 @@ def add_account(name: str) -> str:
 
 
 def share(name: str, experiment: str | None = None, model: str | None = None, permission: str = "EDIT") -> None:
-    """Let an account change an experiment or a registered model of another.
+    """Give an account a permission on another account's experiment or registered model.
 
     Raises:
-        TP1Error: There is no such experiment or account, or the store in use is no server with accounts.
-        MlflowException: The server refuses: that is the owner's and the administrator's matter.
+        TP1Error: Not exactly one of ``experiment`` and ``model`` is given, the experiment or account does not exist,
+            or the store in use is not a server with accounts.
+        MlflowException: The server refuses: only the owner and the administrator may share.
     """
     kind, what = "registered_model", model
     if experiment is not None:

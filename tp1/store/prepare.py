@@ -15,10 +15,8 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from tp1.base.errors import TP1Error
 from tp1.base.progress import say
-from tp1.store.access import masked, refusal
-
-# masked stands here too, where all that speaks of a store finds it.
-__all__ = ["address", "how_to_open", "is_server", "masked", "prepare_store", "quoted", "wait_for_store"]
+from tp1.store.access import refusal
+from tp1.store.addresses import is_server, masked
 
 STORE_WAIT = 10.0  # seconds between looks at a store that is away
 CONNECT_SECONDS = 5  # for the connection, and again for the answer: an absent server is said within 10 s
@@ -65,36 +63,6 @@ def wait_for_store(patience: float) -> None:
                 say(f"Waiting for the tracking store, {patience / 60:.0f} minutes at most: {error}")
                 told = True
             time.sleep(min(STORE_WAIT, max(until - time.monotonic(), 0)))
-
-
-def is_server(uri: str) -> bool:
-    """Whether a tracking store's URI is that of an MLflow server."""
-    return uri.startswith(("http://", "https://"))
-
-
-def how_to_open(uri: str, page: str = "experiments") -> str:
-    """Where to look at ``page`` of the tracking UI in a browser, and how to start the UI if it needs that."""
-    if is_server(uri):
-        return address(uri, page)
-    return f"{address(uri, page)} (start it with: mlflow ui --backend-store-uri {masked(uri)})"
-
-
-def address(uri: str, page: str) -> str:
-    """The address of ``page`` of the tracking UI, without a password."""
-    host = masked(uri).rstrip("/") if is_server(uri) else "http://127.0.0.1:5000"
-    # Without the last part the UI opens in its view for prompts and traces, which has no place for trained models.
-    return f"{host}/#/{page}?workflowType=machine_learning"
-
-
-def quoted(value: str) -> str:
-    """A string in MLflow's filter language, which knows no escapes: either kind of quotes, but not both.
-
-    Raises:
-        TP1Error: The value has both.
-    """
-    if "'" in value and '"' in value:
-        raise TP1Error(f"{value!r} cannot be searched for: it has both kinds of quotes.")
-    return f'"{value}"' if "'" in value else f"'{value}'"
 
 
 def _prepare_sqlite(uri: str) -> None:

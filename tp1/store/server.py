@@ -1,85 +1,118 @@
-"""Many runs, and many histories, from a tracking server at once, by MLflow's REST API.
+"""Runs from a tracking server: many at once, by MLflow's REST API.
 
-The server computes a page in seconds and has several workers, so pages are asked for side by side; and they are taken
-as JSON, where MLflow's client makes objects of all that it gets: 1.3 s for 1,000 runs, against 0.1 s (docs/LOG.md,
+The server computes a page in seconds and has several workers, so pages are asked for side by side. They are taken
+as JSON: MLflow's client makes objects of all that it gets, 1.3 s for 1,000 runs, against 0.1 s (docs/LOG.md,
 2026-11-24).
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+from mlflow import MlflowClient
 from mlflow.utils.credentials import get_default_host_creds
 from mlflow.utils.rest_utils import http_request, verify_rest_response
 from mlflow.utils.search_utils import SearchUtils
 
-from tp1.store.database import Point, RawRun, images_of
+from tp1.store.addresses import quoted
+from tp1.store.runs import READ_METRICS, READ_TAGS, MetricValue, RunQuery, TrackedRun, images_of, readable
 
 SEARCH = "/api/2.0/mlflow/runs/search"
 HISTORIES = "/ajax-api/2.0/mlflow/metrics/get-history-bulk"  # as MLflow's own pages ask for curves
+PAGE = 200  # runs in an answer; a server shares pages out between its workers
 RUNS_OF_HISTORIES = 100  # in a request, by MLflow's limits
-POINTS = 25_000  # in an answer; what is more is left out
+VALUES = 25_000  # in an answer; the rest is left out
 AT_ONCE = 4  # requests; an MLflow server has as many workers unless told otherwise
 
 
-def search_runs(uri: str, experiments: Sequence[str], conditions: str, page: int) -> Iterator[RawRun]:
-    """Runs that meet the conditions, newest first, each once.
+class ServerRuns:
+    """The runs of a server (a :class:`~tp1.store.runs.RunSource`).
 
     Args:
-        experiments: Ids of MLflow experiments.
-        conditions: In MLflow's filter language.
-        page: Runs in an answer.
-
-    Raises:
-        MlflowException: The server refuses.
+        uri: Its address.
     """
 
-    def ask(token: str | None) -> dict[str, Any]:
-        body = {
-            "experiment_ids": list(experiments),
-            "filter": conditions,
-            "max_results": page,
-            "order_by": ["start_time DESC"],
-        }
-        return _ask(uri, SEARCH, "POST", json=body | ({"page_token": token} if token else {}))
+    def __init__(self, uri: str) -> None:
+        self.uri = uri
 
-    seen: set[str] = set()  # a run that starts meanwhile moves the others to later pages
-    for answer in _answers(ask, page):
-        for entry in answer.get("runs", []):
-            if (run_id := entry["info"]["run_id"]) not in seen:
-                seen.add(run_id)
-                yield _raw_run(entry)
+    def find(self, query: RunQuery) -> Iterator[TrackedRun]:
+        """The runs that a query asks for, newest first.
+
+        Raises:
+            MlflowException: The server refuses.
+        """
+        if query.run_ids is not None and not query.run_ids:
+            return
+        experiments, conditions = self._experiments(), _conditions(query)
+
+        def ask(token: str | None) -> dict[str, Any]:
+            body = {
+                "experiment_ids": experiments,
+                "filter": conditions,
+                "max_results": PAGE,
+                "order_by": ["start_time DESC"],
+            }
+            return self._ask(SEARCH, "POST", json=body | ({"page_token": token} if token else {}))
+
+        seen: set[str] = set()  # a run that starts meanwhile moves the others to later pages
+        for answer in _answers(ask, PAGE):
+            for entry in answer.get("runs", []):
+                if (run_id := entry["info"]["run_id"]) not in seen:
+                    seen.add(run_id)
+                    yield _tracked_run(entry)
+
+    def histories(self, run_ids: Sequence[str], metrics: Sequence[str]) -> Iterator[MetricValue]:
+        """Every logged value of these metrics of these runs, by step.
+
+        Raises:
+            MlflowException: The server refuses.
+        """
+        for start in range(0, len(run_ids), RUNS_OF_HISTORIES):
+            for metric in metrics:
+                yield from self._values(run_ids[start : start + RUNS_OF_HISTORIES], metric)
+
+    def _values(self, run_ids: Sequence[str], metric: str) -> Iterator[MetricValue]:
+        found = self._ask(HISTORIES, "GET", params={"run_id": list(run_ids), "metric_key": metric})["metrics"]
+        if len(found) >= VALUES and len(run_ids) > 1:  # perhaps cut off
+            half = len(run_ids) // 2
+            yield from self._values(run_ids[:half], metric)
+            yield from self._values(run_ids[half:], metric)
+            return
+        for point in sorted(found, key=lambda point: (point["step"], point["timestamp"])):
+            yield point["run_id"], metric, float(point["value"])
+
+    def _experiments(self) -> list[str]:
+        """The ids of all MLflow experiments that are not deleted."""
+        client = MlflowClient(self.uri)
+        ids, token = [], None
+        while True:
+            page = client.search_experiments(max_results=PAGE, page_token=token)
+            ids += [experiment.experiment_id for experiment in page]
+            if not (token := page.token):
+                return ids
+
+    def _ask(self, endpoint: str, method: str, **content: Any) -> dict[str, Any]:
+        answer = http_request(get_default_host_creds(self.uri), endpoint, method, **content)
+        found: dict[str, Any] = verify_rest_response(answer, endpoint).json()
+        return found
 
 
-def read_points(uri: str, run_ids: Sequence[str], metrics: Sequence[str]) -> Iterator[Point]:
-    """Every logged value of these metrics of these runs, by step.
-
-    Raises:
-        MlflowException: The server refuses.
-    """
-    for start in range(0, len(run_ids), RUNS_OF_HISTORIES):
-        for metric in metrics:
-            yield from _points(uri, run_ids[start : start + RUNS_OF_HISTORIES], metric)
-
-
-def _points(uri: str, run_ids: Sequence[str], metric: str) -> Iterator[Point]:
-    found = _ask(uri, HISTORIES, "GET", params={"run_id": list(run_ids), "metric_key": metric})["metrics"]
-    if len(found) >= POINTS and len(run_ids) > 1:  # perhaps cut off
-        half = len(run_ids) // 2
-        yield from _points(uri, run_ids[:half], metric)
-        yield from _points(uri, run_ids[half:], metric)
-        return
-    for point in sorted(found, key=lambda point: (point["step"], point["timestamp"])):
-        yield point["run_id"], metric, float(point["value"])
+def _conditions(query: RunQuery) -> str:
+    """The query in MLflow's filter language."""
+    conditions = []
+    if query.status is not None:
+        conditions.append(f"attributes.status = '{query.status}'")
+    if query.has is not None:
+        conditions.append(f"tags.`{query.has}` IS NOT NULL")
+    conditions += [f"tags.`{tag}` = {quoted(value)}" for tag, value in query.tags.items()]
+    if query.since is not None:
+        conditions.append(f"attributes.start_time >= {query.since}")
+    if query.run_ids is not None:
+        conditions.append(f"attributes.run_id IN ({', '.join(map(quoted, query.run_ids))})")
+    return " AND ".join(conditions)
 
 
-def _ask(uri: str, endpoint: str, method: str, **content: Any) -> dict[str, Any]:
-    answer = http_request(get_default_host_creds(uri), endpoint, method, **content)
-    found: dict[str, Any] = verify_rest_response(answer, endpoint).json()
-    return found
-
-
-def _answers(ask: Any, page: int) -> Iterator[dict[str, Any]]:
+def _answers(ask: Callable[[str | None], dict[str, Any]], page: int) -> Iterator[dict[str, Any]]:
     """Every page in order; several are asked for at once where the first says that tokens are plain offsets."""
     answer = ask(None)
     yield answer
@@ -102,21 +135,26 @@ def _token(offset: int) -> str:
     return token.decode()
 
 
-def _raw_run(entry: dict[str, Any]) -> RawRun:
+def _tracked_run(entry: Mapping[str, Any]) -> TrackedRun:
     info, data = entry["info"], entry.get("data", {})
+    tags = {tag["key"]: tag.get("value", "") for tag in data.get("tags", [])}
+    metrics = {metric["key"]: float(metric["value"]) for metric in data.get("metrics", [])}
+    params = {param["key"]: param.get("value", "") for param in data.get("params", [])}
+    name, params = readable(info.get("run_name"), params)
     profiles = [
         item["dataset"].get("profile")
         for item in entry.get("inputs", {}).get("dataset_inputs", [])
         if {"key": "mlflow.data.context", "value": "training"} in item.get("tags", [])
     ]
-    return RawRun(
+    return TrackedRun(
         run_id=info["run_id"],
         mlflow_experiment=info["experiment_id"],
-        name=info.get("run_name", ""),
+        name=name,
+        status=info["status"],
         start_time=info["start_time"],
-        end_time=info["end_time"],
-        tags={tag["key"]: tag.get("value", "") for tag in data.get("tags", [])},
-        params={param["key"]: param.get("value", "") for param in data.get("params", [])},
-        metrics={metric["key"]: float(metric["value"]) for metric in data.get("metrics", [])},
+        end_time=info.get("end_time", 0),
+        tags={key: tags[key] for key in READ_TAGS if key in tags},
+        params=params,
+        metrics={key: metrics[key] for key in READ_METRICS if key in metrics},
         train_images=images_of(profiles[0]) if profiles else 0,
     )

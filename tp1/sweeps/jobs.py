@@ -5,7 +5,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from tp1.base.interrupts import interruption
+from tp1.base.names import message_line
 from tp1.base.progress import say
+from tp1.report.page import escape_markdown, indented
 
 
 @dataclass(frozen=True)
@@ -86,6 +88,16 @@ def failures(outcomes: Sequence[Outcome]) -> str | None:
         return None
     named = "; ".join(f"{outcome.name} ({outcome.line})" for outcome in failed)
     return f"{len(failed)} of {len(outcomes)} runs failed: {named}. The same command runs these again, and only these."
+
+
+def describe_outcomes(name: str, outcomes: Sequence[Outcome], command: str) -> str:
+    """What became of the runs under a parent run, in Markdown."""
+    rows = [
+        f"| {outcome.name} | {outcome.status} | {escape_markdown(message_line(outcome.line))} |" for outcome in outcomes
+    ]
+    return "\n".join(
+        [f"**{name}**", "", "| run | | |", "|---|---|---|", *rows, "", "Repeat it:", "", indented(command), ""]
+    )
 
 
 def _duration(jobs: Sequence[Job], pace: float, typical: float | None) -> str:

@@ -3,16 +3,16 @@
 import mlflow
 from mlflow import MlflowClient
 from mlflow.entities import Metric, Run, RunTag
-from mlflow.exceptions import MlflowException
 
 from tp1.base.digests import DIGESTS_TAG, as_tag, file_digests
 from tp1.base.errors import TP1Error
-from tp1.store.prepare import masked
+from tp1.store.access import is_refused
+from tp1.store.addresses import masked
+from tp1.store.reader import find_run
 from tp1.tracking.outbox import Entry, Outbox, entry_paths
-from tp1.tracking.run_folders import RunFolder, find_folder, held
+from tp1.tracking.ownership import held
+from tp1.tracking.run_folders import RunFolder, find_folder
 
-# A store that answers so will not answer otherwise when it is asked again. Others (401, 403, 404 of a proxy) pass.
-REFUSALS = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")
 CHUNK = 100  # points in a call: of more, MLflow's store does not take a model's a second time
 
 
@@ -47,11 +47,6 @@ def deliver(client: MlflowClient, run_id: str, entry: Entry) -> str | None:
     return model_id
 
 
-def is_refused(error: Exception) -> bool:
-    """Whether a store has said no, and not merely failed to answer."""
-    return isinstance(error, MlflowException) and error.error_code in REFUSALS
-
-
 def send_waiting(folder: RunFolder, patience: float) -> Run:
     """Send what a run still has to tell, and return the run as its store has it then.
 
@@ -84,24 +79,6 @@ def is_there(run_id: str) -> bool:
     except TP1Error:
         return False
     return True
-
-
-def find_run(run_id: str) -> Run:
-    """A run that is in the tracking store and not deleted.
-
-    Raises:
-        TP1Error: It is not.
-    """
-    store = masked(mlflow.get_tracking_uri())
-    try:
-        run = MlflowClient().get_run(run_id)
-    except MlflowException as error:
-        if is_refused(error):
-            raise TP1Error(f"no run {run_id} in {store}: copy its id from the tracking UI.") from error
-        raise
-    if run.info.lifecycle_stage != "active":
-        raise TP1Error(f"run {run_id} in {store} is deleted: restore it in the tracking UI, or start a new one.")
-    return run
 
 
 def close_run(run_id: str) -> None:

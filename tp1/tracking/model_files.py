@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from tp1.models.classifier import ImageModel
 
-# What loading and serving the model takes; naming it spares MLflow a search of 10 s.
+# Packages that loading and serving the model needs; naming them saves MLflow a search of 10 s.
 REQUIREMENTS = ("mlflow", "torch", "numpy")
 MODEL = "model"  # its name in the tracking store
 CONTEXT_TAGS = ("mlflow.user", "mlflow.source.name", "mlflow.source.type", "mlflow.source.git.commit")
@@ -28,15 +28,15 @@ def save_classifier(
     """Write the classifier as an MLflow model, ready for :func:`send_model`; no server is asked.
 
     The model is a pt2 program that takes uint8 images (N, H, W, 3), any N, and returns float32
-    probabilities (N, classes). The weights lie beside it as ``extra_files/weights.safetensors``, and the class names
-    in the model's metadata. The classifier is left on the CPU in evaluation mode.
+    probabilities (N, classes). The weights are stored beside it as ``extra_files/weights.safetensors``, the class
+    names in the model's metadata. The classifier is left on the CPU in evaluation mode.
 
     Args:
         example: Two or more images, uint8 (N, H, W, 3): an example of one would fix N to 1.
         dataset: The name of the data set that it was trained on.
-        image_size: Pixels per side that the network inside sees.
-        run_id: Of the run that trained it.
-        folder: It is made.
+        image_size: Pixels per side that the network inside takes.
+        run_id: ID of the run that trained it.
+        folder: The folder to create.
     """
     if len(example) < 2:
         raise ValueError("the example needs two images or more: with one, the exported batch size is fixed")
@@ -65,21 +65,21 @@ def save_classifier(
 
 
 def send_model(client: MlflowClient, run_id: str, folder: Path) -> str:
-    """Log a saved model as ``model`` of a run, once however often it is called; return its id.
+    """Log a saved model as ``model`` of a run, and return its ID.
 
-    A model that an earlier call has made and not finished is finished.
+    Repeated calls log it only once; a model that an earlier call left unfinished is finished.
     """
     run = client.get_run(run_id)
     where = f"source_run_id = '{run_id}'"
     known = [model for model in client.search_logged_models([run.info.experiment_id], where) if model.name == MODEL]
     if known:
-        # More than one where a request was sent again that the server had done already: the finished one counts.
+        # There are several if a request that the server had carried out was sent again: the finished one counts.
         known.sort(key=lambda model: (model.status != LoggedModelStatus.READY, model.creation_timestamp))
         logged = known[0]
         for surplus in known[1:]:
             client.delete_logged_model(surplus.model_id)
     else:
-        # What MLflow's own log_model gives a model: the parameters, and who made it from what.
+        # As MLflow's own log_model does: the parameters, and tags with user and source.
         tags = {key: value for key, value in run.data.tags.items() if key in CONTEXT_TAGS}
         logged = client.create_logged_model(run.info.experiment_id, MODEL, run_id, tags, dict(run.data.params))
     model_id: str = logged.model_id
@@ -90,7 +90,7 @@ def send_model(client: MlflowClient, run_id: str, folder: Path) -> str:
         saved = Model.load(str(folder))
         saved.model_id = saved.model_uuid = model_id
         saved.artifact_path = logged.artifact_location
-        partial = folder.with_name(f".{folder.name}.MLmodel")  # a kill may come while it is written
+        partial = folder.with_name(f".{folder.name}.MLmodel")  # the process may be killed while writing
         saved.save(str(partial))
         partial.replace(folder / "MLmodel")
         client.log_model_artifacts(model_id, str(folder))
@@ -101,5 +101,5 @@ def send_model(client: MlflowClient, run_id: str, folder: Path) -> str:
 def save_weights(classifier: ImageModel, path: Path) -> None:
     """Write the classifier's state (weights, batch-norm statistics, normalisation) and class names to safetensors."""
     state = {name: value.detach().cpu().contiguous() for name, value in classifier.state_dict().items()}
-    # Written here: safetensors' own error of a full disk is none of the system's.
+    # Written here, because safetensors' own error for a full disk is not an OSError.
     path.write_bytes(safetensors.torch.save(state, {"classes": json.dumps(classifier.classes)}))

@@ -1,6 +1,6 @@
 """Unfinished runs to go on with: found by their id, or by what they were to do."""
 
-from dataclasses import dataclass, fields, replace
+from dataclasses import fields, replace
 from typing import Any
 
 import mlflow
@@ -9,33 +9,24 @@ from tp1.base.errors import TP1Error
 from tp1.base.progress import say
 from tp1.config import TrainConfig
 from tp1.experiment import Experiment
-from tp1.store.prepare import masked
-from tp1.tracking.delivery import find_run, send_waiting
-from tp1.tracking.run_folders import RunFolder, find_folder, folders, is_held, state_dir
+from tp1.store.addresses import masked
+from tp1.store.reader import find_run
+from tp1.tracking.delivery import send_waiting
+from tp1.tracking.ownership import is_held
+from tp1.tracking.run_folders import RunFolder, find_folder, folders, run_folder, state_dir
 
 PATIENCE = 30.0  # seconds, for what an earlier process has left to be sent
 
 
-@dataclass(frozen=True)
-class Found:
-    """A run to go on with, all that was left of it sent.
-
-    Attributes:
-        folder: Of the run; None where it is finished, and nothing else is to be done.
-    """
-
-    run_id: str
-    folder: RunFolder | None
-
-
-def find_resumable(experiment: Experiment, changed: dict[str, Any], resume: str | None) -> Found | None:
-    """What ``resume`` means: the run of an id, or with ``auto`` the newest of the same configuration and seed.
+def find_resumable(experiment: Experiment, changed: dict[str, Any], resume: str | None) -> RunFolder | None:
+    """The run that ``resume`` names: by its id, or with ``auto`` the newest of the same configuration and seed.
 
     Args:
         changed: The parameters that are given; those of the run may not differ.
 
     Returns:
-        None where nothing is to be resumed: a new run is to be started.
+        The run's folder, all that was left of it sent. A folder that is not there (any more) means that the run is
+        finished. None where a new run is to be started.
 
     Raises:
         TP1Error: The run is not here, another process is at work on it, or a parameter differs.
@@ -50,7 +41,7 @@ def find_resumable(experiment: Experiment, changed: dict[str, Any], resume: str 
     folder = find_folder(resume)
     if folder is None:
         if (status := find_run(resume).info.status) == "FINISHED":
-            return Found(resume, None)
+            return run_folder(resume)
         raise TP1Error(
             f"run {resume} is {status} and has nothing to go on from in {state_dir()}: resume it on the machine where "
             "it ran (TP1_STATE_DIR says where that keeps its checkpoints), or start a new run."
@@ -62,8 +53,10 @@ def find_resumable(experiment: Experiment, changed: dict[str, Any], resume: str 
     return _take(folder)
 
 
-def find_unfinished(experiment: Experiment, config: TrainConfig) -> Found | None:
+def find_unfinished(experiment: Experiment, config: TrainConfig) -> RunFolder | None:
     """The newest run of a configuration and seed that was begun on this machine and is not finished, or None.
+
+    What it had left is sent. Where that was all, the run is finished now, and its folder is not there any more.
 
     Raises:
         TP1Error: What it has left to be sent cannot be sent.
@@ -87,9 +80,9 @@ def find_unfinished(experiment: Experiment, config: TrainConfig) -> Found | None
     return None
 
 
-def _take(folder: RunFolder) -> Found:
-    run = send_waiting(folder, PATIENCE)
-    return Found(folder.run_id, None if run.info.status == "FINISHED" else folder)
+def _take(folder: RunFolder) -> RunFolder:
+    send_waiting(folder, PATIENCE)
+    return folder
 
 
 def _check_unchanged(config: TrainConfig, changed: dict[str, Any]) -> None:

@@ -3,19 +3,17 @@
 import json
 import os
 import shutil
-import socket
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
 from platformdirs import user_state_path
 
 from tp1.base.errors import TP1Error
-from tp1.base.folders import folder_size
+from tp1.base.folders import folder_size, unwritable
 from tp1.config import TrainConfig
+from tp1.training.checkpoint_files import checkpoint_paths, epochs_done
 
 PLAN = "plan.json"
 REMOVED = ".removed"
@@ -24,11 +22,6 @@ REMOVED = ".removed"
 def state_dir() -> Path:
     """Where runs keep what must survive a kill: ``$TP1_STATE_DIR``, else the user's state directory."""
     return Path(os.environ.get("TP1_STATE_DIR") or user_state_path("tp1")).expanduser()
-
-
-def machine() -> str:
-    """The name of this machine, as runs are tagged with it."""
-    return socket.gethostname()
 
 
 @dataclass(frozen=True)
@@ -100,6 +93,16 @@ class RunFolder:
         except (OSError, ValueError, KeyError, TypeError):
             return ""
 
+    @property
+    def is_there(self) -> bool:
+        """Whether the folder is there: that of a run that is finished, and whole in its store, is removed."""
+        return self.path.is_dir()
+
+    def epochs(self) -> int | None:
+        """How many whole epochs the newest checkpoint has; None where there is no checkpoint."""
+        paths = checkpoint_paths(self.checkpoints)
+        return epochs_done(paths[0]) if paths else None
+
     def size(self) -> int:
         """Bytes of all that it holds."""
         return folder_size(self.path)
@@ -111,11 +114,6 @@ class RunFolder:
         sweep()
 
 
-def checkpoint_paths(folder: Path) -> list[Path]:
-    """The checkpoints in a folder, newest first: ``<epochs done>-<steps done in the next>.safetensors``."""
-    return sorted(folder.glob("[0-9]*-[0-9]*.safetensors"), reverse=True)
-
-
 def create_folder(run_id: str, plan: Plan, store: str) -> RunFolder:
     """The folder of a new run.
 
@@ -125,7 +123,7 @@ def create_folder(run_id: str, plan: Plan, store: str) -> RunFolder:
     Raises:
         TP1Error: It cannot be written.
     """
-    folder = RunFolder(state_dir() / "runs" / run_id)
+    folder = run_folder(run_id)
     facts: dict[str, Any] = asdict(plan) | {"store": store}
     try:
         folder.path.mkdir(parents=True, exist_ok=True)
@@ -133,7 +131,7 @@ def create_folder(run_id: str, plan: Plan, store: str) -> RunFolder:
         partial.write_text(json.dumps(facts, indent=1, default=str))
         partial.replace(folder.path / PLAN)
     except OSError as error:
-        raise unwritable(error) from error
+        raise state_unwritable(error) from error
     return folder
 
 
@@ -149,52 +147,19 @@ def folders() -> list[RunFolder]:
     return sorted(found, key=lambda folder: _made(folder.path / PLAN), reverse=True)
 
 
+def run_folder(run_id: str) -> RunFolder:
+    """The folder of a run on this machine, whether it is there or not."""
+    return RunFolder(state_dir() / "runs" / run_id)
+
+
 def find_folder(run_id: str) -> RunFolder | None:
     """The folder of a run, or None where there is none here."""
     return next((folder for folder in folders() if folder.run_id == run_id), None)
 
 
-@contextmanager
-def held(run_id: str) -> Iterator[None]:
-    """This process is at work on a run, until the block or the process ends, however it does.
-
-    Raises:
-        TP1Error: Another process is, or the state directory cannot be written.
-    """
-    try:
-        lock = _lock(run_id)
-        lock.acquire(timeout=1)  # another may look for a moment whether somebody holds it
-    except Timeout as error:
-        raise TP1Error(f"another process is at work on run {run_id}: wait for it, or end it.") from error
-    except OSError as error:
-        raise unwritable(error) from error
-    try:
-        yield
-    finally:
-        Path(lock.lock_file).unlink(missing_ok=True)
-        lock.release()
-
-
-def is_held(run_id: str) -> bool:
-    """Whether a process on this machine is at work on a run."""
-    try:
-        lock = _lock(run_id)
-        if not Path(lock.lock_file).exists():
-            return False
-        with lock.acquire(timeout=0):
-            return False
-    except Timeout:
-        return True
-    except OSError:  # nobody can hold anything there
-        return False
-
-
-def unwritable(error: OSError) -> TP1Error:
-    """The error to raise when the state directory cannot be written."""
-    return TP1Error(
-        f"cannot write to {error.filename or state_dir()}: {error.strerror}. Free some space there, or name another "
-        "folder with the environment variable TP1_STATE_DIR."
-    )
+def state_unwritable(error: OSError) -> TP1Error:
+    """The error to raise where the state directory cannot be written."""
+    return unwritable(str(error.filename or state_dir()), error, "TP1_STATE_DIR")
 
 
 def _made(path: Path) -> float:
@@ -202,9 +167,3 @@ def _made(path: Path) -> float:
         return path.stat().st_mtime
     except OSError:  # removed since it was found
         return 0.0
-
-
-def _lock(run_id: str) -> FileLock:
-    folder = state_dir() / "locks"
-    folder.mkdir(parents=True, exist_ok=True)
-    return FileLock(folder / f"{run_id}.lock", is_singleton=False)

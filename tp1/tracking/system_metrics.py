@@ -1,4 +1,4 @@
-"""Load and memory of the machine while a run goes on, measured by MLflow's own monitors."""
+"""Load and memory of the machine during a run, measured by MLflow's own monitors."""
 
 import threading
 from collections.abc import Callable, Iterator
@@ -9,10 +9,10 @@ from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
 
 @contextmanager
 def sampled(run_id: str, send: Callable[[dict[str, float], int], None]) -> Iterator[None]:
-    """Inside, hand ``system/...`` metrics and their step to ``send`` every 10 seconds, from a thread.
+    """Inside the block, a thread passes ``system/...`` metrics and their step to ``send`` every 10 seconds.
 
-    MLflow's own thread would ask the server about the run each time, and end for good where that does not answer.
-    ``MLFLOW_SYSTEM_METRICS_SAMPLING_INTERVAL`` gives another interval.
+    MLflow's own thread would ask the server about the run each time, and stop for good if the server does not answer.
+    ``MLFLOW_SYSTEM_METRICS_SAMPLING_INTERVAL`` sets another interval.
     """
     monitor = SystemMetricsMonitor(run_id, resume_logging=True)
     done = threading.Event()

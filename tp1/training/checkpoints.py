@@ -14,7 +14,7 @@ import torch
 
 from tp1.base.errors import TP1Error
 from tp1.base.progress import say
-from tp1.tracking.run_folders import checkpoint_paths
+from tp1.training.checkpoint_files import checkpoint_name, checkpoint_paths
 from tp1.training.loop import Epoch, EpochUnderWay, TrainingState
 
 FORMAT = 1
@@ -45,7 +45,7 @@ class Checkpoints:
         """
         self.folder.mkdir(parents=True, exist_ok=True)
         steps = state.under_way.step if state.under_way else 0
-        path = self.folder / f"{len(state.history):06d}-{steps:09d}.safetensors"
+        path = self.folder / checkpoint_name(len(state.history), steps)
         partial = path.with_name(f".{path.name}.partial")
         tensors, facts = _tensors(state), json.dumps(_facts(state))
         try:

@@ -1,4 +1,4 @@
-"""Which processor trains, and in which precision."""
+"""The device that trains, and its precision."""
 
 import torch
 
@@ -6,13 +6,13 @@ from tp1.base.errors import TP1Error
 
 
 def choose_device(name: str) -> torch.device:
-    """The device that ``name`` means on this machine.
+    """Return the device that ``name`` means on this machine.
 
     Args:
         name: ``auto`` (CUDA, then MPS, then CPU), ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
 
     Raises:
-        TP1Error: The device is not here.
+        TP1Error: ``name`` is not a device, or not on this machine.
     """
     if name == "auto":
         accelerator = torch.accelerator.current_accelerator(check_available=True)
@@ -27,7 +27,7 @@ def choose_device(name: str) -> torch.device:
             f"device={name} is not on this machine, which has {torch.cuda.device_count()} CUDA devices: "
             "use device=auto or device=cpu."
         )
-    if device.type == "cpu" and device.index:  # torch takes any number, and means nothing by it
+    if device.type == "cpu" and device.index:  # torch accepts any number and ignores it
         raise TP1Error(f"device={name}: the CPU is one device; use device=cpu.")
     if device.type == "mps" and not torch.backends.mps.is_available():
         raise TP1Error("device=mps is not on this machine: use device=auto or device=cpu.")
@@ -35,9 +35,9 @@ def choose_device(name: str) -> torch.device:
 
 
 def choose_precision(name: str, device: torch.device) -> str:
-    """``fp32`` or ``bf16``; ``auto`` takes bf16 only where the hardware computes in it.
+    """Return ``fp32`` or ``bf16``; ``auto`` means bf16 only if the hardware computes in it.
 
-    Elsewhere bfloat16 is emulated and slower than float32.
+    Otherwise bfloat16 is emulated and slower than float32.
     """
     if name != "auto":
         return name
@@ -51,7 +51,7 @@ def choose_precision(name: str, device: torch.device) -> str:
 
 
 def describe(device: torch.device) -> str:
-    """The processor's own name, for the record of a run: ``AMD EPYC, 2 threads``."""
+    """The processor's name as a run records it, such as ``AMD EPYC, 2 threads``."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     if device.type == "cpu":

@@ -15,31 +15,31 @@ from torch.fx.experimental.optimization import fuse
 from tp1.base.errors import TP1Error
 from tp1.base.folders import whole_folder
 from tp1.base.progress import progress, say
-from tp1.data.cache import FORMAT, NO_JSON, check_memory, check_space, entry_title, unwritable
+from tp1.data.cache import FORMAT, NO_JSON, cache_unwritable, check_memory, check_space, entry_title
 from tp1.data.dataset import ImageData, Part
 from tp1.models.transfer import Trunk, join
 
-CHUNK = 512  # images read at a time; a chunk of MobileNetV2's features at 224 pixels is 64 MB
+CHUNK = 512  # images read at a time; their MobileNetV2 features at 224 pixels take 64 MB
 
 
 def feature_parts(
     trunks: Sequence[Trunk], digests: Sequence[str], side: int, data: ImageData, folder: Path
 ) -> tuple[Part, Part, Part]:
-    """Training, validation and test parts with joined features in place of images.
+    """Return training, validation and test parts with joined features in place of images.
 
-    Features come from the cache in ``folder``, one entry for each trunk, so that a fusion and the experiments
-    on its trunks share them; what is missing or damaged there is computed.
+    Features come from the cache in ``folder``, with one entry per trunk, so that a fusion and the experiments
+    on its trunks share them. Missing or damaged entries are computed.
 
     Args:
-        trunks: With their weights, on the device that is to compute.
-        digests: Of the trunks' weights.
-        side: Pixels per side that the features are brought to.
+        trunks: With loaded weights, on the device that computes the features.
+        digests: One digest per trunk, of its weights.
+        side: Pixels per side to which the features are pooled.
 
     Returns:
         Parts whose ``images`` are float16 (N, C, side, side).
 
     Raises:
-        TP1Error: The cache cannot be written.
+        TP1Error: The cache cannot be written, memory is too small, or features exceed the range of float16.
     """
     entries = [FeatureEntry(trunk, digest, data, folder) for trunk, digest in zip(trunks, digests, strict=True)]
     for entry in entries:
@@ -51,7 +51,7 @@ def feature_parts(
     channels = sum(entry.shape[0] for entry in entries)
     needed = 2 * len(data.pixels) * channels * side**2
     check_memory(needed, f"joined features of {side}x{side}", "give a smaller image_size")
-    # Straight into the parts: the whole beside its parts would take twice the memory.
+    # Written straight into the parts: splitting a whole array would take twice the memory.
     joined = [np.empty((len(part), channels, side, side), np.float16) for part in parts]
     for start in progress(range(0, len(data.pixels), CHUNK), "Reading features", unit="chunk"):
         rows = slice(start, min(start + CHUNK, len(data.pixels)))
@@ -64,9 +64,10 @@ def feature_parts(
 
 
 class FeatureEntry:
-    """One trunk's features of one data set in the cache.
+    """The cache entry with one trunk's features of one data set.
 
-    The key is made of the weights, the input size, the normalisation and the data set's content.
+    Its key covers the file format, the kind of device, the architecture, the weights, the input size, the
+    normalisation, the data set's content and the images' size.
 
     Attributes:
         shape: (C, h, w) of one image's features.
@@ -80,7 +81,7 @@ class FeatureEntry:
         preparation = trunk.preparation
         key = {
             "format": FORMAT,
-            "device": preparation.scale.device.type,  # an accelerator's convolutions round otherwise than the CPU's
+            "device": preparation.scale.device.type,  # an accelerator's convolutions round differently from the CPU's
             "architecture": trunk.architecture,
             "weights": weights_digest,
             "image_size": preparation.image_size,
@@ -95,10 +96,10 @@ class FeatureEntry:
         self.path = folder / f"{title}-{preparation.image_size}px-{digest}"
 
     def ensure(self) -> None:
-        """Compute the features unless they are there and whole. One process computes, others wait.
+        """Compute the features unless the entry is complete. One process computes, others wait.
 
         Raises:
-            TP1Error: The cache cannot be written.
+            TP1Error: The cache cannot be written, or features exceed the range of float16.
         """
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -106,18 +107,18 @@ class FeatureEntry:
                 if not self._is_whole():
                     self._build()
         except OSError as error:
-            raise unwritable(self.path.parent, error) from error
+            raise cache_unwritable(self.path.parent, error) from error
 
     def read(self, rows: slice) -> NDArray[np.float16]:
-        """float16 (N, C, h, w) of the images in ``rows``.
+        """Return float16 features (N, C, h, w) of the images in ``rows``.
 
-        Mapped anew for each call: pages of a map that stays open would count as this process's memory. What was
-        removed since :meth:`ensure`, as ``tp1 cache --clear`` does, is computed again.
+        Each call maps the file anew: pages of a map that stays open would count as this process's memory. An entry
+        removed since :meth:`ensure`, as by ``tp1 cache --clear``, is computed again.
         """
         shape = (len(self.data.pixels), *self.shape)
         try:
             features = np.memmap(self.path / "features.bin", np.float16, "r", shape=shape)
-        except (FileNotFoundError, ValueError):  # ValueError: it is shorter
+        except (FileNotFoundError, ValueError):  # ValueError: the file is too short
             self.ensure()
             features = np.memmap(self.path / "features.bin", np.float16, "r", shape=shape)
         return np.array(features[rows])
@@ -137,7 +138,7 @@ class FeatureEntry:
         return 2 * len(self.data.pixels) * int(np.prod(self.shape))
 
     def _build(self) -> None:
-        """Compute into a folder beside the entry, and rename it when it is whole. The caller holds the lock."""
+        """Compute into a folder beside the entry, and rename it when complete. The caller holds the lock."""
         check_space(self._size(), self.path.parent, "features")
         with whole_folder(self.path) as partial:
             digest = hashlib.sha256()
@@ -150,8 +151,8 @@ class FeatureEntry:
 
     def _compute(self) -> Iterator[NDArray[np.float16]]:
         device = self.trunk.preparation.scale.device
-        # A batch whose maps fit the processor's cache, and batch norm folded into the convolutions: 8.9 ms an image
-        # of 224 pixels for MobileNetV2, against 25 ms in batches of 64 unfolded (docs/LOG.md, 2026-11-24).
+        # On the CPU, a batch whose feature maps fit its cache, and batch norm folded into the convolutions: 8.9 ms per
+        # image of 224 pixels for MobileNetV2, against 25 ms in unfolded batches of 64 (docs/LOG.md, 2026-11-24).
         batch_size = 16 if device.type == "cpu" else 256
         folded = fuse(self.trunk.features)
         title = f"{self.trunk.architecture} features at {self.trunk.preparation.image_size} px"

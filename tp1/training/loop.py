@@ -15,7 +15,7 @@ from tp1.config import TrainConfig
 from tp1.data.augment import flip_crop
 from tp1.data.dataset import Part
 from tp1.models.classifier import ImageModel
-from tp1.training.evaluation import predict_logits
+from tp1.training.inference import predict_logits
 
 
 @dataclass(frozen=True)
@@ -66,6 +66,23 @@ class TrainingState:
     under_way: EpochUnderWay | None = None
 
 
+@dataclass(frozen=True)
+class Hooks:
+    """What the loop calls while it trains.
+
+    Attributes:
+        on_epoch: Called after each epoch.
+        keep: Called when the state should be kept: after each epoch, before ``on_epoch``, and where training stops.
+        keep_every: ``keep`` is also called after so many seconds within an epoch.
+        stopped: Asked after each batch: training stops where it returns True.
+    """
+
+    on_epoch: Callable[[Epoch], None] = lambda epoch: None
+    keep: Callable[[], None] = lambda: None
+    keep_every: float = math.inf
+    stopped: Callable[[], bool] = lambda: False
+
+
 def start(classifier: ImageModel, config: TrainConfig, device: torch.device) -> TrainingState:
     """The state before the first step, with Adam as in the report (sections 1.3 and 1.5)."""
     # Channels last is the layout that images arrive in and that bf16 convolutions are fastest in.
@@ -79,27 +96,13 @@ def start(classifier: ImageModel, config: TrainConfig, device: torch.device) -> 
     return TrainingState(classifier, optimizer, torch.Generator().manual_seed(config.seed))
 
 
-def train(
-    state: TrainingState,
-    train_part: Part,
-    val_part: Part,
-    config: TrainConfig,
-    precision: str,
-    on_epoch: Callable[[Epoch], None],
-    keep: Callable[[], None] = lambda: None,
-    keep_every: float = math.inf,
-    stopped: Callable[[], bool] = lambda: False,
-) -> bool:
+def train(state: TrainingState, train_part: Part, val_part: Part, config: TrainConfig, hooks: Hooks = Hooks()) -> bool:
     """Train until ``config.epochs`` epochs are done; leave the weights of the best validation epoch in place.
 
     Best is the highest validation accuracy, the earlier one if two are equal.
 
     Args:
-        precision: ``fp32`` or ``bf16``.
-        on_epoch: Called after each epoch, for tracking.
-        keep: Called when ``state`` should be kept: after each epoch, before ``on_epoch``, and where training stops.
-        keep_every: Also after so many seconds within an epoch.
-        stopped: Asked after each batch: training stops where it says so.
+        config: With its precision resolved: ``fp32`` or ``bf16``.
 
     Returns:
         Whether all epochs are done. Where they are not, ``state`` is as it was left.
@@ -107,19 +110,21 @@ def train(
     Raises:
         TP1Error: The loss is no longer finite, or a batch is larger than the training images.
     """
+    if config.precision == "auto":
+        raise ValueError("precision is auto: choose_precision says what that is on a device")
     if config.batch_size > len(train_part):
         raise TP1Error(f"batch_size={config.batch_size} is larger than the {len(train_part)} training images.")
     images, labels = torch.from_numpy(train_part.images), torch.from_numpy(train_part.labels)
     done = len(state.history) * len(labels)
     with progress_bar(config.epochs * len(labels), "Training", initial=done) as bar:
         while (number := len(state.history) + 1) <= config.epochs:
-            if stopped():
+            if hooks.stopped():
                 return False
             state.under_way = state.under_way or _begin_epoch(state, len(labels))
-            if not _train_epoch(state, images, labels, config, precision, bar.update, keep, keep_every, stopped):
+            if not _train_epoch(state, images, labels, config, hooks, bar.update):
                 return False
             finished = state.under_way
-            val_logits = predict_logits(state.classifier, val_part.images, precision)
+            val_logits = predict_logits(state.classifier, val_part.images, config.precision)
             val_labels = torch.from_numpy(val_part.labels)
             val_loss = F.cross_entropy(val_logits, val_labels).item()
             # The last step of an epoch can ruin the weights after its own loss was still finite.
@@ -139,8 +144,8 @@ def train(
                 state.best = epoch
                 state.best_weights = copy.deepcopy(state.classifier.state_dict())
             bar.set_postfix_str(f"epoch {number}/{config.epochs}, validation {epoch.val_accuracy:.4f}")
-            keep()  # first: what is tracked is then never ahead of what training goes on from
-            on_epoch(epoch)
+            hooks.keep()  # first: what is tracked is then never ahead of what training goes on from
+            hooks.on_epoch(epoch)
     state.classifier.load_state_dict(state.best_weights)
     # The plain layout from here on: what is evaluated is then bit for bit what is exported.
     state.classifier.to(memory_format=torch.contiguous_format)
@@ -162,11 +167,8 @@ def _train_epoch(
     images: torch.Tensor,
     labels: torch.Tensor,
     config: TrainConfig,
-    precision: str,
+    hooks: Hooks,
     advance: Callable[[int], object],
-    keep: Callable[[], None],
-    keep_every: float,
-    stopped: Callable[[], bool],
 ) -> bool:
     """Take the epoch under way to its end; return False where it was stopped before that."""
     epoch = state.under_way
@@ -187,7 +189,7 @@ def _train_epoch(
         if config.augment == "flip-crop":
             batch = flip_crop(batch, state.generator)
         batch, target = batch.to(device, non_blocking=True), labels[rows].to(device, non_blocking=True)
-        with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16"):
+        with torch.autocast(device.type, torch.bfloat16, enabled=config.precision == "bf16"):
             logits = classifier.logits(batch)
         loss = F.cross_entropy(logits, target)
         optimizer.zero_grad()
@@ -203,9 +205,9 @@ def _train_epoch(
         advance(len(rows))
         now = time.perf_counter()
         epoch.seconds = before + now - began
-        stop = stopped() and not last
-        if stop or (now - kept >= keep_every and not last):
-            keep()
+        stop = hooks.stopped() and not last
+        if stop or (now - kept >= hooks.keep_every and not last):
+            hooks.keep()
             kept = time.perf_counter()
         if stop:
             return False

@@ -4,7 +4,6 @@ Repeat: mlflow run . -e predict -P images=PATH -P model=models:/tp1-cifar10@cham
 """
 
 import io
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout, suppress
 from pathlib import Path
@@ -15,17 +14,46 @@ import click
 from tp1.base.errors import TP1Error
 from tp1.base.folders import write_files
 from tp1.base.names import is_file, is_folder, user_path
-from tp1.commands.cli import BadArguments, Command, as_command
+from tp1.commands.command import BadArguments, Command, take_launched_run
+from tp1.commands.parameters import as_command, given_values
 from tp1.data.image_files import find_images
 from tp1.registry.gallery import gallery_html
 from tp1.registry.predictions import Predictions, as_csv, as_json, as_table, predict_images
 from tp1.registry.predictor import is_stored, load_predictor
 from tp1.report.terminal import print_table
 from tp1.store.prepare import prepare_store
-from tp1.tracking.tool_run import log_files, log_note, run_tags, tracked_run
+from tp1.tracking.tool_run import ToolRun, tool_run
 
 ROWS = 500  # of the table where it is printed
 FORMATS = ("table", "json", "csv")
+
+
+def predict_command() -> Command:
+    """The command ``predict``."""
+    return Command(
+        "predict",
+        callback=predict,
+        help="Classes of images: a trained model on image files, folders and .npy arrays.",
+        params=[
+            click.Option(
+                ["--images"],
+                type=Paths(),
+                required=True,
+                multiple=True,
+                help="Image files, folders and .npy arrays, uint8 (N, H, W, 3); with commas, or given several times.",
+            ),
+            click.Option(
+                ["--model"], required=True, help="models:/NAME@ALIAS, models:/m-ID, or a folder from download."
+            ),
+            click.Option(["--top"], type=click.IntRange(1), default=3, show_default=True, help="Classes shown."),
+            click.Option(["--format"], type=click.Choice(FORMATS), help="[default: by the suffix of to, else table]"),
+            click.Option(["--to"], type=click.Path(path_type=Path, dir_okay=False), help="A file to write them to."),
+            click.Option(
+                ["--gallery"], type=click.Path(path_type=Path, dir_okay=False), help="A page to write, as HTML."
+            ),
+        ],
+        on_bad_arguments=_on_bad_arguments,
+    )
 
 
 def predict(
@@ -34,24 +62,23 @@ def predict(
     """Predict; standard output gets the predictions and nothing else."""
     paths = tuple(path for several in images for path in several)
     given = {"images": paths, "model": model, "top": top, "format": format, "to": to, "gallery": gallery}
-    with _started_run() as tracked:
+    with _launched(as_command("predict", given_values(given))) as run:
         if is_stored(model):
             prepare_store()
         found = find_images([user_path(path) for path in paths])  # before the model, which takes seconds to load
         predictor = load_predictor(model)
         predictions = predict_images(predictor, found)
         _show(predictions, top, format or _format_of(to), to)
-        files = {"predictions.csv": as_csv(predictions, top)} if tracked else {}
+        files = {"predictions.csv": as_csv(predictions, top)} if run else {}
         if gallery is not None:
             files["gallery.html"] = gallery_html(predictions, model)
             _write(gallery, files["gallery.html"], "gallery")
         notes = _notes(predictions, predictor.image_shape)
         for line in notes:
             click.echo(line, err=True)
-        if tracked:
-            log_files(files)
-            command = as_command("predict", {key: value for key, value in given.items() if value is not None})
-            log_note("\n\n".join([f"**predict** with {model}.", *notes, f"    {command}"]))
+        if run is not None:
+            run.log_files(files)
+            run.log_note("\n\n".join([f"**predict** with {model}.", *notes, f"    {run.command}"]))
         if (complaint := predictions.complaint()) is not None:
             raise TP1Error(complaint)
 
@@ -88,14 +115,15 @@ def _notes(predictions: Predictions, shape: tuple[int, int, int]) -> list[str]:
 
 
 @contextmanager
-def _started_run() -> Iterator[bool]:
-    """The run that ``mlflow run`` has started, and whether there is one; this command starts none of its own."""
-    if "MLFLOW_RUN_ID" not in os.environ:
-        yield False
+def _launched(command: str) -> Iterator[ToolRun | None]:
+    """The run that ``mlflow run`` has started, or None: this command starts none of its own."""
+    launched = take_launched_run()
+    if launched is None:
+        yield None
         return
     prepare_store()
-    with tracked_run("predict", run_tags("predict")):
-        yield True
+    with tool_run("predict", command, launched=launched) as run:
+        yield run
 
 
 def _write(path: Path, content: bytes, option: str) -> None:
@@ -113,7 +141,7 @@ def _format_of(to: Path | None) -> str:
 
 
 def _on_bad_arguments(message: str) -> None:
-    with suppress(BadArguments), _started_run():
+    with suppress(BadArguments), _launched(""):
         raise BadArguments(message)
 
 
@@ -130,28 +158,3 @@ class Paths(click.ParamType):  # type: ignore[type-arg]  # generic since click 8
         if not all(parts):
             self.fail(f"{value!r} has an empty path in it.", param, ctx)
         return parts
-
-
-command = Command(
-    "predict",
-    callback=predict,
-    help="Classes of images: a trained model on image files, folders and .npy arrays.",
-    params=[
-        click.Option(
-            ["--images"],
-            type=Paths(),
-            required=True,
-            multiple=True,
-            help="Image files, folders and .npy arrays, uint8 (N, H, W, 3); with commas, or given several times.",
-        ),
-        click.Option(["--model"], required=True, help="models:/NAME@ALIAS, models:/m-ID, or a folder from download."),
-        click.Option(["--top"], type=click.IntRange(1), default=3, show_default=True, help="Classes shown."),
-        click.Option(["--format"], type=click.Choice(FORMATS), help="[default: by the suffix of to, else table]"),
-        click.Option(["--to"], type=click.Path(path_type=Path, dir_okay=False), help="A file to write them to."),
-        click.Option(["--gallery"], type=click.Path(path_type=Path, dir_okay=False), help="A page to write, as HTML."),
-    ],
-    on_bad_arguments=_on_bad_arguments,
-)
-
-if __name__ == "__main__":
-    command()

@@ -1,8 +1,4 @@
-"""Bad parameters by the hundred, through the real command, on a real store.
-
-268 generated cases: each ends with one line on standard error and an exit code, and none with a FINISHED run, or with
-one that is still RUNNING, which MLflow would take for FINISHED when the process ends.
-"""
+"""Bad parameters by the hundred: the real command refuses each in one line, and leaves no run FINISHED or RUNNING."""
 
 import math
 import os
@@ -13,10 +9,11 @@ from dataclasses import fields
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.conftest import PROJECT, invoke
+from tests.support.generated_cases import quick
 from tp1.base.names import LONGEST_LINE, is_folder
 from tp1.config import AUGMENTATIONS, DEVICES, PRECISIONS, TrainConfig
 
@@ -27,16 +24,6 @@ TEXT = st.one_of(
     st.sampled_from(["", " ", "\0", "\x1b]0;title\a", "a\nb", "\udcff", "<script>", "--", "'; drop table runs; --"]),
     st.text(ANY, min_size=1, max_size=3).map(lambda text: (text * 10_000)[:10_000]),
 )
-
-
-def quick(count: int) -> settings:
-    return settings(
-        max_examples=count,
-        deadline=None,
-        derandomize=True,
-        database=None,
-        suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.filter_too_much],
-    )
 
 
 def refused(*arguments: str) -> str:

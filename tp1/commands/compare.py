@@ -3,7 +3,9 @@
 Repeat: mlflow run . -e compare
 """
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 import click
@@ -11,19 +13,49 @@ import click
 from tp1.base.errors import TP1Error
 from tp1.base.folders import write_files
 from tp1.base.progress import say
-from tp1.commands.cli import Names, tracked_command
+from tp1.commands.command import Command
+from tp1.commands.parameters import Names
+from tp1.commands.tool import tool_command
+from tp1.experiment import Experiment, Study
 from tp1.report.comparison_page import ROWS, comparison_files, paired_sentence
 from tp1.report.report_page import summary_table
 from tp1.report.selection import choose_other, compare_pairs, nothing_found, select, sort_groups
 from tp1.report.terminal import print_table
 from tp1.report.texts import TEXTS
 from tp1.store.prepare import prepare_store
-from tp1.store.runs import RunReader
-from tp1.tracking import tool_run as tracking
+from tp1.store.reader import RunReader
+from tp1.tracking.tool_run import ToolRun
+
+TRACKING_URI = click.Option(["--tracking-uri"], help="Read runs from this store.  [default: where runs are logged]")
+
+
+def compare_command(catalog: Sequence[Experiment | Study]) -> Command:
+    """The command ``compare``."""
+    return tool_command(
+        "compare",
+        "Runs side by side: hyperparameters, mean and standard deviation over seeds, published figures, remarks.",
+        [
+            click.Option(
+                ["--experiments"],
+                type=Names([entry.name for entry in catalog]),
+                help="Only these experiments.  [default: all]",
+            ),
+            click.Option(["--dataset"], help="Only runs on this data set, by its name."),
+            click.Option(["--since"], type=click.DateTime(), help="Only runs that started then or later (UTC)."),
+            click.Option(
+                ["--sort"], help="A column of compare.csv, such as test_accuracy.  [default: the report's order]"
+            ),
+            click.Option(["--against"], help="Compare each with this experiment, or cnnv3-c2, image by image."),
+            click.Option(["--to"], type=click.Path(path_type=Path, file_okay=False), help="Write the files here too."),
+            TRACKING_URI,
+        ],
+        partial(compare, catalog),
+    )
 
 
 def compare(
-    command: str,
+    catalog: Sequence[Experiment | Study],
+    run: ToolRun,
     experiments: tuple[str, ...] | None = None,
     dataset: str | None = None,
     since: datetime | None = None,
@@ -32,29 +64,26 @@ def compare(
     to: Path | None = None,
     tracking_uri: str | None = None,
 ) -> list[str]:
-    """Print the comparison, and log it as artifacts of the active run."""
-    from experiments.catalog import catalog  # here, for the catalog imports this module
-
-    entries = catalog()
+    """Print the comparison, and log it as artifacts of ``run``."""
     reader = RunReader(prepare_store(tracking_uri))
     started = int(since.replace(tzinfo=UTC).timestamp() * 1000) if since else None
-    selection = select(reader, entries, experiments, dataset, started)
+    selection = select(reader, catalog, experiments, dataset, started)
     limits = (f" on {dataset}" if dataset else "") + (f" since {since:%Y-%m-%d %H:%M} UTC" if since else "")
     if not selection.groups:
         raise TP1Error(selection.complaint() or str(nothing_found(reader, experiments, limits)))
     groups = sort_groups(selection.groups, sort)
     pairs = {}
     if against is not None:
-        there = groups if experiments is None else select(reader, entries, [against], dataset).groups
-        other = choose_other(there, against, entries)
+        there = groups if experiments is None else select(reader, catalog, [against], dataset).groups
+        other = choose_other(there, against, catalog)
         if other is None:
             raise nothing_found(reader, [against], f" on {dataset}" if dataset else "")
         pairs = compare_pairs(reader, groups, other, strict=experiments is not None)
     files = comparison_files(groups, pairs, reader)
     if to is not None:
         write_files(to, files)
-    tracking.log_files(files)
-    tracking.log_note(f"**compare**: {len(groups)} configurations. See compare.html.\n\n    {command}\n")
+    run.log_files(files)
+    run.log_note(f"**compare**: {len(groups)} configurations. See compare.html.\n\n    {run.command}\n")
     print_table(summary_table(groups[:ROWS], TEXTS["en"]))
     if len(groups) > ROWS:
         say(f"{ROWS} of {len(groups):,} rows; compare.csv has all.")
@@ -64,32 +93,3 @@ def compare(
         *(f"{title}: {paired_sentence(pair)}" for title, pair in pairs.items()),
         *([f"Written to {to}"] if to else []),
     ]
-
-
-def known() -> list[str]:
-    """What can be compared."""
-    from experiments.catalog import catalog
-
-    return [entry.name for entry in catalog()]
-
-
-OUTPUT = click.Option(["--to"], type=click.Path(path_type=Path, file_okay=False), help="Write the files here too.")
-TRACKING_URI = click.Option(["--tracking-uri"], help="Read runs from this store.  [default: where runs are logged]")
-
-command = tracked_command(
-    "compare",
-    "Runs side by side: hyperparameters, mean and standard deviation over seeds, published figures, remarks.",
-    [
-        click.Option(["--experiments"], type=Names(known), help="Only these experiments.  [default: all]"),
-        click.Option(["--dataset"], help="Only runs on this data set, by its name."),
-        click.Option(["--since"], type=click.DateTime(), help="Only runs that started then or later (UTC)."),
-        click.Option(["--sort"], help="A column of compare.csv, such as test_accuracy.  [default: the report's order]"),
-        click.Option(["--against"], help="Compare each with this experiment, or cnnv3-c2, image by image."),
-        OUTPUT,
-        TRACKING_URI,
-    ],
-    compare,
-)
-
-if __name__ == "__main__":
-    command()

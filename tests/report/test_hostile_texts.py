@@ -1,38 +1,29 @@
-"""Names, tags and parameters of runs that hold markup, quotes, control characters or 10,000 letters.
-
-260 generated texts. Wherever one is shown it is shown as text: on a page, in Markdown, on a terminal, in CSV, in a
-figure; and whatever a run's tags and parameters hold, comparing and reporting go on.
-"""
-
-# ruff: noqa: PT017 - some values cannot be searched for, and others can
+"""Any text of a run is shown as text: on a page, in Markdown, on a terminal, in CSV and in a figure."""
 
 import csv
 import io
 import re
-import shlex
 from dataclasses import replace
 
-import mlflow
 import pytest
 from hypothesis import given
-from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 from mlflow import MlflowClient
 
-from experiments.catalog import catalog
-from tests.conftest import PROJECT, all_runs, invoke, write_folder
-from tests.report.test_page import HOSTILE, Reader
+from tests.conftest import PROJECT, invoke
+from tests.support.generated_cases import quick
+from tests.support.hostile_texts import SHORT, TEXT
 from tests.support.made_runs import experiment_of, make_run
-from tests.test_hostile_parameters import quick
+from tests.support.page_reader import Reader
 from tp1.base.errors import TP1Error
-from tp1.base.names import LONGEST_LINE, LONGEST_PATH, message_line, printable, whole_number
+from tp1.base.names import LONGEST_LINE, message_line
 from tp1.base.progress import say
-from tp1.commands.cli import as_command
+from tp1.commands.parameters import as_command
 from tp1.commands.reference import read_record
-from tp1.config import HYPERPARAMETERS, TrainConfig, hyperparameters, same_configuration
+from tp1.config import TrainConfig
 from tp1.report.figures import class_distribution, compared_curves, curves
 from tp1.report.model_card import model_card
-from tp1.report.notes import describe_outcomes, describe_run
+from tp1.report.notes import describe_run
 from tp1.report.page import (
     Code,
     Command,
@@ -47,21 +38,7 @@ from tp1.report.page import (
     to_markdown,
 )
 from tp1.report.terminal import print_table
-from tp1.store.prepare import quoted
-from tp1.store.runs import RunReader
-from tp1.sweeps.jobs import Outcome
-
-ANY = st.characters(exclude_categories=("Cs",))
-MARKUP = "<>&\"'`*_~#|[]()!\\$%{}-+=.:/@0123 \n\r\t\x0b\x0c\x1b\x85\u2028ab"
-TEXT = st.one_of(
-    st.text(ANY, min_size=1, max_size=30),
-    st.text(MARKUP, min_size=1, max_size=40),
-    st.sampled_from([*HOSTILE, "- a", "1. a", "1) a", "---", "===", "+ a", "    a", "> a", "# a", "```\n# a\n```"]),
-    st.sampled_from(["\x1b]0;title\a", "\x1b[2J", "$x_{$", "$$", "]]>", "--><b>", "</script><b>", "{{ 7 * 7 }}"]),
-    st.text(MARKUP, min_size=1, max_size=4).map(lambda text: (text * 10_000)[:10_000]),
-)
-# Where what is not there shows as nothing, and where 10,000 letters take seconds to read as Markdown.
-SHORT = TEXT.map(lambda text: text[:500]).filter(lambda text: text.strip() != "")
+from tp1.sweeps.jobs import Outcome, describe_outcomes
 
 
 def page(text: str) -> Page:
@@ -149,20 +126,6 @@ def test_notes_and_cards_show_any_text_as_text():
     check()
 
 
-def test_commands_give_back_what_was_given():
-    @quick(20)
-    @given(TEXT)
-    def check(text):
-        command = as_command("cnnv3", {"dataset": text})
-        assert shlex.split(command) == ["mlflow", "run", ".", "-e", "cnnv3", "-P", f"dataset={text}"]
-        params = dict.fromkeys(HYPERPARAMETERS, text)
-        assert set(hyperparameters(params)) == set(HYPERPARAMETERS)
-        same_configuration(TrainConfig(), params)
-        assert whole_number(text) is None or text.isdecimal()
-
-    check()
-
-
 @pytest.mark.parametrize("text", ["$x_{$", "$$", r"\$a$ \frac{", "a\nb\x1b[31m", "n" * 10_000, "日本", "&<>\"'--"])
 def test_figures_take_any_title(text):
     history = {f"{part}/{name}": [0.5, 0.6] for part in ("train", "val") for name in ("loss", "accuracy")}
@@ -219,52 +182,3 @@ def test_runs_of_any_name_are_found_compared_and_reported(store, tmp_path):
     html = (tmp_path / "report" / "report.html").read_text()
     assert "<script>a()" not in html
     assert "\x1b" not in html + (tmp_path / "report" / "RESULTS.md").read_text()
-
-
-def test_searching_for_any_value_finds_it_or_says_why_not(store):
-    client = MlflowClient()
-    values = {}
-
-    @quick(20)
-    @given(TEXT)
-    def check(text):
-        value = text[:4000]
-        if value not in values:
-            run = client.create_run("0", tags={"tp1.model": "x", "tp1.dataset": value})
-            client.set_terminated(run.info.run_id, "FINISHED")
-            values[value] = run.info.run_id
-        assert [run.run_id for run in RunReader().find_runs(dataset=value)] == [values[value]]
-        try:
-            condition = f"tags.`tp1.dataset` = {quoted(value)}"
-        except TP1Error as error:
-            assert "both kinds of quotes" in str(error)
-        else:
-            assert [run.info.run_id for run in client.search_runs(["0"], condition)] == [values[value]]
-
-    check()
-
-
-def test_what_is_longer_than_mlflow_takes_is_cut(store):
-    """MLflow's own limits: a parameter of a run may have 6,000 characters and a tag 8,000."""
-    with mlflow.start_run() as run:
-        mlflow.log_param("dataset", "x" * LONGEST_PATH)
-        note = describe_outcomes("x", [Outcome("a", "failed", "é" * 20_000)], "y" * 20_000)
-        mlflow.set_tag("mlflow.note.content", note)
-    data = MlflowClient().get_run(run.info.run_id).data
-    assert data.params["dataset"] == "x" * LONGEST_PATH
-    assert len(data.tags["mlflow.note.content"]) == 8000
-    with pytest.raises(TP1Error, match="must be text of 1 to 4096 bytes"):
-        TrainConfig(dataset="é" * 2049)
-
-
-def test_a_data_set_whose_name_looks_like_a_formula_is_trained_on(store, tmp_path):
-    write_folder(tmp_path / "$x_{$ <b>'", per_class=6)
-    result = invoke("cnn-base", "dataset=./$x_{$ <b>'", "epochs=1", "batch_size=8")
-    assert result.exit_code == 0, result.stderr
-    (run,) = all_runs()
-    assert run.data.tags["tp1.dataset"] == "$x_{$ <b>'"
-    assert "on $x\\_{$ \\<b\\>'" in run.data.tags["mlflow.note.content"]
-
-
-def test_every_experiment_is_still_known():
-    assert all(printable(entry.name) == entry.name for entry in catalog())

@@ -1,0 +1,105 @@
+"""The ``tp1`` command: every experiment, every tool, and the commands that look after runs."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+
+from tp1.base.errors import TP1Error
+from tp1.commands.cache import cache_command
+from tp1.commands.command import Command
+from tp1.commands.compare import compare_command
+from tp1.commands.download import download_command
+from tp1.commands.eda import eda_command
+from tp1.commands.main import main_command
+from tp1.commands.mlproject import render_mlproject
+from tp1.commands.predict import predict_command
+from tp1.commands.promote import promote_command
+from tp1.commands.records import export_command, import_command
+from tp1.commands.report import report_command
+from tp1.commands.rollback import rollback_command
+from tp1.commands.runs import runs_command, sync_command
+from tp1.commands.store import store_command
+from tp1.commands.team import account_command, migrate_command, server_init_command, share_command
+from tp1.commands.training import training_command
+from tp1.experiment import Experiment, Study
+
+Catalog = Sequence[Experiment | Study]
+
+# Entry points of the MLflow project, beside the experiments. They are made from the catalog.
+TOOLS: dict[str, Callable[[Catalog], Command]] = {
+    "compare": compare_command,
+    "download": download_command,
+    "eda": lambda catalog: eda_command(),
+    "main": main_command,
+    "predict": lambda catalog: predict_command(),
+    "promote": promote_command,
+    "report": report_command,
+    "rollback": lambda catalog: rollback_command(),
+}
+# No entry points: they look after runs, caches and servers.
+MAINTENANCE = (
+    *(cache_command, export_command, import_command, runs_command, store_command, sync_command),
+    *(server_init_command, migrate_command, account_command, share_command),
+)
+RESERVED = {*TOOLS, *(str(command.name) for command in MAINTENANCE), "mlproject"}  # names that no experiment can have
+
+
+class Group(click.Group):
+    """The commands by name; what is wrong in ``experiments/`` is said before any of them runs.
+
+    Args:
+        faults: One line for each file that was left out.
+    """
+
+    def __init__(self, *args: Any, faults: Sequence[str] = (), **kwargs: Any) -> None:
+        super().__init__(*args, epilog="\n\n".join(f"Note: {fault}" for fault in faults), **kwargs)
+        self.faults = faults
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        for fault in self.faults:
+            click.echo(f"Note: {fault}", err=True)
+        return super().resolve_command(ctx, args)
+
+
+def command_group(catalog: Catalog, faults: Sequence[str] = ()) -> click.Group:
+    """The ``tp1`` command.
+
+    Args:
+        catalog: Every experiment and study, in the order of the report.
+        faults: One line for each file of an experiment that was left out.
+    """
+    group = Group(
+        "tp1", help="Experiments tracked with MLflow: train, look at data, keep and load runs.", faults=faults
+    )
+    group = click.version_option(package_name="tp1")(group)
+    for entry in catalog:
+        group.add_command(training_command(entry))
+    for make in TOOLS.values():
+        group.add_command(make(catalog))
+    for command in MAINTENANCE:
+        group.add_command(command)
+    group.add_command(_mlproject_command(catalog, faults))
+    return group
+
+
+def entry_points(catalog: Catalog) -> list[str]:
+    """The names that ``mlflow run . -e NAME`` takes."""
+    return [*(entry.name for entry in catalog), *TOOLS]
+
+
+def _mlproject_command(catalog: Catalog, faults: Sequence[str]) -> Command:
+    def write() -> None:
+        if faults:
+            raise TP1Error(f"MLproject is not written: {faults[0]}")
+        Path("MLproject").write_text(render_mlproject(entry_points(catalog)))
+
+    return Command(
+        "mlproject",
+        callback=write,
+        params=[],
+        help="Write MLproject anew from the files in experiments/ (make mlproject).",
+    )

@@ -1,0 +1,86 @@
+"""The whole report: every experiment in order, what is finished skipped; then the comparison and the report.
+
+Repeat: mlflow run .
+"""
+
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+
+import click
+
+from tp1.base.errors import TP1Error
+from tp1.commands.command import Command, one_line
+from tp1.commands.compare import compare
+from tp1.commands.eda import look_at
+from tp1.commands.parameters import Names, Numbers, as_command
+from tp1.commands.report import OUTPUT, TO, report, sections_of
+from tp1.commands.tool import tool_command
+from tp1.commands.training import RESUME_ALL
+from tp1.experiment import Experiment, Study, experiments_of
+from tp1.store.reader import RunReader
+from tp1.sweeps.jobs import Job, describe_outcomes, failures, run_jobs
+from tp1.sweeps.training_jobs import training_jobs
+from tp1.tracking.tool_run import ToolRun, tool_run
+
+
+def main_command(catalog: Sequence[Experiment | Study]) -> Command:
+    """The command ``main``, which ``mlflow run .`` runs."""
+    known = dict.fromkeys("eda" if isinstance(entry, tuple) else entry.name for entry in sections_of(catalog))
+    return tool_command(
+        "main",
+        "Run the whole report in order, skipping what is finished; then compare, and rebuild the report.",
+        [
+            click.Option(["--only"], type=Names(list(known)), help="Only these experiments.  [default: all]"),
+            click.Option(
+                ["--seeds"], type=Numbers(), help="Each experiment with these seeds, such as 0,1.  [default: 0]"
+            ),
+            TO,
+            RESUME_ALL,
+        ],
+        partial(run_report, catalog),
+    )
+
+
+def run_report(
+    catalog: Sequence[Experiment | Study],
+    run: ToolRun,
+    only: tuple[str, ...] | None = None,
+    seeds: tuple[int, ...] = (0,),
+    to: Path = OUTPUT,
+    resume: str | None = None,
+) -> list[str]:
+    """Run what is not finished as children of ``run``, then compare and rebuild the report."""
+    jobs: list[Job] = []
+    for entry in sections_of(catalog):
+        if isinstance(entry, tuple):
+            jobs += [_look_job(entry[1], run)] if only is None or "eda" in only else []
+        elif only is None or entry.name in only:
+            command_of = partial(_command_of, entry.name)
+            jobs += training_jobs(experiments_of(entry), seeds, {}, command_of, run, resume=resume is not None)
+    outcomes = run_jobs(jobs, one_line)
+    failed = failures(outcomes)
+    try:
+        lines = [*compare(catalog, run), *report(catalog, run, to=to)]
+    except TP1Error as error:
+        raise TP1Error(f"{failed or ''} {error}".strip()) from error
+    finally:  # last, since the comparison and the report write notes of their own
+        run.log_note(describe_outcomes("main", outcomes, run.command))
+    if failed is not None:
+        raise TP1Error(failed)
+    return [*(f"{outcome.name}: {outcome.line}" for outcome in outcomes), *lines]
+
+
+def _command_of(name: str, experiment: Experiment, seed: int) -> str:
+    if experiment.configuration:
+        return as_command(name, {"configurations": experiment.configuration, "seeds": seed})
+    return as_command(name, {"seed": seed} if seed else {})
+
+
+def _look_job(dataset: str, parent: ToolRun) -> Job:
+    def work() -> str:
+        with tool_run("eda", as_command("eda", {"dataset": dataset}), parent=parent) as run:
+            look_at(run, dataset)
+        return "done"
+
+    return Job(f"eda-{dataset}", 1, RunReader().find_looks().get(dataset), work)

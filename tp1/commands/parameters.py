@@ -1,0 +1,92 @@
+"""Parameters of commands: their types, one option for each field of a configuration, and the way back to a command."""
+
+import shlex
+import types
+import typing
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import fields
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+import click
+
+from tp1.config import TrainConfig
+
+
+class Numbers(click.ParamType):  # type: ignore[type-arg]  # generic since click 8.3
+    """Whole numbers with commas between them, ``0,1,2``, each once."""
+
+    name = "n,n,..."
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, ...]:
+        if isinstance(value, tuple):
+            return value
+        try:
+            return tuple(dict.fromkeys(int(part) for part in value.split(",")))
+        except ValueError:
+            self.fail(f"{value!r} is not a list of whole numbers such as 0,1,2.", param, ctx)
+
+
+class Names(click.ParamType):  # type: ignore[type-arg]
+    """Names with commas between them, each once.
+
+    Args:
+        known: The names that there are.
+    """
+
+    name = "name,..."
+
+    def __init__(self, known: Sequence[str]) -> None:
+        self.known = known
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, ...]:
+        if isinstance(value, tuple):
+            return value
+        names = tuple(dict.fromkeys(part.strip() for part in value.split(",")))
+        for name in names:
+            if name not in self.known:
+                close = get_close_matches(name, self.known, n=1)
+                hint = f" Did you mean {close[0]}?" if close else f" There are {', '.join(self.known)}."
+                self.fail(f"{name!r} is not known.{hint}", param, ctx)
+        return names
+
+
+def config_options(config: TrainConfig, names: Collection[str] | None = None) -> list[click.Parameter]:
+    """An option for each field of the configuration, or for those named, with its default from ``config``."""
+    options: list[click.Parameter] = []
+    hints = typing.get_type_hints(TrainConfig)
+    for item in fields(TrainConfig):
+        if names is not None and item.name not in names:
+            continue
+        default = getattr(config, item.name)
+        shown = "" if default is None else f"  [default: {default}]"
+        options.append(
+            click.Option(
+                [f"--{item.name.replace('_', '-')}"],
+                type=_click_type(hints[item.name]),
+                help=item.metadata["help"] + shown,
+            )
+        )
+    return options
+
+
+def as_command(name: str, values: Mapping[str, Any]) -> str:
+    """The ``mlflow run`` command of an entry point with parameters."""
+    parameters = [part for key, value in values.items() for part in ("-P", f"{key}={_as_text(value)}")]
+    return shlex.join(["mlflow", "run", ".", "-e", name, *parameters])
+
+
+def given_values(options: Mapping[str, Any]) -> dict[str, Any]:
+    """The options that were given; click has None for the others."""
+    return {key: value for key, value in options.items() if value is not None}
+
+
+def _click_type(hint: Any) -> Any:
+    if isinstance(hint, types.UnionType):
+        hint = next(kind for kind in typing.get_args(hint) if kind is not type(None))
+    return click.Path(path_type=Path) if hint is Path else hint
+
+
+def _as_text(value: Any) -> str:
+    return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)

@@ -1,0 +1,82 @@
+"""The best run of a data set into the model registry: as champion where it beats the champion, else as challenger.
+
+Repeat: mlflow run . -e promote -P dataset=cifar10
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import click
+
+from tp1.base.errors import TP1Error
+from tp1.commands.command import Command
+from tp1.commands.parameters import Names, config_options
+from tp1.commands.tool import tool_command
+from tp1.config import TrainConfig
+from tp1.data.dataset import load_data
+from tp1.experiment import Experiment, Study
+from tp1.report.selection import nothing_found, select
+from tp1.store.addresses import how_to_open
+from tp1.store.reader import RunReader
+from tp1.tracking.tool_run import ToolRun
+
+DEFAULTS = TrainConfig(dataset="cifar10")
+
+
+def promote_command(catalog: Sequence[Experiment | Study]) -> Command:
+    """The command ``promote``."""
+    return tool_command(
+        "promote",
+        "Register the best model of a data set; it becomes champion if it beats the champion on the validation images.",
+        [
+            *config_options(DEFAULTS, ("dataset", "data_dir", "image_size")),
+            click.Option(
+                ["--experiments"],
+                type=Names([entry.name for entry in catalog]),
+                help="The best of these alone.  [default: all]",
+            ),
+            click.Option(["--force"], metavar="REASON", help="Make it champion all the same; the reason is recorded."),
+        ],
+        partial(promote, catalog),
+    )
+
+
+def promote(
+    catalog: Sequence[Experiment | Study],
+    run: ToolRun,
+    dataset: str = DEFAULTS.dataset,
+    data_dir: Path | None = None,
+    image_size: int | None = None,
+    experiments: tuple[str, ...] | None = None,
+    force: str | None = None,
+) -> list[str]:
+    """Register the best run's model and decide what it is."""
+    from tp1.registry.promotion import choose_candidate  # here, for torch comes with it
+    from tp1.registry.promotion import promote as decide
+
+    config = replace(DEFAULTS, dataset=dataset, data_dir=data_dir, image_size=image_size)
+    run.log_parameters({"dataset": dataset, "force": force or ""})
+    reader = RunReader()
+    data = load_data(config.dataset, config.data_dir, config.image_size)
+    run.rename(f"promote-{data.name}")
+    groups = select(reader, catalog, experiments, data.name).groups
+    if not groups:
+        raise nothing_found(reader, experiments, f" on {data.name}")
+    candidate = choose_candidate(groups)
+    lines = [
+        f"{label} is better, but has no model here: it was loaded from a record." for label in candidate.passed_over
+    ]
+    lines.append(
+        f"Candidate: {candidate.run.name}, run {candidate.run.run_id}, validation accuracy "
+        f"{candidate.run.metrics['best/val_accuracy']:.4f}."
+    )
+    if force is not None and not force.strip():
+        raise TP1Error("force= takes the reason, which is recorded.")
+    decision = decide(candidate, data, force)
+    what = "champion" if decision.is_champion else "challenger"
+    run.log_note(f"**promote**: {decision.version} is {what}. {decision.verdict}\n\n    {run.command}\n")
+    uri = f"models:/{decision.version.name}@{what}"
+    page = how_to_open(reader.uri, f"models/{decision.version.name}/versions/{decision.version.number}")
+    return [*lines, decision.verdict, f"{decision.version} is {what}: {uri}", f"Its card: {page}"]

@@ -1,0 +1,51 @@
+"""A command that does its work under an MLflow run of its own."""
+
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from typing import Any
+
+import click
+
+from tp1.commands.command import BadArguments, Command, take_launched_run
+from tp1.commands.parameters import as_command, given_values
+from tp1.store.addresses import masked
+from tp1.store.prepare import prepare_store
+from tp1.tracking.tool_run import tool_run
+
+
+def tool_command(name: str, help_text: str, params: list[click.Parameter], body: Callable[..., list[str]]) -> Command:
+    """A command that does its work under an MLflow run, which also records why it failed.
+
+    Args:
+        name: The entry point; tag ``tp1.experiment`` of the run.
+        params: The options. One that is not given is not handed to ``body``.
+        body: Called with the :class:`~tp1.tracking.tool_run.ToolRun` and the options; returns the lines to print.
+    """
+
+    def callback(**options: Any) -> None:
+        run_tool(name, body, given_values(options))
+
+    return Command(name, callback=callback, params=params, help=help_text, on_bad_arguments=bad_arguments_of(name))
+
+
+def run_tool(name: str, body: Callable[..., list[str]], changed: Mapping[str, Any]) -> None:
+    """Do the work of :func:`tool_command`."""
+    launched = take_launched_run()
+    uri = prepare_store()
+    with tool_run(name, as_command(name, changed), launched=launched) as run:
+        click.echo(f"Tracking in {masked(uri)}\nSee {run.page}")
+        lines = body(run, **changed)
+    for line in [*lines, f"See {run.page}"]:
+        click.echo(line)
+
+
+def bad_arguments_of(name: str) -> Callable[[str], None]:
+    """Records bad arguments of an entry point as a failed run."""
+
+    def record(message: str) -> None:
+        launched = take_launched_run()
+        prepare_store()
+        with suppress(BadArguments), tool_run(name, launched=launched):
+            raise BadArguments(message)
+
+    return record

@@ -1,0 +1,167 @@
+"""The commands that train: one for each experiment, and one for each study."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import fields, replace
+from typing import Any
+
+import click
+
+from tp1.base.errors import TP1Error
+from tp1.commands.command import Command, one_line, take_launched_run
+from tp1.commands.parameters import Names, Numbers, as_command, config_options, given_values
+from tp1.commands.tool import bad_arguments_of, run_tool, tool_command
+from tp1.experiment import Experiment, Study
+from tp1.store.prepare import prepare_store, wait_for_store
+from tp1.sweeps.jobs import describe_outcomes, failures, run_jobs
+from tp1.sweeps.training_jobs import STORE_PATIENCE, training_jobs
+from tp1.tracking.resumption import find_resumable
+from tp1.tracking.tool_run import ToolRun, tool_run
+from tp1.tracking.training_run import point_to
+
+RESUME_ALL = click.Option(
+    ["--resume"],
+    type=click.Choice(["auto"]),
+    help="auto: go on with the runs that were begun and not finished, instead of training these anew.",
+)
+
+
+def training_command(entry: Experiment | Study) -> Command:
+    """The command of an entry of the catalog."""
+    return study_command(entry) if isinstance(entry, Study) else experiment_command(entry)
+
+
+def experiment_command(experiment: Experiment) -> Command:
+    """The command that runs an experiment, with an option for every field of its configuration."""
+
+    def repeated(
+        run: ToolRun, seeds: tuple[int, ...], resume: str | None = None, seed: int | None = None, **changed: Any
+    ) -> list[str]:
+        if seed is not None:
+            raise TP1Error("give either seed or seeds.")
+
+        def command_of(experiment: Experiment, seed: int) -> str:
+            return as_command(experiment.name, {**changed, "seed": seed})
+
+        return repeat(run, f"{experiment.name}-seeds", [experiment], seeds, changed, command_of, resume)
+
+    def callback(**options: Any) -> None:
+        changed = given_values(options)
+        if "seeds" in changed:
+            run_tool(experiment.name, repeated, changed)
+        else:
+            for line in _train_once(experiment, changed.pop("resume", None), changed):
+                click.echo(line)
+
+    section = f" Section {experiment.section} of the report." if experiment.section else ""
+    options = [
+        *config_options(experiment.config),
+        click.Option(
+            ["--seeds"], type=Numbers(), help="Repeat with these seeds, such as 0,1,2, in runs under one parent."
+        ),
+        click.Option(
+            ["--resume"],
+            metavar="RUN_ID|auto",
+            help="Go on with an unfinished run; auto: the newest of the same configuration and seed, else a new one.",
+        ),
+    ]
+    return Command(
+        experiment.name,
+        callback=callback,
+        params=options,
+        help=f"{experiment.summary}{section}",
+        on_bad_arguments=bad_arguments_of(experiment.name),
+    )
+
+
+def _train_once(experiment: Experiment, resume: str | None, changed: dict[str, Any]) -> list[str]:
+    """Train in one run, new or resumed; return the lines to print."""
+    launched = take_launched_run()
+    prepare_store()
+    try:
+        folder = find_resumable(experiment, changed, resume)
+        is_finished = folder is not None and not folder.is_there
+        plan = folder.plan() if folder is not None and not is_finished else None
+        config = plan.config if plan else replace(experiment.config, **changed)
+    except TP1Error as error:
+        with tool_run(experiment.name, launched=launched):
+            raise error
+    if folder is not None and launched is not None:
+        point_to(launched, folder.run_id)
+        launched = None
+    if folder is not None and is_finished:
+        return [f"Run {folder.run_id} is finished; there is nothing to go on with."]
+    from tp1.run import run  # here, for torch comes with it
+
+    command = plan.command if plan else as_command(experiment.name, changed)
+    result = run(experiment, config, command, folder, launched=launched)
+    published = experiment.published_on(config.dataset).get("test/accuracy")
+    beside = f" (published: {published:g})" if published is not None else ""
+    return [
+        result.evaluation.report_text(),
+        f"Test accuracy {result.evaluation.accuracy:.4f}{beside}; best epoch {result.best.number}, "
+        f"validation accuracy {result.best.val_accuracy:.4f}; {result.seconds:.0f} s",
+        f"Model {result.model_uri}" if result.model_uri else "The model waits to be sent: tp1 sync",
+        f"See {result.page}",
+    ]
+
+
+def study_command(study: Study) -> Command:
+    """The command that runs the configurations of a study, with options for what does not differ between them."""
+    known = [experiment.configuration for experiment in study.experiments]
+
+    def body(
+        run: ToolRun,
+        seeds: tuple[int, ...] = (0,),
+        configurations: tuple[str, ...] = tuple(known),
+        resume: str | None = None,
+        **changed: Any,
+    ) -> list[str]:
+        def command_of(experiment: Experiment, seed: int) -> str:
+            return as_command(study.name, {**changed, "configurations": experiment.configuration, "seeds": seed})
+
+        chosen = [experiment for experiment in study.experiments if experiment.configuration in configurations]
+        return repeat(run, study.name, chosen, seeds, changed, command_of, resume)
+
+    config = study.experiments[0].config
+    names = [item.name for item in fields(config) if item.name != "seed" and item.name not in study.varied()]
+    options = [
+        *config_options(config, names),
+        click.Option(["--seeds"], type=Numbers(), help="Run each with these seeds, such as 0,1,2.  [default: 0]"),
+        click.Option(["--configurations"], type=Names(known), help=f"Only these.  [default: {','.join(known)}]"),
+        RESUME_ALL,
+    ]
+    return tool_command(study.name, f"{study.summary} Section {study.section} of the report.", options, body)
+
+
+def repeat(
+    run: ToolRun,
+    name: str,
+    experiments: Sequence[Experiment],
+    seeds: tuple[int, ...],
+    changed: dict[str, Any],
+    command_of: Callable[[Experiment, int], str],
+    resume: str | None = None,
+) -> list[str]:
+    """Train each experiment with each seed in child runs of ``run``; return the lines to print.
+
+    Args:
+        name: Of the run from now on.
+        changed: Parameters that differ from the experiments' defaults.
+        command_of: What repeats one of them.
+        resume: ``auto`` goes on with those that were begun and not finished.
+
+    Raises:
+        TP1Error: Some failed, after all others were run.
+    """
+    if resume not in (None, "auto"):
+        raise TP1Error(
+            f"resume={resume}: several runs are resumed with resume=auto, one with its id and without seeds=."
+        )
+    run.rename(name)
+    jobs = training_jobs(experiments, seeds, changed, command_of, run, resume=resume is not None)
+    outcomes = run_jobs(jobs, one_line)
+    wait_for_store(STORE_PATIENCE)
+    run.log_note(describe_outcomes(name, outcomes, run.command))
+    if (failed := failures(outcomes)) is not None:
+        raise TP1Error(failed)
+    return [f"{outcome.name}: {outcome.line}" for outcome in outcomes]

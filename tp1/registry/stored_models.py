@@ -1,0 +1,120 @@
+"""Models in the tracking store, found by any of their names, and their files."""
+
+import re
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import mlflow
+from mlflow import MlflowClient
+from mlflow.exceptions import MlflowException
+from mlflow.store.artifact.models_artifact_repo import ModelsArtifactRepository
+
+from tp1.base.digests import DIGESTS_TAG, check_digests, from_tag
+from tp1.base.errors import TP1Error
+from tp1.registry.versions import Version, find_version
+from tp1.store.addresses import masked
+from tp1.store.reader import find_run
+
+
+@dataclass(frozen=True)
+class StoredModel:
+    """A model in the tracking store.
+
+    Attributes:
+        sha256: Digests of its files, as they were recorded; empty where they were not.
+        version: The registered version, where it was asked for by that.
+    """
+
+    model_id: str
+    run_id: str
+    sha256: Mapping[str, str]
+    version: Version | None
+
+    def __str__(self) -> str:
+        return str(self.version) if self.version else f"model {self.model_id}"
+
+
+def find_model(uri: str) -> StoredModel:
+    """The model that ``models:/NAME@ALIAS``, ``models:/NAME/VERSION`` or ``models:/m-ID`` names.
+
+    Raises:
+        TP1Error: There is none.
+    """
+    client = MlflowClient()
+    by_name = re.fullmatch(r"models:/([^/@]+)(?:@([^/@]+)|/(\d+))", uri)
+    if by_name:
+        name, alias, number = by_name.groups()
+        version = find_version(name, alias if alias else int(number))
+        if version is None:
+            raise TP1Error(f"no model {uri} in {masked(mlflow.get_registry_uri())}: see its model registry.")
+        return stored(version)
+    try:
+        logged = client.get_logged_model(uri.removeprefix("models:/"))
+    except MlflowException as error:
+        raise TP1Error(
+            f"no model {uri} in {masked(mlflow.get_tracking_uri())}: give models:/NAME@ALIAS, models:/NAME/VERSION or "
+            "the models:/m-... that a run printed."
+        ) from error
+    run_id = logged.source_run_id or ""
+    return StoredModel(logged.model_id, run_id, _digests({}, run_id), None)
+
+
+def find_model_of_run(run_id: str) -> StoredModel:
+    """The model that a run logged.
+
+    Raises:
+        TP1Error: There is no such run, or it has no model here, as those that were loaded from records.
+    """
+    run = find_run(run_id)
+    outputs = run.outputs.model_outputs if run.outputs else []
+    if not outputs:
+        raise TP1Error(f"run {run_id} has no model here: it failed, or was loaded from a record, which carries none.")
+    return StoredModel(outputs[-1].model_id, run_id, from_tag(run.data.tags.get(DIGESTS_TAG)), None)
+
+
+def stored(version: Version) -> StoredModel:
+    """The model of a registered version."""
+    return StoredModel(version.model_id, version.run_id, _digests(version.tags, version.run_id), version)
+
+
+def fetch(model: StoredModel, folder: Path) -> Path:
+    """Copy a model's files below ``folder``, and check them against what was recorded of them; return where they are.
+
+    Raises:
+        TP1Error: The files cannot be read, or differ from what was recorded.
+    """
+    try:
+        path = Path(mlflow.artifacts.download_artifacts(f"models:/{model.model_id}", dst_path=str(folder)))
+    except (MlflowException, OSError) as error:
+        raise TP1Error(f"cannot read the files of {model} ({str(error).splitlines()[0]}).") from error
+    check_digests(path, model.sha256, str(model), "restore its artifacts, or train it anew")
+    return path
+
+
+def download_weights(model_uri: str, folder: Path) -> Path:
+    """Fetch the weights file of a model of this platform into ``folder``.
+
+    Args:
+        model_uri: ``models:/NAME@ALIAS``, ``models:/NAME/VERSION`` or ``models:/m-ID``.
+
+    Raises:
+        TP1Error: There is no such model, or it was not made by this platform.
+    """
+    name = "extra_files/weights.safetensors"
+    try:
+        return Path(ModelsArtifactRepository(model_uri).download_artifacts(name, str(folder)))
+    except (MlflowException, OSError) as error:
+        raise TP1Error(
+            f"no model {model_uri} with {name} in {masked(mlflow.get_tracking_uri())} "
+            f"({str(error).splitlines()[0]}): see the model registry."
+        ) from error
+
+
+def _digests(tags: Mapping[str, str], run_id: str) -> dict[str, str]:
+    recorded = from_tag(tags.get(DIGESTS_TAG))
+    if not recorded and run_id:
+        with suppress(MlflowException):  # a run that was deleted since
+            recorded = from_tag(MlflowClient().get_run(run_id).data.tags.get(DIGESTS_TAG))
+    return recorded

@@ -1,0 +1,70 @@
+"""A data set in a run: as tags, and as MLflow's inputs."""
+
+import hashlib
+import warnings
+from pathlib import Path
+
+from mlflow.data.code_dataset_source import CodeDatasetSource
+from mlflow.data.dataset import Dataset
+from mlflow.data.dataset_source import DatasetSource
+from mlflow.data.dataset_source_registry import resolve_dataset_source
+from mlflow.data.http_dataset_source import HTTPDatasetSource
+from mlflow.data.numpy_dataset import from_numpy
+from mlflow.entities import Dataset as DatasetEntity
+from mlflow.entities import DatasetInput, InputTag
+
+from tp1.data.dataset import ImageData, Part
+
+CONTEXTS = {"train": "training", "val": "validation", "test": "testing"}
+
+
+def data_tags(data: ImageData) -> dict[str, str]:
+    """The tags that say which images a run saw."""
+    return {"tp1.dataset": data.name, "tp1.data_digest": data.digest, "tp1.split_digest": data.split_digest}
+
+
+def dataset_inputs(data: ImageData) -> dict[str, DatasetInput]:
+    """The parts of a data set (``train``, ``val``, ``test``) as MLflow's inputs of a run."""
+    return {part: dataset_input(dataset, CONTEXTS[part]) for part, dataset in _datasets(data).items()}
+
+
+def dataset_input(dataset: Dataset | DatasetEntity, context: str) -> DatasetInput:
+    """A data set as MLflow's input of a run.
+
+    Args:
+        context: What the run does with it: ``training``, ``validation`` or ``testing``.
+    """
+    entity = dataset if isinstance(dataset, DatasetEntity) else DatasetEntity(**dataset.to_dict())
+    return DatasetInput(entity, [InputTag("mlflow.data.context", context)])
+
+
+def _datasets(data: ImageData) -> dict[str, Dataset]:
+    source = _dataset_source(data.origin)
+    parts: dict[str, Part] = {"train": data.train, "val": data.val, "test": data.test}
+    return {
+        title: from_numpy(
+            part.images,
+            source=source,
+            targets=part.labels,
+            name=f"{data.name}-{title}",
+            digest=_part_digest(data, title),
+        )
+        for title, part in parts.items()
+    }
+
+
+def _dataset_source(origin: str) -> DatasetSource:
+    if origin.startswith("https://"):
+        return HTTPDatasetSource(origin)
+    if Path(origin).is_dir():
+        with warnings.catch_warnings():  # MLflow registers the class of local folders twice, and says so each time
+            warnings.simplefilter("ignore", UserWarning)
+            folder: DatasetSource = resolve_dataset_source(origin)
+        return folder
+    return CodeDatasetSource({"origin": origin})
+
+
+def _part_digest(data: ImageData, title: str) -> str:
+    # The files' digest and the split's say together which images these are; as short as MLflow's own digests,
+    # since the UI shows it behind every name.
+    return hashlib.sha256(f"{data.digest}/{data.split_digest}/{title}".encode()).hexdigest()[:8]

@@ -1,0 +1,47 @@
+"""A trained model on images that it has not seen."""
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+
+from tp1.base.errors import TP1Error
+from tp1.data.dataset import Part
+from tp1.models.classifier import ImageModel
+from tp1.training.evaluation import Evaluation
+
+EVALUATION_BATCH = 64  # fits a processor's cache, where it is quickest; images of 224 pixels fit in memory
+
+
+@torch.inference_mode()
+def predict_logits(classifier: ImageModel, images: NDArray[Any], precision: str = "fp32") -> torch.Tensor:
+    """Logits of every image, in evaluation mode: N inputs -> float32 (N, classes) on the CPU."""
+    classifier.eval()
+    device = classifier.device
+    parts = []
+    for start in range(0, len(images), EVALUATION_BATCH):
+        batch = torch.from_numpy(images[start : start + EVALUATION_BATCH]).to(device)
+        with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16"):
+            parts.append(classifier.logits(batch).cpu())
+    return torch.cat(parts)
+
+
+def evaluate(classifier: ImageModel, part: Part, classes: tuple[str, ...]) -> Evaluation:
+    """Predict a part in float32, as the served model does.
+
+    Args:
+        classes: The data set's class names.
+
+    Raises:
+        TP1Error: The classifier's class names are not the data set's.
+    """
+    if classifier.classes != classes:
+        odd = sorted(set(classifier.classes) ^ set(classes))
+        raise TP1Error(
+            f"the model and the data set have different classes: only one of them has {odd or 'this order'}. "
+            f"The model knows {list(classifier.classes)}."
+        )
+    logits = predict_logits(classifier, part.images)
+    loss = F.cross_entropy(logits, torch.from_numpy(part.labels)).item()
+    return Evaluation(classes, part.index, part.labels, logits.softmax(dim=1).numpy(), loss)
