@@ -57,6 +57,8 @@ def test_an_experiment_is_a_short_file_that_says_what_it_claims(experiment: Expe
     docstring = ast.get_docstring(ast.parse(text)) or ""
     assert f"mlflow run . -e {experiment.name}" in docstring
     published = [value for part in experiments_of(experiment) for value in part.published.metrics().values()]
+    if not published and experiment.section == "":  # not of the report, nothing is claimed
+        return
     claims = {number for value in published for number in (f"{value:g}", f"{value:.2f}")}
     stated = set(re.findall(r"\b0\.\d+|\b1\.\d{4}", docstring.split("Claims:")[1]))
     assert stated, "the docstring claims nothing"

@@ -102,9 +102,9 @@ def run(
 
 def _run(experiment: Experiment, config: TrainConfig, command: str, writer: RunWriter) -> tuple[Epoch, Evaluation]:
     device = choose_device(config.device)
+    precision = choose_precision(config.precision, device)
     data = load_data(config.dataset, config.data_dir, config.image_size)
     image_size = config.image_size or data.image_shape[0]
-    precision = choose_precision(config.precision, device)
     config = replace(config, device=str(device), precision=precision, image_size=image_size)
 
     torch.manual_seed(config.seed)  # initialisation and dropout; order and augmentation have a generator of their own

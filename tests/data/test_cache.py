@@ -16,7 +16,7 @@ from tests.conftest import PROJECT, write_folder
 from tp1.base.errors import TP1Error
 from tp1.data.cache import MixedSizesError, clear, entries, load_images
 from tp1.data.dataset import load_data
-from tp1.data.sources import ImageFolder
+from tp1.data.image_folder import ImageFolder
 
 
 class Counted(ImageFolder):
@@ -87,7 +87,7 @@ def test_the_key_is_the_content_not_the_place(source, tmp_path):
 def test_processes_that_build_at_once_get_the_same(image_folder, tmp_path):
     code = (
         "import sys; from pathlib import Path; from tp1.data.cache import load_images\n"
-        "from tp1.data.sources import ImageFolder\n"
+        "from tp1.data.image_folder import ImageFolder\n"
         f"images = load_images(ImageFolder('shapes', Path({str(image_folder)!r})), Path({str(tmp_path / 'c')!r}));"
         "print(images.digest, int(images.pixels.sum()))"
     )

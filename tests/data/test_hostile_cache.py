@@ -13,7 +13,7 @@ from tests.support.generated_cases import quick
 from tests.support.hostile_files import GARBAGE, is_clear, mutated
 from tp1.base.errors import TP1Error
 from tp1.data.cache import entries, load_images
-from tp1.data.sources import ImageFolder
+from tp1.data.image_folder import ImageFolder
 
 
 def tampered_meta(meta: dict) -> st.SearchStrategy[bytes]:

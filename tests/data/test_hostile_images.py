@@ -18,9 +18,11 @@ from tests.support.generated_cases import quick
 from tests.support.hostile_files import Harmful, is_clear, make_special, mutated
 from tp1.base.errors import TP1Error
 from tp1.data.cache import entries
+from tp1.data.cifar10 import Cifar10
 from tp1.data.dataset import load_data
+from tp1.data.decoding import bombs_refused, read_image
 from tp1.data.image_files import find_images, read_batches
-from tp1.data.sources import Cifar10, ImageFolder, bombs_refused, read_image
+from tp1.data.image_folder import ImageFolder
 
 
 def predicted_from(*paths: Path):
@@ -140,7 +142,9 @@ def test_images_that_the_memory_does_not_take_are_refused(small, tmp_path, cache
 
 def test_few_images_wait_in_memory(small, monkeypatch):
     read = []
-    monkeypatch.setattr("tp1.data.sources.read_image", lambda path: (read.append(path), Image.new("RGB", (8, 8)))[1])
+    monkeypatch.setattr(
+        "tp1.data.image_folder.read_image", lambda path: (read.append(path), Image.new("RGB", (8, 8)))[1]
+    )
     monkeypatch.setattr("os.cpu_count", lambda: 2)
     for number in range(100):
         shutil.copy(small / "a" / "000.png", small / "a" / f"copy-{number}.png")

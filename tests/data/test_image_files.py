@@ -13,8 +13,9 @@ from tp1.base.errors import TP1Error
 from tp1.base.names import printable
 from tp1.data import image_files
 from tp1.data.cache import load_images
+from tp1.data.decoding import bombs_refused
 from tp1.data.image_files import find_images, read_batches, thumbnail
-from tp1.data.sources import ImageFolder, bombs_refused
+from tp1.data.image_folder import ImageFolder
 
 SHAPE = (8, 8, 3)
 

@@ -10,7 +10,10 @@ from torchvision.datasets import CIFAR10
 
 from tests.conftest import coloured_images, write_folder
 from tp1.base.errors import TP1Error
-from tp1.data.sources import Cifar10, Digits, ImageFolder, find_source
+from tp1.data.cifar10 import Cifar10
+from tp1.data.digits import Digits
+from tp1.data.image_folder import ImageFolder
+from tp1.data.sources import find_source
 
 
 def test_cifar10_is_torchvisions_image_for_image(tiny_cifar10):

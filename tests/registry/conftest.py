@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from tests.conftest import copy_database, invoke
-from tp1.data.sources import Digits
+from tp1.data.digits import Digits
 
 
 @pytest.fixture(scope="module")

@@ -19,7 +19,7 @@ import requests
 from PIL import Image
 
 from tests.conftest import PROJECT, invoke
-from tp1.data.sources import Digits
+from tp1.data.digits import Digits
 
 README = (PROJECT / "README.md").read_text()
 

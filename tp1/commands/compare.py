@@ -18,8 +18,8 @@ from tp1.commands.parameters import Names
 from tp1.commands.tool import tool_command
 from tp1.experiment import Experiment, Study
 from tp1.report.comparison_page import ROWS, comparison_files, paired_sentence
-from tp1.report.report_page import summary_table
 from tp1.report.selection import choose_other, compare_pairs, nothing_found, select, sort_groups
+from tp1.report.tables import summary_table
 from tp1.report.terminal import print_table
 from tp1.report.texts import TEXTS
 from tp1.store.prepare import prepare_store

@@ -16,9 +16,10 @@ from tp1.commands.command import Command
 from tp1.commands.compare import TRACKING_URI
 from tp1.commands.tool import tool_command
 from tp1.experiment import Experiment, Study
+from tp1.report.comparison import chosen_groups
 from tp1.report.details import read_details, read_looks
 from tp1.report.page import Page, to_html, to_markdown
-from tp1.report.report_page import chosen_groups, report_page
+from tp1.report.report_page import report_page
 from tp1.report.selection import select
 from tp1.store.addresses import address, run_page
 from tp1.store.prepare import prepare_store

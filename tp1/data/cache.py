@@ -20,7 +20,7 @@ from tp1.base.errors import TP1Error
 from tp1.base.folders import unwritable, whole_folder
 from tp1.base.names import printable, user_path
 from tp1.base.progress import progress
-from tp1.data.sources import Listing, Source
+from tp1.data.source import Listing, Source
 
 FORMAT = 2  # part of every entry: raise it when decoding, resizing or rounding changes
 NO_JSON = (ValueError, KeyError, TypeError, AttributeError, RecursionError)  # what garbage in a JSON file comes to

@@ -14,7 +14,8 @@ from tp1.base.errors import TP1Error
 from tp1.base.names import user_path
 from tp1.base.progress import say
 from tp1.data.cache import Images, MixedSizesError, cache_dir, check_images_fit, load_images
-from tp1.data.sources import ImageFolder, find_source
+from tp1.data.image_folder import ImageFolder
+from tp1.data.sources import find_source
 from tp1.data.splits import split
 
 RESERVED_NAMES = ("index", "true", "predicted", "accuracy", "micro avg", "macro avg", "weighted avg")

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
 from tp1.base.errors import TP1Error
-from tp1.data.sources import read_image
+from tp1.data.decoding import read_image
 
 # Suffixes of images in a folder: those of torchvision, and gif. A file that is given directly may have any suffix.
 SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
@@ -45,7 +45,7 @@ class FoundImage:
         """Read the image as upright RGB in its own size, on white where it is transparent.
 
         Raises:
-            Exception: See :func:`tp1.data.sources.read_image`.
+            Exception: See :func:`tp1.data.decoding.read_image`.
         """
         if not isinstance(self.where, Path):
             return Image.fromarray(self.where)
@@ -178,7 +178,7 @@ def _read_batch(images: Sequence[FoundImage], shape: tuple[int, int, int]) -> Ba
                 pixels[len(read)] = image.where
             else:
                 rgb = image.read()
-                if rgb.size != shape[1::-1]:  # as tp1.data.sources resizes training images
+                if rgb.size != shape[1::-1]:  # as tp1.data.image_folder resizes training images
                     rgb = rgb.resize(shape[1::-1], Image.Resampling.BICUBIC)
                     resized += 1
                 pixels[len(read)] = np.asarray(rgb)

@@ -7,8 +7,8 @@ from contextlib import suppress
 import numpy as np
 
 from tp1.base.names import printable
+from tp1.data.decoding import bombs_refused
 from tp1.data.image_files import thumbnail
-from tp1.data.sources import bombs_refused
 from tp1.registry.predictions import Predictions
 from tp1.report.figures import confusion_matrix
 from tp1.report.page import Block, Code, Gallery, Inline, Matrix, Page, Paragraph, Section, Tile, to_html

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from tp1.base.errors import TP1Error
 from tp1.base.names import printable
 from tp1.base.progress import progress_bar
+from tp1.data.decoding import bombs_refused
 from tp1.data.image_files import FoundImage, read_batches
-from tp1.data.sources import bombs_refused
 from tp1.registry.predictor import Predictor
 from tp1.report.page import Inline, Number, Table
 

@@ -11,7 +11,7 @@ import pandas as pd
 
 from tp1.base.names import printable, whole_number
 from tp1.config import HYPERPARAMETERS, differences, hyperparameters
-from tp1.experiment import Experiment
+from tp1.experiment import Experiment, Study, experiments_of
 from tp1.store.runs import TrackedRun
 
 # The rule behind every remark. All figures are means over the seeds, of the last epoch unless said otherwise.
@@ -129,6 +129,24 @@ def group(runs: Iterable[TrackedRun], known: Mapping[tuple[str, str], Experiment
     return sorted(groups, key=lambda g: (places.get(_name(g.runs[0]), len(places)), not g.is_default, g.label))
 
 
+def groups_of(experiment: Experiment, groups: Sequence[Group]) -> list[Group]:
+    """The groups of an experiment (or of one configuration of a study): its defaults first, then the newest."""
+    own = [
+        group
+        for group in groups
+        if (group.runs[0].experiment, group.runs[0].configuration) == (experiment.name, experiment.configuration)
+    ]
+    return sorted(own, key=lambda group: (not group.is_default, not group.published, -_newest(group)))
+
+
+def chosen_groups(entries: Sequence[Experiment | Study | tuple[str, str]], groups: Sequence[Group]) -> list[Group]:
+    """The groups that stand for their experiments in the report: one for each that was run."""
+    experiments = [
+        experiment for entry in entries if not isinstance(entry, tuple) for experiment in experiments_of(entry)
+    ]
+    return [found[0] for experiment in experiments if (found := groups_of(experiment, groups))]
+
+
 # Columns of the table for which more is better; by these it is sorted from the top.
 DESCENDING = ("val_accuracy", "test_accuracy", "test_f1_macro", "difference", "published", "n")
 
@@ -208,3 +226,7 @@ def _short(value: str | float | None) -> str:
         text = printable(",".join(parts))
         return text if len(text) <= LONGEST_VALUE else f"{text[: LONGEST_VALUE - 1]}…"
     return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _newest(group: Group) -> int:
+    return max(run.start_time for run in group.runs)

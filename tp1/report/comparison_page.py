@@ -7,7 +7,7 @@ from tp1.report.details import read_histories
 from tp1.report.figures import COMPARED_CURVES, LINES, compared_curves
 from tp1.report.page import Block, Number, Page, Paragraph, Picture, Section, Table, plain_png, to_html, to_markdown
 from tp1.report.paired import Paired
-from tp1.report.report_page import number, signed, summary_table
+from tp1.report.tables import number, signed, summary_table
 from tp1.report.texts import TEXTS
 from tp1.store.reader import RunReader
 

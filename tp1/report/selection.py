@@ -8,9 +8,8 @@ import pandas as pd
 
 from tp1.base.errors import TP1Error
 from tp1.experiment import Experiment, Study, by_name_and_configuration, experiments_of
-from tp1.report.comparison import DESCENDING, Group, group, newest, table
+from tp1.report.comparison import DESCENDING, Group, group, groups_of, newest, table
 from tp1.report.paired import Paired, compare_predictions
-from tp1.report.report_page import groups_of
 from tp1.store.addresses import masked
 from tp1.store.reader import RunReader
 from tp1.store.runs import TrackedRun

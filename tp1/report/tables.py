@@ -1,0 +1,97 @@
+"""Groups of runs as a table, and figures as the report writes them."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from tp1.base.names import whole_number
+from tp1.report.comparison import Group
+from tp1.report.page import Inline, Number, Table
+
+Texts = Mapping[str, Any]  # the fixed texts of one language
+
+
+def summary_table(groups: Sequence[Group], texts: Texts, caption: str = "", *, brief: bool = False) -> Table:
+    """One row for each group: what is measured, what was published, and the remark.
+
+    Args:
+        brief: Without the columns of hyperparameters, time and size, and without what was published as remark.
+    """
+    is_study = any(group.runs[0].configuration for group in groups)
+    varying = [
+        name
+        for name in ("learning_rate", "dropout", "weight_decay")
+        if is_study and not brief and len({_param(group, name) for group in groups}) > 1
+    ]
+    columns = [
+        *(texts["experiment"], texts["dataset"]),
+        *varying,
+        *(
+            texts["n"],
+            texts["validation_short"],
+            texts["test_short"],
+            texts["f1"],
+            texts["published"],
+            texts["difference"],
+        ),
+        *(() if brief else (texts["epoch_time"], texts["parameters"])),
+        texts["remark"],
+    ]
+    published_remarks = not brief and any(_published_remark(group) for group in groups)
+    rows: list[list[Inline]] = []
+    for group in groups:
+        metric = group.published_metric
+        published = group.published[metric] if metric else None
+        measured = group.mean("test/accuracy" if metric == "test/accuracy" else "best/val_accuracy")
+        short = {"test/accuracy": texts["test_short"], "val/accuracy": texts["validation_short"]}
+        parameters = group.runs[0].params.get("model_parameters", "")
+        row: list[Inline] = [
+            group.label,
+            group.dataset,
+            *(_sortable(_param(group, name)) for name in varying),
+            Number(str(len(group.runs)), len(group.runs)),
+            number(group.mean("best/val_accuracy"), 4, group.sd("best/val_accuracy")),
+            number(group.mean("test/accuracy"), 4, group.sd("test/accuracy")),
+            number(group.mean("test/f1_macro"), 4, group.sd("test/f1_macro")),
+            Number(f"{published:g} ({short[metric]})", published) if metric and published is not None else "–",
+            signed(measured - published if published is not None else None),
+            *(() if brief else (number(group.epoch_seconds, 1), _count(parameters))),
+            texts["remarks"].get(group.remark(), group.remark()),
+        ]
+        if published_remarks:
+            row.append(_published_remark(group))
+        rows.append(row)
+    if published_remarks:
+        columns.append(texts["published_remark"])
+    return Table(columns, rows, caption)
+
+
+def number(value: float | None, digits: int = 4, sd: float | None = None) -> Inline:
+    """A figure, with its standard deviation if there is one; a dash for None."""
+    if value is None:
+        return "–"
+    return Number(f"{value:.{digits}f}" + (f" ± {sd:.{digits}f}" if sd is not None else ""), value)
+
+
+def signed(value: float | None, digits: int = 4) -> Inline:
+    """A difference, with its sign; a dash for None."""
+    return "–" if value is None else Number(f"{value:+.{digits}f}", value)
+
+
+def _param(group: Group, name: str) -> str:
+    return group.runs[0].params.get(name, "")
+
+
+def _published_remark(group: Group) -> str:
+    return group.experiment.published.remark if group.experiment and group.published else ""
+
+
+def _count(text: str) -> Inline:
+    number = whole_number(text)
+    return "–" if number is None else Number(f"{number:,}", number)
+
+
+def _sortable(text: str) -> Inline:
+    try:
+        return Number(f"{float(text):g}", float(text))
+    except ValueError:
+        return text
