@@ -1,10 +1,10 @@
-"""An epoch of cnnv3 beside the same model in a bare loop over ready tensors, in turn, in one process.
+"""Compare an epoch of cnnv3 with a bare training loop over prepared tensors, alternating in one process.
 
     python benchmarks/epoch.py [--images 12800] [--rounds 7]
 
-The bare loop has its images normalised, in float32 and channels last in memory, and does nothing but
-forward, loss, backward and step. The ratio is what the data path, the accounting and the validation of ours cost.
-Time does not depend on the pixels, so they are random. Measure on an otherwise idle machine.
+The bare loop has the same model and its images in memory: normalised, float32, channels last. It only does forward,
+loss, backward and step. The ratio shows the cost of our data path, metrics and validation. Pixels are random, because
+the time does not depend on them. Measure on an otherwise idle machine.
 """
 
 import argparse
@@ -67,7 +67,7 @@ def main() -> None:
     device = choose_device("auto")
     precision = choose_precision("auto", device)
     config = TrainConfig(epochs=1, precision=precision, dropout=experiment.config.dropout, weight_decay=1e-4)
-    part, val = random_part(arguments.images), random_part(arguments.images // 9)  # as 45,000 to 5,000
+    part, val = random_part(arguments.images), random_part(arguments.images // 9)  # CIFAR-10 has 45,000 to 5,000
     mine, other = new_state(config, device), new_state(config, device)
     with torch.no_grad():
         ready = mine.classifier.preparation(torch.from_numpy(part.images).to(device))

@@ -1,9 +1,10 @@
-"""An epoch on kept features beside an epoch that runs the frozen trunk, in turn, in one process, on a sample.
+"""Compare an epoch on cached features with one that runs the frozen network, alternating in one process.
 
     python benchmarks/frozen_features.py [--images 512] [--image-size 224] [--rounds 3]
 
-Both train the same head by the same loop, validation included. Time does not depend on the values, so images and
-weights are random. Reading the cache is not in the epochs: a run does it once. Measure on an otherwise idle machine.
+Both train the same head with the same loop, validation included, on a sample of images. Images and weights are random,
+because the time does not depend on them. The epochs exclude reading the cache, which a run does once. Measure on an
+otherwise idle machine.
 """
 
 import argparse
@@ -46,7 +47,7 @@ def main() -> None:
         pixels = generator.integers(0, 256, (count, 64, 64, 3), dtype=np.uint8)
         return Part(np.arange(count), pixels, generator.integers(0, 10, count))
 
-    images, val_images = part(arguments.images), part(arguments.images // 7)  # as 18,900 to 2,700
+    images, val_images = part(arguments.images), part(arguments.images // 7)  # EuroSAT has 18,900 to 2,700
     preparation = Preparation(arguments.image_size, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
     whole = build_transfer(experiment.model, [preparation], tuple("0123456789"), config.dropout).to(device)
 

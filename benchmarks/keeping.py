@@ -1,10 +1,10 @@
-"""What it costs cnnv3's epoch that nothing of it can be lost: its checkpoint, and its metrics through the outbox.
+"""Measure what durability costs an epoch of cnnv3: its checkpoint, and its metrics through the outbox.
 
     python benchmarks/keeping.py [--rounds 9]
 
-In turn, in one process: steps of batches like those of CIFAR-10, from which the time of an epoch of 45,000 images
-follows; a checkpoint, synced to the disk; an epoch's metrics, put into the outbox and sent to a new SQLite store. All
-of that computing counts, though training does not wait for it. Measure on an otherwise idle machine.
+Each round, in one process: training steps on batches as of CIFAR-10, from which the time of an epoch of 45,000 images
+follows; a checkpoint, synced to disk; an epoch's metrics, put into the outbox and sent to a new SQLite store. The CPU
+time of sending counts in full, though training does not wait for it. Measure on an otherwise idle machine.
 """
 
 import argparse
@@ -65,7 +65,7 @@ def main() -> None:
                 time.sleep(0.001)
             metrics = max(put, time.process_time() - computed)
             share = (checkpoint + metrics) / epoch_seconds
-            if number:  # the first is for warming up
+            if number:  # the first round warms up
                 shares.append(share)
                 print(
                     f"{number:5d}  {epoch_seconds:7.1f}  {1e3 * checkpoint:13.1f}  {1e3 * metrics:10.1f}  {share:.4%}"

@@ -1,11 +1,11 @@
-"""Kill training at random moments of every phase, go on each time, and compare what comes out with a run left alone.
+"""Kill training at random moments of every phase, resume it, and compare the result with an uninterrupted run.
 
     python benchmarks/kills.py --kills 200
 
-Each trial trains one experiment in a store, cache and state directory of its own and is killed up to three times
-(SIGKILL mostly, SIGTERM and SIGINT else), each time at a random moment of a phase; each kill is followed by the same
-command with resume=auto. In the end there must be one finished run with one model, whose weights, metrics, parameters
-and files are those of the run that was left alone, bit for bit.
+Each trial trains one experiment with a store, cache and state directory of its own. It is killed up to three times
+(mostly by SIGKILL, else by SIGTERM or SIGINT), each time at a random moment of a phase. After each kill, the same
+command runs again, with resume=auto. In the end there must be exactly one finished run with one model, whose weights,
+metrics, parameters and files are bit for bit those of the uninterrupted run.
 """
 
 import argparse
@@ -33,27 +33,27 @@ from PIL import Image
 from tp1.store.prepare import prepare_store
 
 PHASES = ("data cache", "feature cache", "start", "training", "evaluation", "export", "logging")
-SIGNALS = {signal.SIGKILL: -9, signal.SIGTERM: 143, signal.SIGINT: 130}  # with what each ends
-TIMING = ("system/", "train/images_per_second")  # metrics that no two runs share
+SIGNALS = {signal.SIGKILL: -9, signal.SIGTERM: 143, signal.SIGINT: 130}  # signal -> exit code
+TIMING = ("system/", "train/images_per_second")  # metrics that differ in every run
 PRELOADED = ["tp1.run", "tp1.tracking.model_files", "torchvision.models", "sklearn.metrics", "experiments.__main__"]
 LIMIT = 120.0  # seconds for one attempt
 
 
 @dataclass(frozen=True)
 class Trial:
-    """An experiment, and where it runs."""
+    """An experiment and the arguments of its command."""
 
     name: str
     arguments: tuple[str, ...]
 
     @property
     def phases(self) -> tuple[str, ...]:
-        """Those that it has."""
+        """The phases of the experiment."""
         return PHASES if "pretrained" in self.name else tuple(name for name in PHASES if name != "feature cache")
 
 
 def _announce(connection: Connection) -> None:
-    """Have each phase say when it begins and ends."""
+    """Make each phase send its name and the time when it begins and ends."""
     import tp1.data.dataset
     import tp1.run
     import tp1.tracking.training_run
@@ -82,7 +82,7 @@ def _announce(connection: Connection) -> None:
 
 
 def _attempt(arguments: Sequence[str], folder: Path, connection: Connection) -> None:
-    """One process: the command of an experiment, as a shell would start it."""
+    """Run the command of an experiment, as a shell would; this is the main function of its process."""
     import torch
 
     import tp1.run
@@ -105,13 +105,13 @@ def _attempt(arguments: Sequence[str], folder: Path, connection: Connection) -> 
 def run_once(
     trial: Trial, folder: Path, phase: str | None = None, after: float = 0.0, signum: int = signal.SIGKILL
 ) -> tuple[int, dict[str, float]]:
-    """One attempt at a trial.
+    """Run one attempt at a trial in a new process.
 
     Args:
-        phase: The process gets ``signum`` so many seconds (``after``) from the beginning of this phase on.
+        phase: ``after`` seconds after the beginning of this phase, the process gets the signal ``signum``; None: never.
 
     Returns:
-        The exit code, and seconds by phase.
+        The exit code, and the seconds spent in each phase.
     """
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(PRELOADED)
@@ -149,17 +149,17 @@ def run_once(
 
 
 def finished(folder: Path) -> bool:
-    """Whether the run of a trial is."""
+    """Whether the trial has exactly one run, and that one is FINISHED."""
     return [run.info.status for run in mlflow.MlflowClient(f"sqlite:///{folder}/mlflow.db").search_runs(["0"])] == [
         "FINISHED"
     ]
 
 
 def outcome(folder: Path) -> dict[str, Any]:
-    """What a trial has left in its store, but for times.
+    """Return a trial's results in its store, without times and timing metrics.
 
     Raises:
-        SystemExit: There is not exactly one finished run with one whole model.
+        SystemExit: There is not exactly one finished run with one ready model, or a metric has a step twice.
     """
     client = mlflow.MlflowClient(f"sqlite:///{folder}/mlflow.db")
     runs = client.search_runs(["0"])
@@ -192,7 +192,7 @@ def outcome(folder: Path) -> dict[str, Any]:
 
 
 def differences(expected: dict[str, Any], found: dict[str, Any]) -> list[str]:
-    """What is not the same, by name."""
+    """Return the names of the results that differ."""
     different = []
     for part, value in expected.items():
         other = found[part]
@@ -206,7 +206,7 @@ def differences(expected: dict[str, Any], found: dict[str, Any]) -> list[str]:
 
 
 def make_trials(folder: Path) -> list[Trial]:
-    """A small network from scratch, with augmentation, and a frozen one, on generated images."""
+    """Make the trials: a small network from scratch, with augmentation, and a frozen one, on generated images."""
     import safetensors.torch
     import torch
     from torchvision import models
@@ -237,7 +237,7 @@ def make_trials(folder: Path) -> list[Trial]:
 
 
 def new_folder(root: Path, number: int, empty: Path) -> Path:
-    """A folder with an empty tracking store."""
+    """Make a trial's folder, with a copy of the empty tracking store."""
     folder = root / f"{number:04d}"
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
@@ -248,13 +248,13 @@ def new_folder(root: Path, number: int, empty: Path) -> Path:
 def kill_and_resume(
     kills: int, seed: int, root: Path, say: Callable[[str], None] = print, names: Sequence[str] = ()
 ) -> Counter[str]:
-    """The whole harness: so many kills; returns how many there were in each phase, and by which signal.
+    """Run trials until there were ``kills`` kills; return the number of kills in total, by phase and by signal.
 
     Args:
-        names: Of the experiments; none: all.
+        names: Names of the experiments; empty: all.
 
     Raises:
-        SystemExit: Something was not as in the run that was left alone.
+        SystemExit: A trial failed, or its results differ from those of the uninterrupted run.
     """
     os.environ["OMP_NUM_THREADS"] = "1"
     empty = root / "empty.db"
@@ -272,7 +272,7 @@ def kill_and_resume(
     done: Counter[str] = Counter()
     number = len(trials)
     while done["kills"] < kills:
-        # The phases in turn, so that short ones are hit as often as long ones.
+        # The phase with the fewest kills comes next, so that short phases are hit as often as long ones.
         trial = trials[number % len(trials)]
         expected, seconds = known[trial.name]
         folder = new_folder(root, number, empty)
@@ -281,13 +281,13 @@ def kill_and_resume(
             phase = min(draw.sample(trial.phases, len(trial.phases)), key=lambda name: done[name])
             signum = draw.choices(list(SIGNALS), [0.7, 0.15, 0.15])[0]
             code = run_once(trial, folder, phase, draw.uniform(0, seconds[phase]), signum)[0]
-            if code == 0:  # it was through before the signal came
+            if code == 0:  # it finished before the signal came
                 break
             if code != SIGNALS[signum]:
                 raise SystemExit(f"{trial.name}: exit code {code} after {signal.Signals(signum).name}: {folder}")
             done.update([phase, signal.Signals(signum).name, "kills"])
             hit.append(f"{signal.Signals(signum).name} in {phase}")
-            if finished(folder):  # the kill came after the last thing that the run had to do, but for tidying up
+            if finished(folder):  # killed after the run was finished: only cleanup is left
                 code = run_once(Trial("sync", ()), folder)[0]
                 break
         else:

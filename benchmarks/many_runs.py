@@ -1,9 +1,9 @@
-"""What a comparison costs on a large tracking store: time and memory of `tp1 compare`, on SQLite and over HTTP.
+"""Measure time and memory of `tp1 compare` on a large tracking store, on SQLite and over HTTP.
 
     python benchmarks/many_runs.py --runs 10000
 
-The runs are copies of a real one (reference/cifar10/cnnv3-s0): twelve experiments, twenty learning rates, five seeds,
-each combination many times. One in twelve is of cnnv3.
+The runs are copies of a real one (reference/cifar10/cnnv3-s0), with twelve experiments, twenty learning rates and five
+seeds; each combination occurs many times. One run in twelve is of cnnv3.
 """
 
 import argparse
@@ -30,7 +30,7 @@ TABLES = ("runs", "params", "tags", "latest_metrics", "metrics", "inputs")
 
 
 def fill(path: Path, count: int) -> None:
-    """Write copies of the one run of a store into it."""
+    """Fill a store with ``count`` copies of its only run."""
     database = sqlite3.connect(path)
     database.execute("PRAGMA synchronous=OFF")
     (source,) = next(database.execute("SELECT run_uuid FROM runs"))
@@ -38,7 +38,7 @@ def fill(path: Path, count: int) -> None:
     for table in TABLES:
         columns = [row[1] for row in database.execute(f"PRAGMA table_info({table})")]
         key = "destination_id" if table == "inputs" else "run_uuid"
-        # System metrics are most of the points, and none of a comparison's.
+        # System metrics are most of the points, and a comparison does not read them.
         extra = " AND key NOT LIKE 'system/%'" if table == "metrics" else ""
         rows = database.execute(f"SELECT * FROM {table} WHERE {key} = ?{extra}", (source,)).fetchall()
         templates[table] = (columns, columns.index(key), rows)
@@ -72,7 +72,7 @@ def fill(path: Path, count: int) -> None:
 
 
 def measure(uri: str, folder: Path, *arguments: str) -> tuple[float, float]:
-    """Seconds and peak resident MB of `tp1 compare`."""
+    """Run `tp1 compare`; return its seconds and its peak resident memory in MB."""
     environment = {**os.environ, "MLFLOW_TRACKING_URI": uri}
     began = time.perf_counter()
     process = subprocess.Popen(
@@ -89,7 +89,7 @@ def measure(uri: str, folder: Path, *arguments: str) -> tuple[float, float]:
 
 @contextmanager
 def server(uri: str, folder: Path) -> Iterator[str]:
-    """A real MLflow server, with as many workers as it has when nothing is said; its address."""
+    """Run a real MLflow server with its default number of workers (4); yield its address."""
     started = TrackingServer(uri, folder / "artifacts", workers=4)
     try:
         started.start()

@@ -1,11 +1,11 @@
-"""Training with a real tracking server that goes away in every way, beside training with one that does not.
+"""Compare training with a tracking server that fails in several ways with training with an undisturbed one.
 
     python benchmarks/outages.py [--rounds 3] [--epochs 200] [--stopped 60]
 
-In turn: cnnv3 on the bundled digits with a server left alone, and with one that is killed (SIGKILL) and started again
-after 10 s, stopped (SIGSTOP) for a minute, and whose proxy answers 500, then 503, then resets connections. Every
-point of every metric must be there once; the ratio is that of the time from the first epoch's end to the last's.
-Measure on an otherwise idle machine.
+Each round trains cnnv3 on the bundled digits twice: with an undisturbed server, then with one that is killed (SIGKILL)
+and started again after 10 s, stopped (SIGSTOP) for --stopped seconds, and whose proxy answers 500, then 503, then
+resets connections. Every point of every metric must be stored exactly once. The ratio compares the times from the end
+of the first epoch to the end of the last. Measure on an otherwise idle machine.
 """
 
 import argparse
@@ -28,7 +28,7 @@ from tests.support.servers import TrackingServer
 from tp1.store.prepare import prepare_store
 
 PAUSE = 4.0  # seconds between faults
-FAULTY = 8.0  # seconds of each kind of answer
+FAULTY = 8.0  # seconds of each kind of faulty response
 DOWN = 10.0  # seconds between kill and start
 
 
@@ -46,7 +46,7 @@ def train(address: str, folder: Path, epochs: int) -> "subprocess.Popen[str]":
 
 
 def disturb(server: TrackingServer, proxy: FaultyProxy, process: "subprocess.Popen[str]", stopped: float) -> None:
-    """All faults, one after the other."""
+    """Cause all faults, one after the other."""
     server.stop(signal.SIGKILL)
     time.sleep(DOWN)
     server.start()
@@ -64,10 +64,12 @@ def disturb(server: TrackingServer, proxy: FaultyProxy, process: "subprocess.Pop
 
 
 def check(address: str, epochs: int) -> tuple[float, int]:
-    """Seconds from the first epoch's end to the last's, and the number of points, all there once.
+    """Check that the newest run is complete; return its training seconds and its number of metric points.
+
+    The seconds count from the end of the first epoch to the end of the last.
 
     Raises:
-        SystemExit: One is missing, or there twice.
+        SystemExit: A point is missing or stored twice, or the run is not finished with exactly one model.
     """
     client = mlflow.MlflowClient(address)
     run = client.search_runs(["0"], max_results=1)[0]

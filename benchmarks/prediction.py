@@ -1,10 +1,10 @@
-"""Prediction of files beside the bare model on an array, in turn, in one process; and the latency of the served model.
+"""Compare prediction of files with the bare model on an array; measure the latency of the served model.
 
     python benchmarks/prediction.py [--model models:/m-...] [--images 2000] [--rounds 5] [--serve]
 
-The bare model gets batches of 64 of an array in memory. The whole path is what `predict` does: find, read, predict,
-write as CSV. Where no model is given, it is cnn-base trained on digits for an epoch: so small that to decode a PNG file
-costs as much as the network does. Measure on an otherwise idle machine.
+Files and bare model alternate in one process. The bare model gets batches of 64 from an array in memory. Files go
+through all that `predict` does: find, read, predict, write CSV. Without --model, cnn-base is trained on digits for one
+epoch: it is so small that decoding a PNG file costs as much as the network. Measure on an otherwise idle machine.
 """
 
 import argparse
@@ -35,7 +35,7 @@ from tp1.training.inference import EVALUATION_BATCH
 
 
 def train_one() -> str:
-    """The URI of a model trained on digits, in the tracking store that is active."""
+    """Train cnn-base on digits for one epoch in the active tracking store; return the model's URI."""
     from click.testing import CliRunner
 
     from experiments.__main__ import main as tp1
@@ -48,7 +48,7 @@ def train_one() -> str:
 
 
 def picture(number: int, shape: tuple[int, int, int]) -> Image.Image:
-    """Smooth as a photograph, for noise makes PNG files slow."""
+    """Draw an image as smooth as a photograph, because noise makes PNG files slow to decode."""
     small = np.random.default_rng(number).integers(0, 256, (8, 8, 3), dtype=np.uint8)
     return Image.fromarray(small).resize(shape[1::-1], Image.Resampling.BICUBIC)
 
@@ -100,7 +100,7 @@ def compare(predictor: Predictor, count: int, rounds: int, folder: Path) -> None
 
 
 def latency(model: str, shape: tuple[int, int, int], rounds: int) -> None:
-    """The served model's answer to one image, from question to answer."""
+    """Measure the served model's latency, from request to response, for one image."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -151,7 +151,7 @@ def main() -> None:
         folder = Path(name)
         model = arguments.model
         if model is None:
-            os.chdir(folder)  # where the artifacts go
+            os.chdir(folder)  # MLflow writes artifacts to the working directory
             os.environ["MLFLOW_TRACKING_URI"] = f"sqlite:///{folder}/mlflow.db"
             model = train_one()
         elif is_stored(model):

@@ -1,13 +1,13 @@
-"""Many clients that train at once against the team's server, and every point and file of theirs read back.
+"""Load the team's server with many training clients at once, then check that it stored every point and file.
 
     python benchmarks/team_load.py [--clients 32] [--minutes 3] [--restart]
 
-The server is started as the compose file does, with PostgreSQL and an object store (moto) as processes of their own.
-Clients do what training does without the arithmetic: an outbox per run, five metrics every two seconds, and at the end
-an entry with files that ends the run. They share four processes: 32 of torch would need more memory and time to start
-than what is measured. With --restart, PostgreSQL is away for 5 s in the middle. Another account then reads everything:
-exit code 1 where a point or file is missing, different or too many, or a run is not FINISHED. Measure on an otherwise
-idle machine.
+The server is started as in the compose file, with PostgreSQL and an object store (moto) as separate processes. Clients
+do what training does, without the computation: an outbox per run, five metrics every two seconds, and at the end an
+entry with files that ends the run. They share four processes, because 32 that import torch would cost more memory and
+start-up time than what is measured. With --restart, PostgreSQL is down for 5 s in the middle. Afterwards another
+account reads everything back. The exit code is 1 if a point or file is missing, different or extra, or a run is not
+FINISHED. Measure on an otherwise idle machine.
 """
 
 import argparse
@@ -43,11 +43,11 @@ from tp1.tracking.training_run import PATIENCE
 
 PROCESSES = 4
 EPOCHS = 5
-EPOCH = (1.5, 2.5)  # seconds, at random: clients do not keep in step
-DOWN = 5.0  # seconds between PostgreSQL's end and start
+EPOCH = (1.5, 2.5)  # seconds, drawn at random so that clients are not synchronised
+DOWN = 5.0  # seconds that PostgreSQL is down
 METRICS = ("train/loss", "train/accuracy", "val/loss", "val/accuracy", "train/images_per_second")
 FINAL = ("test/loss", "test/accuracy", "test/f1_macro")
-FILES = {  # bytes, as a run on CIFAR-10 leaves them
+FILES = {  # bytes, as in a run on CIFAR-10
     "predictions.parquet": 400_000,
     "curves.png": 60_000,
     "confusion_matrix.png": 40_000,
@@ -55,7 +55,7 @@ FILES = {  # bytes, as a run on CIFAR-10 leaves them
     "classification_report.csv": 700,
     "tables/classification_report.json": 1_500,
 }
-AS_THE_COMMANDS = {  # tp1/cli.py
+AS_THE_COMMANDS = {  # tp1/commands/command.py
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "30",
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
@@ -64,14 +64,14 @@ AS_THE_COMMANDS = {  # tp1/cli.py
 
 @dataclass
 class Told:
-    """What clients have told the server, and how that went.
+    """The points and files that clients sent to the server, with call statistics.
 
     Attributes:
-        points: Of each run: name, value, time and step.
-        files: Of each run: SHA-256 by path.
-        seconds: Of each call that succeeded, by kind, MLflow's own retries included.
-        failed: Calls that did not, by kind; the outbox repeats them.
-        unsent: Entries that a run gave up on.
+        points: Points by run id: name, value, time and step.
+        files: SHA-256 by path, by run id.
+        seconds: Durations of the successful calls by kind, including MLflow's own retries.
+        failed: Number of failed calls by kind; the outbox repeats them.
+        unsent: Number of entries that runs gave up sending.
     """
 
     points: dict[str, list[tuple[str, float, int, int]]] = field(default_factory=dict)
@@ -89,7 +89,7 @@ class Told:
         self.unsent += other.unsent
 
     def timed(self, kind: str, call: Callable[..., Any], when: Callable[..., bool] = lambda *_, **__: True) -> Any:
-        """The same call, whose durations are noted."""
+        """Wrap a call so that its durations and failures are recorded, where ``when`` holds for its arguments."""
 
         def wrapped(*args: Any, **kwargs: Any) -> Any:
             if not when(*args, **kwargs):
@@ -107,7 +107,7 @@ class Told:
 
 
 def client(number: int, experiment_id: str, folder: Path, seconds: float) -> Told:
-    """Train one run after the other until the time is over; the last is trained to its end."""
+    """Simulate one run after another until the time is over; the last one is completed."""
     told, chance = Told(), random.Random(number)
     mlflow_client = mlflow.MlflowClient()
     mlflow_client.log_batch = told.timed("metrics", mlflow_client.log_batch, lambda *_, metrics=(), **__: bool(metrics))
@@ -116,7 +116,7 @@ def client(number: int, experiment_id: str, folder: Path, seconds: float) -> Tol
     while time.monotonic() < until:
         try:
             run_id = mlflow_client.create_run(experiment_id, run_name=f"client-{number}").info.run_id
-        except MlflowException:  # a start needs a server that answers: somebody starts it again
+        except MlflowException:  # a run can only start while the server responds: try again
             told.failed["start"] += 1
             time.sleep(1)
             continue
@@ -125,7 +125,7 @@ def client(number: int, experiment_id: str, folder: Path, seconds: float) -> Tol
 
 
 def train(run_id: str, mlflow_client: mlflow.MlflowClient, told: Told, chance: random.Random, folder: Path) -> None:
-    """One run, by way of its outbox."""
+    """Simulate one run, sent through its outbox."""
     points = told.points[run_id] = []
     files = told.files[run_id] = {}
     outbox = Outbox(folder, lambda entry: deliver(mlflow_client, run_id, entry), is_refused)
@@ -155,7 +155,7 @@ def train(run_id: str, mlflow_client: mlflow.MlflowClient, told: Told, chance: r
 def client_process(
     environment: dict[str, str], experiment_id: str, numbers: list[int], folder: Path, seconds: float
 ) -> Told:
-    """Several clients with one account, in an experiment of its own."""
+    """Run several clients that share an account and an experiment; this is one of the processes."""
     os.environ.update(AS_THE_COMMANDS | environment)
     told = Told()
     with (
@@ -171,9 +171,10 @@ def client_process(
 
 @contextmanager
 def sampled_memory(team: Team) -> Iterator[dict[str, tuple[float, int]]]:
-    """Inside, the most memory in MB, and the number of processes then, of server and PostgreSQL, each second.
+    """Sample the memory of server and PostgreSQL every second; yield the peaks: (MB, number of processes then).
 
-    The server's is the sum of what is resident. PostgreSQL's processes share most of theirs, so that each has its part.
+    The server's memory is the sum of resident sizes. PostgreSQL's processes share most of theirs, so theirs is the sum
+    of proportional sizes (PSS).
     """
     peaks = {"server": (0.0, 0), "PostgreSQL": (0.0, 0)}
     done = threading.Event()
@@ -183,7 +184,7 @@ def sampled_memory(team: Team) -> Iterator[dict[str, tuple[float, int]]]:
 
     def sample() -> None:
         while not done.wait(1):
-            with suppress(psutil.Error):  # one has just ended
+            with suppress(psutil.Error):  # a process has just ended
                 note("server", [process.memory_info().rss for process in team.processes()])
             with suppress(psutil.Error):
                 assert team.database.process is not None
@@ -200,7 +201,7 @@ def sampled_memory(team: Team) -> Iterator[dict[str, tuple[float, int]]]:
 
 
 def losses(team: Team, told: Told) -> list[str]:
-    """What is not on the server as it was told, one line each."""
+    """Return one line for each difference between the server's content and what the clients sent."""
     mlflow_client = mlflow.MlflowClient()
     experiments = [experiment.experiment_id for experiment in mlflow_client.search_experiments()]
     runs, token = {}, ""
@@ -236,14 +237,14 @@ def losses(team: Team, told: Told) -> list[str]:
         found.append(f"{rows} rows of metrics in PostgreSQL, not {expected}")
     if told.unsent:
         found.append(f"{told.unsent} entries were given up on after {PATIENCE:.0f} s")
-    # The answer to their start was lost: empty, and nobody's loss.
+    # The response to their creation was lost: these runs are empty, so nothing is lost.
     if strangers := runs.keys() - told.points.keys():
         print(f"{len(strangers)} runs were made without their client's hearing of it")
     return found
 
 
 def load(clients: int, seconds: float, restart: bool, folder: Path) -> list[str]:
-    """Have clients train, print what was measured, and return what was lost."""
+    """Run the clients, print the measurements, and return the losses, one line each."""
     numbers = [list(range(clients))[start::PROCESSES] for start in range(min(PROCESSES, clients))]
     told = Told()
     with team_server(folder, workers=4, measured=True) as team:
@@ -253,8 +254,8 @@ def load(clients: int, seconds: float, restart: bool, folder: Path) -> list[str]
             with team.account(account):
                 experiments[account] = mlflow.MlflowClient().create_experiment(account)
         team.add_account("reader")
-        context = multiprocessing.get_context("spawn")  # a process that has threads is not forked
-        imported = context.Barrier(len(numbers) + 1)  # which takes seconds: they begin together, and then time runs
+        context = multiprocessing.get_context("spawn")  # forking a process that has threads is unsafe
+        imported = context.Barrier(len(numbers) + 1)  # imports take seconds: all begin together after them
         pool = ProcessPoolExecutor(len(numbers), context, initializer=imported.wait, initargs=(START_SECONDS,))
         with sampled_memory(team) as memory, pool:
             at_work = [
@@ -272,7 +273,7 @@ def load(clients: int, seconds: float, restart: bool, folder: Path) -> list[str]
         with team.account("reader"):
             found = losses(team, told)
         report(clients, seconds, restart, told, memory)
-        if found:  # what clients and server said then
+        if found:  # print the logs of clients and server
             logs = [*sorted(folder.glob("clients-*.log")), folder / "server.log"]
             print(*(f"{log.name}:\n{log.read_text()[-3000:]}" for log in logs), sep="\n")
     return found

@@ -1,12 +1,12 @@
-"""What is run: one short file for each experiment. To add an experiment, add a file (CONTRIBUTING.md).
+"""The experiments, one short file each. To add an experiment, add a file (CONTRIBUTING.md).
 
-``python -m experiments cnnv3`` runs one, and so does ``python -m experiments.cnnv3``: a file of this folder is a value,
-and would otherwise do nothing when it is run.
+``python -m experiments cnnv3`` runs one. So does ``python -m experiments.cnnv3``, which needs the code below: the files
+only define values, and would do nothing when run.
 """
 
 import sys
 
-if sys.argv[:1] == ["-m"]:  # Python is about to look for the module that -m names; the arguments stand behind it
+if sys.argv[:1] == ["-m"]:  # Python is still locating the module of -m; its arguments follow
     _module = sys.orig_argv[-len(sys.argv)].removeprefix("-m")
     if _module.startswith("experiments.") and _module != "experiments.__main__":
         from experiments.__main__ import main

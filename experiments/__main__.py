@@ -1,4 +1,4 @@
-"""The ``tp1`` command, and ``python -m experiments NAME``: whatever there is to run."""
+"""The ``tp1`` command, also as ``python -m experiments NAME``: runs every experiment and tool."""
 
 from experiments.catalog import load_catalog
 from tp1.commands.group import RESERVED, command_group

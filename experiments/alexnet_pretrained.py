@@ -13,8 +13,8 @@ experiment = Experiment(
     section="2.1",
     summary="AlexNet, its convolutions frozen, its last layer replaced.",
     model=Transfer("alexnet, frozen", trunks=("alexnet",), side=6, head="alexnet"),
-    # 224 pixels are what the ImageNet weights were trained at, and give the 6x6 maps that the dense layers take.
-    # Those hold 54.5 of its 57 million parameters: batches of 128 halve Adam's share of the time.
+    # The ImageNet weights were trained at 224 pixels, which give the 6x6 maps that the dense layers take.
+    # These hold 54.5 of the 57 million parameters: batches of 128 halve Adam's share of the time.
     config=TrainConfig(
         dataset="eurosat", weights="imagenet", image_size=224, learning_rate=1e-4, batch_size=128, dropout=0.5
     ),

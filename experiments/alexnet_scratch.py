@@ -14,8 +14,8 @@ experiment = Experiment(
     section="2.1",
     summary="torchvision's AlexNet from random weights.",
     model=alexnet,
-    # EuroSAT's own 64 pixels: the smallest that AlexNet takes (features of 1x1), and a twelfth of the work of 224.
-    # Adam's usual 1e-3 is too fast without batch norm; 57 million parameters favour larger batches (docs/LOG.md).
+    # EuroSAT's own 64 pixels: AlexNet's smallest input (1x1 feature maps), and a twelfth of the work of 224 pixels.
+    # Adam's usual 1e-3 is too high without batch norm; 57 million parameters favour larger batches (docs/LOG.md).
     config=TrainConfig(dataset="eurosat", epochs=25, learning_rate=1e-4, batch_size=128, dropout=0.5),
     published=Published(test_report=report("alexnet-scratch")),
     figures=(11, 12),

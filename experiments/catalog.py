@@ -1,4 +1,4 @@
-"""What there is to run: the experiments in this folder, in the order of the report."""
+"""Load the experiments in this folder, in the order of the report."""
 
 import importlib
 import pkgutil
@@ -9,19 +9,19 @@ from pathlib import Path
 from tp1.base.names import message_line
 from tp1.experiment import Experiment, Study
 
-HELPERS = ("catalog", "published")  # files of this folder that are no experiments; others begin with _
+HELPERS = ("catalog", "published")  # other files here that are not experiments begin with _
 
 
 def load_catalog(reserved: Collection[str] = ()) -> tuple[list[Experiment | Study], list[str]]:
-    """Every experiment and study in the order of the report; what is not in the report comes last, by name.
+    """Load all experiments and studies in the order of the report; those not in the report come last, by name.
 
-    A file that is no whole experiment (a draft, a copy) is left out, so that nothing else is hindered by it.
+    A file that is not a valid experiment (a draft, a copy) is left out, so that it does not stop the others.
 
     Args:
         reserved: Names that an experiment cannot have.
 
     Returns:
-        The experiments and studies, and one line for each file that was left out: what is wrong, and what to do.
+        The experiments and studies, and for each file that was left out, one line with the fault and its remedy.
     """
     found: list[Experiment | Study] = []
     faults = []
@@ -30,14 +30,14 @@ def load_catalog(reserved: Collection[str] = ()) -> tuple[list[Experiment | Stud
             continue
         try:
             found.append(_load(name, reserved))
-        except (Exception, SystemExit) as error:  # whatever a half-written file raises
+        except (Exception, SystemExit) as error:  # an unfinished file can raise anything
             reason = str(error) if isinstance(error, _FaultError) else f"{type(error).__name__}: {error}"
             faults.append(message_line(f"experiments/{name}.py is left out: {reason}."))
     return sorted(found, key=lambda entry: (entry.section or "~", getattr(entry, "figures", ()), entry.name)), faults
 
 
 class _FaultError(Exception):
-    """What is wrong with a file of an experiment."""
+    """A fault in the file of an experiment."""
 
 
 def _load(module_name: str, reserved: Collection[str]) -> Experiment | Study:

@@ -9,7 +9,7 @@ from dataclasses import replace
 from experiments.cnnv3 import experiment as cnnv3
 from tp1.experiment import Published, Study
 
-TABLE = (  # learning rate, dropout, weight decay, and what the report says of them
+TABLE = (  # learning rate, dropout, weight decay, published result
     (1e-3, 0.3, 1e-4, Published(val_accuracy=0.8313, remark="good balance, least overfitting")),
     (5e-4, 0.4, 5e-4, Published(val_accuracy=0.8223, remark="overfitting well controlled, slight underfitting")),
     (1e-4, 0.3, 1e-4, Published(val_accuracy=0.7848, remark="underfitting, learning rate too low")),

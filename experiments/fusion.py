@@ -13,7 +13,7 @@ experiment = Experiment(
     section="2.2",
     summary="Features of both frozen networks, MobileNetV2's pooled to AlexNet's size, stacked; a new classifier.",
     model=Transfer("fusion", trunks=("alexnet", "mobilenet_v2"), side=None, head="fusion"),
-    # 224 pixels as the trunks were trained at: 6x6 maps. Stacked, all 27,000 images take 3 GB as float16.
+    # The trunks were trained at 224 pixels, which give 6x6 maps; stacked, all 27,000 images take 3 GB as float16.
     config=TrainConfig(dataset="eurosat", weights="imagenet", image_size=224, learning_rate=1e-4, dropout=0.5),
     published=Published(test_report=report("fusion")),
     figures=(19, 20, 21),

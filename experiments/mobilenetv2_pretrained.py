@@ -13,7 +13,7 @@ experiment = Experiment(
     section="2.1",
     summary="MobileNetV2, its convolutions frozen, its last layer replaced.",
     model=Transfer("mobilenet_v2, frozen", trunks=("mobilenet_v2",), side=1, head="linear"),
-    # 224 pixels, as the ImageNet weights were trained; Adam at 1e-3, since the one dense layer learns slowly.
+    # The ImageNet weights were trained at 224 pixels. Adam at 1e-3, because the single dense layer learns slowly.
     config=TrainConfig(dataset="eurosat", weights="imagenet", image_size=224, learning_rate=1e-3, dropout=0.2),
     published=Published(test_report=report("mobilenetv2-pretrained")),
     figures=(17, 18),

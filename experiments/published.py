@@ -9,6 +9,6 @@ from typing import Any
 
 
 def report(experiment: str) -> dict[str, Any]:
-    """A published report: ``per_class`` (precision, recall, f1, support), ``accuracy``, two averages."""
+    """Return a published report: ``per_class`` (precision, recall, f1, support), accuracy, averages, support."""
     reports: dict[str, dict[str, Any]] = json.loads(Path(__file__).with_suffix(".json").read_text())
     return reports[experiment]

@@ -1,4 +1,4 @@
-"""The configuration of one training run: one frozen value, checked when it is made."""
+"""The configuration of one training run: an immutable value, validated on creation."""
 
 import math
 import shlex
@@ -16,13 +16,13 @@ PRECISIONS = ("auto", "fp32", "bf16")
 
 
 def _param(default: Any, help_text: str) -> Any:
-    """A field with the help text that the command line shows."""
+    """Return a dataclass field with its default and the help text for the command line."""
     return field(default=default, metadata={"help": help_text})
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TrainConfig:
-    """Every hyperparameter of a run; an experiment is a name for one such value.
+    """All parameters of a run; an experiment names one such configuration.
 
     Raises:
         TP1Error: A value is out of its range; the message names it and the range.
@@ -56,7 +56,7 @@ class TrainConfig:
         _check("dropout", self.dropout, 0 <= self.dropout < 1, "a number from 0 up to, but not, 1")
         _check("weight_decay", self.weight_decay, self.weight_decay >= 0, "a number, 0 or more")
         _check("seed", self.seed, self.seed >= 0, "a whole number, 0 or more")
-        for name, bits in (("epochs", 31), ("batch_size", 31), ("seed", 63)):  # what torch and databases count with
+        for name, bits in (("epochs", 31), ("batch_size", 31), ("seed", 63)):  # integers of torch and databases
             _check(name, getattr(self, name), getattr(self, name) < 2**bits, f"a whole number below 2^{bits}")
         if self.image_size is not None:
             _check("image_size", self.image_size, 8 <= self.image_size <= 1024, "8 to 1024 pixels")
@@ -65,37 +65,37 @@ class TrainConfig:
         _check_choice("precision", self.precision, PRECISIONS)
 
 
-# What a seed, a place or a machine changes is no other configuration.
+# Seed, data folder, device and precision do not make another configuration.
 HYPERPARAMETERS = tuple(
     item.name for item in fields(TrainConfig) if item.name not in ("seed", "data_dir", "device", "precision")
 )
 
 
 def hyperparameters(params: Mapping[str, str]) -> dict[str, str | float | None]:
-    """The hyperparameters among a run's tracked parameters, as values: ``1e-3`` and ``0.001`` are one.
+    """Parse the hyperparameters among a run's tracked parameters: ``1e-3`` and ``0.001`` are the same value.
 
-    MLflow keeps what was given on the command line as it was spelled, quoted for the shell. A parameter that was not
-    tracked was not there yet, and had what is now its default.
+    MLflow stores parameters as spelled on the command line, with shell quotes. A parameter that was not tracked did
+    not exist yet at the time, and gets its present default.
     """
     defaults = TrainConfig()
     return {name: _value(params[name]) if name in params else getattr(defaults, name) for name in HYPERPARAMETERS}
 
 
 def differences(config: TrainConfig, params: Mapping[str, str]) -> dict[str, str | float | None]:
-    """The hyperparameters in which a run with the tracked parameters ``params`` differs from ``config``: the run's."""
+    """Return a run's hyperparameters (tracked parameters ``params``) that differ from ``config``: the run's values."""
     found = hyperparameters(params)
     wanted = {name: getattr(config, name) for name in HYPERPARAMETERS}
-    # An image_size that is not given is the data set's own; a run's is always logged as a number.
+    # None, as for image_size, means the data set's own; a run always logs the number. So None is not compared.
     return {name: found[name] for name, value in wanted.items() if value is not None and value != found[name]}
 
 
 def same_configuration(config: TrainConfig, params: Mapping[str, str]) -> bool:
-    """Whether a run with the tracked parameters ``params`` was one of ``config``, whatever its seed."""
+    """Whether a run with the tracked parameters ``params`` has the configuration ``config``, with any seed."""
     return not differences(config, params)
 
 
 def same_value(one: str, other: str) -> bool:
-    """Whether two tracked parameters mean the same: ``1e-3`` and ``0.001`` do."""
+    """Whether two tracked parameters have the same value, as ``1e-3`` and ``0.001`` do."""
     return _value(one) == _value(other)
 
 
@@ -103,19 +103,19 @@ def _value(text: str) -> str | float:
     try:
         text = " ".join(shlex.split(text)) if text.startswith("'") else text
         return float(text)
-    except ValueError:  # no number, or a quote that is never closed: a parameter is whatever somebody logged
+    except ValueError:  # not a number, or an unclosed quote: a tracked parameter can be any text
         return text
 
 
 def _check(name: str, value: float, ok: bool, expected: str) -> None:
-    # inf passes most comparisons, and NaN fails them with a message about range: name both. A whole number is finite,
-    # and isfinite would stumble over one that no float holds.
+    # Infinity passes most range checks, so finiteness is checked too. Integers skip that check: isfinite raises
+    # OverflowError for those too large for a float.
     if not (ok and (isinstance(value, int) or math.isfinite(value))):
         raise TP1Error(f"{name}={value} is out of range: it must be {expected}.")
 
 
 def _check_text(name: str, value: str | Path | None) -> None:
-    """Refuse what a file system or MLflow would not take, or a terminal obey, before anything is done with it."""
+    """Refuse text that a file system or MLflow rejects, or that could control a terminal."""
     text = "x" if value is None else str(value)
     if not text.strip() or not is_plain(text) or len(text.encode()) > LONGEST_PATH:
         raise TP1Error(

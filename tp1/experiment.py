@@ -1,4 +1,4 @@
-"""An experiment: a named configuration of a model, and what the report claims of it."""
+"""An experiment: a named model configuration, with the results that the report claims for it."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Published:
-    """Figures that were published for an experiment; None where there are none.
+    """Published results of an experiment; None for those that were not published.
 
     Attributes:
         train_loss, train_accuracy, val_loss, val_accuracy: At the end of training.
         test_report: The classification report: ``per_class``, ``accuracy``, ``macro_avg``, ``weighted_avg``.
-        remark: What was written about over- or underfitting.
+        remark: The published remark about over- or underfitting.
     """
 
     train_loss: float | None = None
@@ -30,7 +30,7 @@ class Published:
     remark: str = ""
 
     def metrics(self) -> dict[str, float]:
-        """The published figures by the names of the tracked metrics that they compare with."""
+        """Return the published figures by the names of the tracked metrics to compare them with."""
         report = self.test_report or {}
         macro = report.get("macro_avg", {})
         found = {
@@ -51,9 +51,9 @@ class Transfer:
     """A network with frozen convolutions, or several fused, under a classifier that is trained.
 
     Attributes:
-        name: Of the model, in tags and figures.
-        trunks: Architectures, ``alexnet`` or ``mobilenet_v2``.
-        side: Pixels per side that features are brought to; None: those of the first trunk, as they come.
+        name: Name of the model in tags and figures.
+        trunks: Architectures of the frozen networks: ``alexnet`` or ``mobilenet_v2``.
+        side: Side length of the feature maps after resizing; None: that of the first trunk's maps.
         head: The classifier: ``linear``, ``alexnet`` or ``fusion`` (see :mod:`tp1.models.transfer`).
     """
 
@@ -65,19 +65,19 @@ class Transfer:
 
 @dataclass(frozen=True, kw_only=True)
 class Experiment:
-    """What ``mlflow run . -e NAME`` runs when no parameter is given.
+    """A model with its default configuration, which ``mlflow run . -e NAME`` trains.
 
     Attributes:
         name: The entry point, such as ``cnnv3``.
-        section: Of the report, such as ``1.4``; empty where the report has none.
-        summary: One line that says what it is.
-        model: Builds the network, ``model(classes, image_size, dropout)``; or a network with frozen convolutions.
-        config: The defaults of every parameter.
-        published: What the report claims.
-        configuration: Such as ``c2``, where it is one of a :class:`Study`.
-        minutes: How long it takes on two CPU cores; shown before several are run.
-        figures: The numbers of the report's figures that it rebuilds.
-        note: What is known of why its figures differ from the report's, for the rebuilt report.
+        section: Section of the report, such as ``1.4``; empty if the experiment is not in the report.
+        summary: One-line description.
+        model: Function ``model(classes, image_size, dropout)`` that builds the network; or a :class:`Transfer`.
+        config: The default of every parameter.
+        published: The results that the report claims.
+        configuration: Name of the configuration within a :class:`Study`, such as ``c2``; else empty.
+        minutes: Minutes of training on two CPU cores; shown before a list of runs starts.
+        figures: Numbers of the report's figures that it reproduces.
+        note: Known reason why its results differ from the report's, for the rebuilt report.
     """
 
     name: str
@@ -93,16 +93,16 @@ class Experiment:
 
     @property
     def label(self) -> str:
-        """``cnnv3``, or ``cnnv3-c2`` for a configuration of it; runs are named ``<label>-s<seed>``."""
+        """``cnnv3``, or ``cnnv3-c2`` for a study's configuration; runs are named ``<label>-s<seed>``."""
         return f"{self.name}-{self.configuration}" if self.configuration else self.name
 
     @property
     def networks(self) -> tuple[str, ...]:
-        """Names of the networks that the parameter ``weights`` can give weights to."""
+        """Names of the networks to which the parameter ``weights`` applies."""
         return self.model.trunks if isinstance(self.model, Transfer) else (self.model_name,)
 
     def published_on(self, dataset: str) -> dict[str, float]:
-        """The published figures, where ``dataset`` is the report's own: beside another they would mean nothing."""
+        """Return the published figures by metric; empty if ``dataset`` is not the report's, as they do not apply."""
         return self.published.metrics() if dataset == self.config.dataset else {}
 
     @property
@@ -117,9 +117,9 @@ class Study:
 
     Attributes:
         name: The entry point, such as ``cnnv3-configs``.
-        section: Of the report.
-        summary: One line that says what is studied.
-        experiments: One for each configuration; they share a name and differ in ``configuration``.
+        section: Section of the report.
+        summary: One-line description.
+        experiments: One for each configuration, with the same name and different ``configuration``.
     """
 
     name: str
@@ -137,7 +137,7 @@ class Study:
         summary: str,
         configurations: Sequence[tuple[TrainConfig, Published]],
     ) -> Study:
-        """``base`` with other configurations, which are called c1, c2 and so on."""
+        """Make a study of ``base`` with other configurations, named c1, c2 and so on."""
         experiments = tuple(
             replace(base, section=section, configuration=f"c{number}", config=config, published=published, note="")
             for number, (config, published) in enumerate(configurations, start=1)
@@ -145,7 +145,7 @@ class Study:
         return cls(name=name, section=section, summary=summary, experiments=experiments)
 
     def varied(self) -> set[str]:
-        """The hyperparameters that differ between the configurations."""
+        """Return the names of the hyperparameters that differ between the configurations."""
         first = self.experiments[0].config
         return {
             name
@@ -156,10 +156,10 @@ class Study:
 
 
 def by_name_and_configuration(entries: Iterable[Experiment | Study]) -> dict[tuple[str, str], Experiment]:
-    """Every experiment, in order, by what the tags ``tp1.experiment`` and ``tp1.configuration`` of its runs say."""
+    """Return all experiments, in order, by (name, configuration): the tags of their runs with these names."""
     return {(one.name, one.configuration): one for entry in entries for one in experiments_of(entry)}
 
 
 def experiments_of(entry: Experiment | Study) -> tuple[Experiment, ...]:
-    """An experiment itself, or the configurations of a study."""
+    """Return the experiment itself, or all configurations of a study."""
     return entry.experiments if isinstance(entry, Study) else (entry,)

@@ -1,21 +1,23 @@
 """One run, from a configuration to a result: read this first.
 
-It calls the rooms in order: data -> model -> training -> evaluation -> tracking.
+It calls the rooms (the packages in ``tp1/``) in order: data -> model -> training -> evaluation -> tracking.
 
 The words for a run, everywhere in this project:
 
-- A **plan** (:class:`~tp1.tracking.run_folders.Plan`) says what a run is to do, as it was asked for.
-- A **run folder** (:class:`~tp1.tracking.run_folders.RunFolder`) is what this machine keeps of a run until its
-  tracking store has all of it: plan, checkpoints, outbox. It is removed when the run is finished and sent.
+- A **plan** (:class:`~tp1.tracking.run_folders.Plan`) says what a run shall do, as the user requested it.
+- The **outbox** of a run (:class:`~tp1.tracking.outbox.Outbox`) holds on disk what is not yet sent to the tracking
+  store.
+- A **run folder** (:class:`~tp1.tracking.run_folders.RunFolder`) holds plan, checkpoints and outbox of a run on this
+  machine until the store has the whole run. It is removed when the run is finished and sent.
 - A **run writer** (:class:`~tp1.tracking.training_run.RunWriter`) writes a training run to the store through the
   outbox; the run of a tool, such as ``compare``, is a :class:`~tp1.tracking.tool_run.ToolRun`.
 - A **tracked run** (:class:`~tp1.store.runs.TrackedRun`) is a run as the store has it: tags, parameters, last metrics.
-- A **record** (:class:`~tp1.store.records.RunRecord`) is the whole of a finished run but for its model, as in
+- A **record** (:class:`~tp1.store.records.RunRecord`) is a complete finished run without its model, as in
   ``reference/``.
-- A **result** (:class:`Result`) is what :func:`run` returns of a finished run.
+- A **result** (:class:`Result`) is what :func:`run` returns for a finished run.
 
-A run that is RUNNING is **owned** by the process that holds its lock (:mod:`tp1.tracking.ownership`). A run whose owner
-is gone is *stale*: it can be resumed, or closed, on the machine that has its folder.
+The process that holds the lock of a RUNNING run **owns** it (:mod:`tp1.tracking.ownership`). If the owner is gone, the
+run is **stale**: it can be resumed or closed on the machine that has its folder.
 """
 
 import json
@@ -54,16 +56,19 @@ from tp1.training.features import feature_parts
 from tp1.training.inference import evaluate
 from tp1.training.loop import Epoch, Hooks, TrainingState, start, train
 
-KEEP_SECONDS = 300.0  # within an epoch; after each there is a checkpoint anyway
+KEEP_SECONDS = 300.0  # between checkpoints within an epoch; each epoch also ends with one
 
 
 @dataclass(frozen=True)
 class Result:
-    """What a finished run came to.
+    """The result of a finished run.
 
     Attributes:
-        model_uri: None where the tracking store has gone away and the model waits to be sent.
-        page: Where to look at the run.
+        best: The epoch with the highest validation accuracy, whose weights the model has.
+        evaluation: The model on the test images.
+        model_uri: URI of the logged model; None if the tracking store is unreachable and the model waits in the outbox.
+        page: The address of the run in the tracking UI, and how to start the UI if necessary.
+        seconds: Duration of the call of :func:`run`.
     """
 
     best: Epoch
@@ -85,13 +90,13 @@ def run(
     """Train and evaluate ``experiment`` in an MLflow run.
 
     Args:
-        command: What repeats the run, for its record.
-        resumed: The folder of an unfinished run of the same configuration, to go on with.
-        parent: The run becomes its child.
+        command: The command that repeats the run; it is logged.
+        resumed: The folder of an unfinished run of the same configuration, to resume; None for a new run.
+        parent: The parent of the run.
         launched: The id of the run that ``mlflow run`` has started for this process.
 
     Raises:
-        TP1Error: The data, the device or the training has a fault that the user can mend.
+        TP1Error: Something is wrong that the user can correct, such as in the data, the device or a parameter.
     """
     began = time.perf_counter()
     plan = Plan(experiment.name, experiment.configuration, config, command)
@@ -107,7 +112,7 @@ def _run(experiment: Experiment, config: TrainConfig, command: str, writer: RunW
     image_size = config.image_size or data.image_shape[0]
     config = replace(config, device=str(device), precision=precision, image_size=image_size)
 
-    torch.manual_seed(config.seed)  # initialisation and dropout; order and augmentation have a generator of their own
+    torch.manual_seed(config.seed)  # for initialisation and dropout; order and augmentation have their own generator
     weights = find_weights(config.weights, experiment.networks, download_weights)
     built = build(experiment, data, image_size, config.dropout, weights)
     model = built.model.to(device)
@@ -137,7 +142,7 @@ def _run(experiment: Experiment, config: TrainConfig, command: str, writer: RunW
     checkpoints = Checkpoints(writer.folder.checkpoints)
     if checkpoints.restore(state):
         say(f"Going on from {_where(state, config)} ({checkpoints.folder})")
-        for epoch in state.history:  # the run may have been killed before the last one was sent
+        for epoch in state.history:  # the earlier process may have been killed before it logged the last one
             writer.log_epoch(epoch)
 
     def on_epoch(epoch: Epoch) -> None:
@@ -159,7 +164,7 @@ def _run(experiment: Experiment, config: TrainConfig, command: str, writer: RunW
 
 
 def _facts(built: Built, device: torch.device, *, cached: bool) -> dict[str, str]:
-    """Parameters of the run that follow from its configuration, its data and the machine."""
+    """Return the parameters that follow from the run's configuration, its data and the machine."""
     facts = built.facts | {
         "model_parameters": str(sum(parameter.numel() for parameter in built.model.parameters())),
         "processor": describe(device),
@@ -172,7 +177,7 @@ def _facts(built: Built, device: torch.device, *, cached: bool) -> dict[str, str
 def _config_file(
     experiment: Experiment, config: TrainConfig, data: ImageData, facts: dict[str, str], command: str
 ) -> str:
-    """``config.json``: what the run is, for programs."""
+    """Return the content of ``config.json``: a description of the run for programs."""
     content = {
         "experiment": experiment.name,
         "section": experiment.section,
@@ -187,7 +192,11 @@ def _config_file(
 
 
 def _choose_inputs(built: Built, data: ImageData, *, cached: bool) -> tuple[ImageModel, tuple[Part, Part, Part]]:
-    """What is trained, and on what: a frozen trunk's features where they can be kept, else the images."""
+    """Return what to train, and its training, validation and test data.
+
+    If ``cached``, that is the head of a frozen network on the cached features of its trunks; else the whole model on
+    the images.
+    """
     if not cached or not isinstance(built.model, TransferClassifier):
         return built.model, (data.train, data.val, data.test)
     trunks = built.model.ordered_trunks
@@ -195,7 +204,11 @@ def _choose_inputs(built: Built, data: ImageData, *, cached: bool) -> tuple[Imag
 
 
 def _keeper(checkpoints: Checkpoints, state: TrainingState) -> Callable[[], None]:
-    """Keeps a checkpoint; says the first time where and how large, and on a full disk that the last good one stays."""
+    """Return a function that writes a checkpoint.
+
+    It prints folder and size of the first one. If a checkpoint cannot be written, such as on a full disk, it prints a
+    warning, and training continues with the last good checkpoint kept.
+    """
     told = False
 
     def keep() -> None:
@@ -230,10 +243,10 @@ def _log_result(
     evaluation: Evaluation,
     writer: RunWriter,
 ) -> None:
-    """Hand over the model and all that was measured on it.
+    """Log the model, its metrics, reports and figures.
 
     Args:
-        model: The whole, from raw images, also where ``state`` trained its head alone.
+        model: The whole model, which takes raw images, even if ``state`` trained only its head.
     """
     best = state.best
     assert best is not None

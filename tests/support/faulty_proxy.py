@@ -2,6 +2,7 @@
 
 import socket
 import struct
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -9,18 +10,25 @@ from threading import Thread
 
 import requests
 
+HANG = 3.0
+
 
 class FaultyProxy:
     """Hands requests on to ``target``, or does what ``fault`` says.
 
     Attributes:
-        fault: None, a status such as ``503``, ``reset`` (the connection breaks before the server has seen anything), or
-            ``lost answer`` (it breaks after the server has done what it was asked).
-        faults: How many requests met one.
+        fault: None, a status such as ``503``, ``reset`` (the connection breaks before the server has seen anything),
+            ``lost answer`` (it breaks after the server has done what it was asked), or ``hang`` (no answer for
+            :data:`HANG` seconds).
+        at: The number of the one request that meets it, from 0 on; None: all do.
+        requests: Method and path of each request since :meth:`restart`.
+        faults: How many requests met a fault.
     """
 
     def __init__(self, target: str) -> None:
         self.fault: int | str | None = None
+        self.at: int | None = None
+        self.requests: list[str] = []
         self.faults = 0
         proxy = self
 
@@ -29,7 +37,13 @@ class FaultyProxy:
 
             def answer(self) -> None:
                 body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
-                fault = proxy.fault
+                proxy.requests.append(f"{self.command} {self.path.partition('?')[0]}")
+                fault = proxy.fault if proxy.at is None or proxy.at == len(proxy.requests) - 1 else None
+                if fault == "hang":
+                    proxy.faults += 1
+                    time.sleep(HANG)
+                    self.reset()
+                    return
                 if isinstance(fault, int):
                     proxy.faults += 1
                     self.send_error(fault)
@@ -67,6 +81,10 @@ class FaultyProxy:
 
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self.address = f"http://127.0.0.1:{self.server.server_port}"
+
+    def restart(self, fault: int | str | None, at: int | None = None) -> None:
+        """Count requests from 0 again, with another fault."""
+        self.requests, self.faults, self.fault, self.at = [], 0, fault, at
 
 
 @contextmanager

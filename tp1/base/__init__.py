@@ -1,1 +1,1 @@
-"""Text, files, folders and signals: what every other room stands on."""
+"""Helpers for text, files, folders and signals, used by all other packages."""

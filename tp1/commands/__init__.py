@@ -1,1 +1,1 @@
-"""The command line: click, and every tool."""
+"""The command line: the commands (made with click) and the tools that they run."""

@@ -1,4 +1,4 @@
-"""``tp1 cache``: decoded images and frozen features on this machine."""
+"""``tp1 cache``: list or clear the caches of decoded images and frozen features on this machine."""
 
 import click
 

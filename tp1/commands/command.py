@@ -1,4 +1,4 @@
-"""A command: options in every spelling, errors in one line, signals as exit codes."""
+"""The base class of commands: spellings of options, errors as one line, exit codes for signals."""
 
 import logging
 import os
@@ -16,16 +16,16 @@ from tp1.store.addresses import masked
 
 
 class BadArguments(click.ClickException):
-    """Arguments that cannot be understood; one line, without click's reminder of the usage."""
+    """Invalid arguments, reported in one line without click's usage text."""
 
     exit_code = 2
 
 
 class Command(click.Command):
-    """A command that takes every option also as ``key=value``, and spelled with ``_`` or ``-``.
+    """A command whose options may also be given as ``key=value``, spelled with ``_`` or ``-``.
 
     Args:
-        on_bad_arguments: Called with the message before bad arguments are reported.
+        on_bad_arguments: Called with the message before invalid arguments are reported.
     """
 
     def __init__(self, *args: Any, on_bad_arguments: Callable[[str], None] | None = None, **kwargs: Any) -> None:
@@ -37,29 +37,33 @@ class Command(click.Command):
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         ctx.meta["verbose"] = "--verbose" in args
-        if not ctx.meta["verbose"]:  # MLflow tells of every table that it makes, and of its metrics thread
+        if not ctx.meta["verbose"]:  # MLflow logs every table that it creates, and its metrics thread
             logging.getLogger("mlflow").setLevel(logging.WARNING)
             os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
-        # A request to a server that is away fails within a minute, not after MLflow's half hour; what training has to
-        # log is sent again by its outbox.
+        # A request to an unreachable server fails within a minute, instead of MLflow's half hour. Training loses
+        # nothing: its outbox sends again.
         os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "30")
         os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
         for argument in args:
-            if "\0" in argument:  # no file's name can have one, and click's check of paths would raise
+            if "\0" in argument:  # no file name can contain one, and click's check of paths would raise
                 raise click.UsageError(f"{argument!r} has a NUL character in it.", ctx)
-        return super().parse_args(ctx, _as_options(args))
+        return super().parse_args(ctx, _as_options(args, self._flags()))
+
+    def _flags(self) -> set[str]:
+        flags = [option for option in self.params if isinstance(option, click.Option) and option.is_flag]
+        return {"--help", *(name for option in flags for name in option.opts)}
 
     def make_context(self, *args: Any, **kwargs: Any) -> click.Context:
         try:
             return super().make_context(*args, **kwargs)
         except click.UsageError as error:
             message = message_line(error.format_message())
-        # Outside the block above: what is recorded of an error names its causes too, and click's message may hold bytes
-        # that no file takes.
+        # Outside the except block: error.txt includes the causes of an error, and click's message may hold bytes that
+        # cannot be written to a file.
         if self.on_bad_arguments is not None:
             try:
                 self.on_bad_arguments(message)
-            except (TP1Error, MlflowException) as second:  # the tracking server is away as well
+            except (TP1Error, MlflowException) as second:  # the tracking server does not work either
                 raise click.ClickException(one_line(second)) from second
         raise BadArguments(message)
 
@@ -85,15 +89,18 @@ class Command(click.Command):
 
 
 def take_launched_run() -> str | None:
-    """The id of the run that ``mlflow run`` has started for this process; None without ``mlflow run``.
+    """Return the id of the run that ``mlflow run`` has started for this process; None without ``mlflow run``.
 
-    It is taken out of the environment, once: whatever this process starts later has another run.
+    The call also removes the id from the environment, so that nothing else in this process uses the same run.
     """
     return os.environ.pop("MLFLOW_RUN_ID", None)
 
 
 def one_line(error: BaseException) -> str:
-    """What users see of an error: the message, with its type where it is not one of ours."""
+    """Return the line that users see of an error.
+
+    It is the message of a :class:`TP1Error`, the explanation of a refused request, or else type and message.
+    """
     if isinstance(error, TP1Error):
         return message_line(str(error))
     if said := refused(error):
@@ -103,12 +110,16 @@ def one_line(error: BaseException) -> str:
     return f"{kind}: {masked(first)} (the whole story: --verbose, or error.txt of the run)"
 
 
-def _as_options(arguments: list[str]) -> list[str]:
-    """``key=value`` as ``--key=value``; what follows ``--key`` is its value, whatever it looks like."""
+def _as_options(arguments: list[str], flags: set[str]) -> list[str]:
+    """Return the arguments with ``key=value`` as ``--key=value``; whatever follows ``--key`` is kept as its value.
+
+    Args:
+        flags: Options that take no value.
+    """
     result: list[str] = []
     for argument in arguments:
         after_name = bool(result) and result[-1].startswith("--") and "=" not in result[-1]
-        is_value = after_name and result[-1] not in ("--verbose", "--help")
+        is_value = after_name and result[-1] not in flags
         result.append(argument if is_value else _as_option(argument))
     return result
 

@@ -1,4 +1,4 @@
-"""Runs side by side: one row for each configuration, over its seeds, beside what was published (tables 1 and 2).
+"""Comparison of runs: one row per configuration over its seeds, beside the published figures (tables 1 and 2).
 
 Repeat: mlflow run . -e compare
 """
@@ -30,7 +30,7 @@ TRACKING_URI = click.Option(["--tracking-uri"], help="Read runs from this store.
 
 
 def compare_command(catalog: Sequence[Experiment | Study]) -> Command:
-    """The command ``compare``."""
+    """Return the command ``compare``."""
     return tool_command(
         "compare",
         "Runs side by side: hyperparameters, mean and standard deviation over seeds, published figures, remarks.",
@@ -64,7 +64,11 @@ def compare(
     to: Path | None = None,
     tracking_uri: str | None = None,
 ) -> list[str]:
-    """Print the comparison, and log it as artifacts of ``run``."""
+    """Print the comparison and log it as artifacts of ``run``; return further lines to print.
+
+    Raises:
+        TP1Error: There are no runs to compare, or incomplete runs were left out (raised last).
+    """
     reader = RunReader(prepare_store(tracking_uri))
     started = int(since.replace(tzinfo=UTC).timestamp() * 1000) if since else None
     selection = select(reader, catalog, experiments, dataset, started)

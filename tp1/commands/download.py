@@ -1,4 +1,4 @@
-"""A model from the registry as a folder: pt2 program, safetensors weights, labels, model card.
+"""Download of a model from the registry to a folder: pt2 program, safetensors weights, labels, model card.
 
 Repeat: mlflow run . -e download -P dataset=cifar10
 """
@@ -20,7 +20,7 @@ from tp1.tracking.tool_run import ToolRun
 
 
 def download_command(catalog: Sequence[Experiment | Study]) -> Command:
-    """The command ``download``."""
+    """Return the command ``download``."""
     return tool_command(
         "download",
         "Fetch a model from the registry into a folder, checked: pt2 program, weights, labels, card.",
@@ -44,7 +44,7 @@ def download(
     run_id: str | None = None,
     to: Path | None = None,
 ) -> list[str]:
-    """Fetch, check and write one model."""
+    """Fetch a model, check it and write it to a folder; return the lines to print."""
     if sum(given is not None for given in (version, alias, run_id)) > 1:
         raise TP1Error("give one of version, alias and run_id.")
     name = registered_name(dataset)

@@ -18,7 +18,7 @@ DEFAULTS = TrainConfig(dataset="cifar10")
 
 
 def eda_command() -> Command:
-    """The command ``eda``."""
+    """Return the command ``eda``."""
     return tool_command(
         "eda",
         "Sample images, class distribution and channel statistics of a data set. Section 1.1 of the report.",
@@ -34,7 +34,7 @@ def look_at(
     image_size: int | None = None,
     seed: int = DEFAULTS.seed,
 ) -> list[str]:
-    """Log figures 1 and 2 and the channel statistics of a data set as artifacts of ``run``."""
+    """Log sample images, class distribution and channel statistics of a data set to ``run``; return lines to print."""
     config = replace(DEFAULTS, dataset=dataset, data_dir=data_dir, image_size=image_size, seed=seed)
     given = {"dataset": dataset, "data_dir": data_dir, "image_size": image_size, "seed": seed}
     run.log_parameters({name: value for name, value in given.items() if value is not None})

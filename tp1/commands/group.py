@@ -1,4 +1,4 @@
-"""The ``tp1`` command: every experiment, every tool, and the commands that look after runs."""
+"""The ``tp1`` command: all experiments, all tools, and the maintenance commands."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -27,7 +27,7 @@ from tp1.experiment import Experiment, Study
 
 Catalog = Sequence[Experiment | Study]
 
-# Entry points of the MLflow project, beside the experiments. They are made from the catalog.
+# Entry points of the MLflow project besides the experiments, each with the function that makes its command.
 TOOLS: dict[str, Callable[[Catalog], Command]] = {
     "compare": compare_command,
     "download": download_command,
@@ -38,7 +38,7 @@ TOOLS: dict[str, Callable[[Catalog], Command]] = {
     "report": report_command,
     "rollback": lambda catalog: rollback_command(),
 }
-# No entry points: they look after runs, caches and servers.
+# Commands for runs, caches and servers; no entry points.
 MAINTENANCE = (
     *(cache_command, export_command, import_command, runs_command, store_command, sync_command),
     *(server_init_command, migrate_command, account_command, share_command),
@@ -47,10 +47,10 @@ RESERVED = {*TOOLS, *(str(command.name) for command in MAINTENANCE), "mlproject"
 
 
 class Group(click.Group):
-    """The commands by name; what is wrong in ``experiments/`` is said before any of them runs.
+    """A click group that prints the faults in ``experiments/`` before it runs a command.
 
     Args:
-        faults: One line for each file that was left out.
+        faults: One line for each experiment file that was left out.
     """
 
     def __init__(self, *args: Any, faults: Sequence[str] = (), **kwargs: Any) -> None:
@@ -66,11 +66,11 @@ class Group(click.Group):
 
 
 def command_group(catalog: Catalog, faults: Sequence[str] = ()) -> click.Group:
-    """The ``tp1`` command.
+    """Return the ``tp1`` command.
 
     Args:
         catalog: Every experiment and study, in the order of the report.
-        faults: One line for each file of an experiment that was left out.
+        faults: One line for each experiment file that was left out.
     """
     group = Group(
         "tp1", help="Experiments tracked with MLflow: train, look at data, keep and load runs.", faults=faults
@@ -87,7 +87,7 @@ def command_group(catalog: Catalog, faults: Sequence[str] = ()) -> click.Group:
 
 
 def entry_points(catalog: Catalog) -> list[str]:
-    """The names that ``mlflow run . -e NAME`` takes."""
+    """Return the names that ``mlflow run . -e NAME`` accepts."""
     return [*(entry.name for entry in catalog), *TOOLS]
 
 

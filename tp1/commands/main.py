@@ -1,4 +1,4 @@
-"""The whole report: every experiment in order, what is finished skipped; then the comparison and the report.
+"""The whole report: every experiment in order, skipping finished ones; then the comparison and the report.
 
 Repeat: mlflow run .
 """
@@ -25,7 +25,7 @@ from tp1.tracking.tool_run import ToolRun, tool_run
 
 
 def main_command(catalog: Sequence[Experiment | Study]) -> Command:
-    """The command ``main``, which ``mlflow run .`` runs."""
+    """Return the command ``main``, which ``mlflow run .`` runs."""
     known = dict.fromkeys("eda" if isinstance(entry, tuple) else entry.name for entry in sections_of(catalog))
     return tool_command(
         "main",
@@ -50,7 +50,11 @@ def run_report(
     to: Path = OUTPUT,
     resume: str | None = None,
 ) -> list[str]:
-    """Run what is not finished as children of ``run``, then compare and rebuild the report."""
+    """Run what is not finished as children of ``run``, compare, rebuild the report; return the lines to print.
+
+    Raises:
+        TP1Error: A run failed (the others, the comparison and the report are done first), or one of those two.
+    """
     jobs: list[Job] = []
     for entry in sections_of(catalog):
         if isinstance(entry, tuple):
@@ -64,7 +68,7 @@ def run_report(
         lines = [*compare(catalog, run), *report(catalog, run, to=to)]
     except TP1Error as error:
         raise TP1Error(f"{failed or ''} {error}".strip()) from error
-    finally:  # last, since the comparison and the report write notes of their own
+    finally:  # last, since the comparison and the report set the note too
         run.log_note(describe_outcomes("main", outcomes, run.command))
     if failed is not None:
         raise TP1Error(failed)

@@ -1,4 +1,4 @@
-"""The ``MLproject`` file, written from the catalog so that nothing has to be listed by hand."""
+"""The ``MLproject`` file, generated so that nobody has to list the entry points by hand."""
 
 from collections.abc import Iterable
 
@@ -16,9 +16,9 @@ entry_points:
 
 
 def render_mlproject(entry_points: Iterable[str]) -> str:
-    """The file's text.
+    """Return the text of ``MLproject``.
 
     Args:
-        entry_points: Their names, such as ``cnnv3``.
+        entry_points: The names of the entry points, such as ``cnnv3``.
     """
     return HEAD + "".join(f'  {name}:\n    command: "python -m experiments {name}"\n' for name in sorted(entry_points))

@@ -1,4 +1,4 @@
-"""Parameters of commands: their types, one option for each field of a configuration, and the way back to a command."""
+"""Parameters of commands: their types, the options for a configuration, and the command line of given values."""
 
 import shlex
 import types
@@ -15,7 +15,7 @@ from tp1.config import TrainConfig
 
 
 class Numbers(click.ParamType):  # type: ignore[type-arg]  # generic since click 8.3
-    """Whole numbers with commas between them, ``0,1,2``, each once."""
+    """Whole numbers separated by commas, such as ``0,1,2``; repeated ones count once."""
 
     name = "n,n,..."
 
@@ -29,10 +29,10 @@ class Numbers(click.ParamType):  # type: ignore[type-arg]  # generic since click
 
 
 class Names(click.ParamType):  # type: ignore[type-arg]
-    """Names with commas between them, each once.
+    """Names separated by commas; repeated ones count once.
 
     Args:
-        known: The names that there are.
+        known: The valid names.
     """
 
     name = "name,..."
@@ -53,7 +53,7 @@ class Names(click.ParamType):  # type: ignore[type-arg]
 
 
 def config_options(config: TrainConfig, names: Collection[str] | None = None) -> list[click.Parameter]:
-    """An option for each field of the configuration, or for those named, with its default from ``config``."""
+    """Return an option for each field of the configuration, or for those in ``names``; ``config`` has the defaults."""
     options: list[click.Parameter] = []
     hints = typing.get_type_hints(TrainConfig)
     for item in fields(TrainConfig):
@@ -72,13 +72,13 @@ def config_options(config: TrainConfig, names: Collection[str] | None = None) ->
 
 
 def as_command(name: str, values: Mapping[str, Any]) -> str:
-    """The ``mlflow run`` command of an entry point with parameters."""
+    """Return the ``mlflow run`` command for an entry point with parameters."""
     parameters = [part for key, value in values.items() for part in ("-P", f"{key}={_as_text(value)}")]
     return shlex.join(["mlflow", "run", ".", "-e", name, *parameters])
 
 
 def given_values(options: Mapping[str, Any]) -> dict[str, Any]:
-    """The options that were given; click has None for the others."""
+    """Return the options that the user gave; click sets the others to None."""
     return {key: value for key, value in options.items() if value is not None}
 
 

@@ -1,4 +1,4 @@
-"""Images in, classes out: a trained model on files, folders and arrays, as a table, JSON or CSV, and as a page.
+"""Predicted classes of images in files, folders and arrays, as a table, JSON or CSV, and as an HTML page.
 
 Repeat: mlflow run . -e predict -P images=PATH -P model=models:/tp1-cifar10@champion
 """
@@ -24,12 +24,12 @@ from tp1.report.terminal import print_table
 from tp1.store.prepare import prepare_store
 from tp1.tracking.tool_run import ToolRun, tool_run
 
-ROWS = 500  # of the table where it is printed
+ROWS = 500  # of the table, if it is printed
 FORMATS = ("table", "json", "csv")
 
 
 def predict_command() -> Command:
-    """The command ``predict``."""
+    """Return the command ``predict``."""
     return Command(
         "predict",
         callback=predict,
@@ -59,7 +59,11 @@ def predict_command() -> Command:
 def predict(
     images: tuple[tuple[str, ...], ...], model: str, top: int, format: str | None, to: Path | None, gallery: Path | None
 ) -> None:
-    """Predict; standard output gets the predictions and nothing else."""
+    """Predict and print or write the predictions; nothing else goes to standard output.
+
+    Raises:
+        TP1Error: The model or all images cannot be read, or some images cannot (raised last).
+    """
     paths = tuple(path for several in images for path in several)
     given = {"images": paths, "model": model, "top": top, "format": format, "to": to, "gallery": gallery}
     with _launched(as_command("predict", given_values(given))) as run:
@@ -104,7 +108,7 @@ def _show(predictions: Predictions, top: int, format: str, to: Path | None) -> N
 
 
 def _notes(predictions: Predictions, shape: tuple[int, int, int]) -> list[str]:
-    """What there is to say of the predictions as a whole."""
+    """Return notes on all predictions: how many images were resized, and the accuracy if it is known."""
     notes = []
     if (resized := predictions.resized) > 0:
         images = "1 image was" if resized == 1 else f"{resized:,} images were"
@@ -116,7 +120,7 @@ def _notes(predictions: Predictions, shape: tuple[int, int, int]) -> list[str]:
 
 @contextmanager
 def _launched(command: str) -> Iterator[ToolRun | None]:
-    """The run that ``mlflow run`` has started, or None: this command starts none of its own."""
+    """Yield the run that ``mlflow run`` has started, or None; this command starts no run itself."""
     launched = take_launched_run()
     if launched is None:
         yield None
@@ -135,7 +139,7 @@ def _write(path: Path, content: bytes, option: str) -> None:
 
 
 def _format_of(to: Path | None) -> str:
-    """The format that a file's name asks for."""
+    """Return the format by the file's suffix; ``table`` for any other suffix or without a file."""
     suffix = to.suffix.lower().removeprefix(".") if to is not None else ""
     return suffix if suffix in FORMATS else "table"
 
@@ -146,14 +150,14 @@ def _on_bad_arguments(message: str) -> None:
 
 
 class Paths(click.ParamType):  # type: ignore[type-arg]  # generic since click 8.3
-    """Paths with commas between them; a comma may also be part of one."""
+    """Paths separated by commas; if the whole text is the path of a file or folder, it is that one path."""
 
     name = "path,..."
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, ...]:
         if isinstance(value, tuple):
             return value
-        path = user_path(value)  # of several, the names together may be longer than pathlib takes for one
+        path = user_path(value)  # several together may be too long for pathlib's own checks
         parts = (value,) if is_file(path) or is_folder(path) else tuple(value.split(","))
         if not all(parts):
             self.fail(f"{value!r} has an empty path in it.", param, ctx)

@@ -1,4 +1,4 @@
-"""The best run of a data set into the model registry: as champion where it beats the champion, else as challenger.
+"""Registration of a data set's best model: as champion if it beats the champion, else as challenger.
 
 Repeat: mlflow run . -e promote -P dataset=cifar10
 """
@@ -26,7 +26,7 @@ DEFAULTS = TrainConfig(dataset="cifar10")
 
 
 def promote_command(catalog: Sequence[Experiment | Study]) -> Command:
-    """The command ``promote``."""
+    """Return the command ``promote``."""
     return tool_command(
         "promote",
         "Register the best model of a data set; it becomes champion if it beats the champion on the validation images.",
@@ -52,8 +52,8 @@ def promote(
     experiments: tuple[str, ...] | None = None,
     force: str | None = None,
 ) -> list[str]:
-    """Register the best run's model and decide what it is."""
-    from tp1.registry.promotion import choose_candidate  # here, for torch comes with it
+    """Register the best run's model as champion or challenger; return the lines to print."""
+    from tp1.registry.promotion import choose_candidate  # imported late, because it imports torch
     from tp1.registry.promotion import promote as decide
 
     config = replace(DEFAULTS, dataset=dataset, data_dir=data_dir, image_size=image_size)

@@ -1,4 +1,4 @@
-"""``tp1 export`` and ``tp1 import``: finished runs as small folders, and back."""
+"""``tp1 export`` and ``tp1 import``: write finished runs as small folders, and load them into a tracking store."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Finished runs as small folders of JSON and parquet, which outlive the machine that made them.
+"""Reading and writing records: finished runs as small folders of JSON and parquet, kept beyond their tracking store.
 
 A folder ``reference/<dataset>/<run name>/`` holds ``run.json`` (parameters, tags, data sets), ``metrics.json``
 (histories) and the run's reports, predictions and configuration.
@@ -24,13 +24,16 @@ METRICS = "metrics.json"
 
 
 def export_run(run_id: str, folder: Path, *, replace: bool = False) -> Path:
-    """Write a finished run below ``folder``; return where.
+    """Write the record of a finished run below ``folder``; return the record's folder.
 
-    The user's home directory is written as ``~``: records are made to be published.
+    The user's home directory is written as ``~``, because records are meant to be published.
+
+    Args:
+        replace: Whether to overwrite another run's record of the same name.
 
     Raises:
-        TP1Error: The run cannot be read whole, the folder cannot be written, or it holds another run's record of
-            the same name and ``replace`` is not said.
+        TP1Error: The run cannot be read completely, the folder cannot be written, or it holds another run's record of
+            the same name and ``replace`` is False.
     """
     record = make_record(run_id)
     target = folder / _safe(record.tags["tp1.dataset"]) / _safe(record.name)
@@ -53,13 +56,13 @@ def export_run(run_id: str, folder: Path, *, replace: bool = False) -> Path:
 
 
 def import_runs(folder: Path) -> Iterator[tuple[Path, str | None]]:
-    """Load every record below ``folder`` into the tracking store, each once.
+    """Load every record below ``folder`` into the tracking store, unless the store has the run already.
 
     Yields:
-        The record's folder, and the id of the new run (None: the store has the run already).
+        The record's folder, and the id of the new run (None if the store has the run already).
 
     Raises:
-        TP1Error: There are no records, or one cannot be read.
+        TP1Error: There are no records, or a record cannot be read.
     """
     found = sorted(folder.rglob(RECORD))
     if not found:
@@ -70,16 +73,16 @@ def import_runs(folder: Path) -> Iterator[tuple[Path, str | None]]:
         if reader.find_copy(record.run_id) is not None:
             yield path.parent, None
         else:
-            # User and source are columns of the UI: there a reference shows as one at a glance.
+            # The UI has columns for user and source, which then show that the run is a reference.
             tags = {"mlflow.user": "reference", "mlflow.source.name": str(path.parent), REFERENCE_TAG: record.run_id}
             yield path.parent, write_record(record, record_figures(record), tags)
 
 
 def read_record(folder: Path) -> RunRecord:
-    """The record in one folder.
+    """Read the record in a folder.
 
     Raises:
-        TP1Error: It is not whole, or of another format.
+        TP1Error: The record is incomplete or damaged, or has another format.
     """
     try:
         facts = json.loads((folder / RECORD).read_text())
@@ -99,7 +102,7 @@ def read_record(folder: Path) -> RunRecord:
 def _check_facts(
     run_id: str, name: str, start_time: int, end_time: int, params: object, tags: object, datasets: list[object]
 ) -> None:
-    """Raise ValueError unless a record says of a run what MLflow can store."""
+    """Raise ValueError unless MLflow can store the facts of a record."""
     texts = [run_id, name]
     for mapping in (params, tags, *datasets):
         if not isinstance(mapping, dict):
@@ -112,7 +115,7 @@ def _check_facts(
 
 
 def _dump_metrics(metrics: dict[str, list[tuple[int, int, float]]]) -> str:
-    """JSON with one metric a line."""
+    """Return the metrics as JSON with one metric per line."""
     lines = (
         f"{json.dumps(key)}: {json.dumps(series, separators=(',', ':'))}" for key, series in sorted(metrics.items())
     )

@@ -1,4 +1,4 @@
-"""The report, rebuilt from tracked runs: docs/RESULTS.md and one self-contained HTML file.
+"""The report, built from tracked runs: docs/RESULTS.md and one self-contained HTML file.
 
 Repeat: mlflow run . -e report
 """
@@ -27,7 +27,7 @@ from tp1.store.reader import RunReader
 from tp1.store.runs import TrackedRun
 from tp1.tracking.tool_run import ToolRun
 
-LOOKS = (("1.1", "cifar10"), ("2", "eurosat"))  # where the report looks at data, and at which
+LOOKS = (("1.1", "cifar10"), ("2", "eurosat"))  # sections of the report that show a data set, and which one
 OUTPUT = Path("docs")
 TO = click.Option(
     ["--to"], type=click.Path(path_type=Path, file_okay=False), help=f"Write the report here.  [default: {OUTPUT}]"
@@ -35,7 +35,7 @@ TO = click.Option(
 
 
 def report_command(catalog: Sequence[Experiment | Study]) -> Command:
-    """The command ``report``."""
+    """Return the command ``report``."""
     return tool_command(
         "report",
         "Rebuild every table and figure of the report from tracked runs, as one HTML file and as docs/RESULTS.md.",
@@ -49,7 +49,10 @@ def report_command(catalog: Sequence[Experiment | Study]) -> Command:
 
 
 def sections_of(catalog: Sequence[Experiment | Study]) -> list[Experiment | Study | tuple[str, str]]:
-    """The sections of the report in order; looks at data stand before the experiments of their chapter."""
+    """Return the sections of the report in order.
+
+    Those of :data:`LOOKS`, as (section, data set), come before the experiments of their chapter.
+    """
     found: list[Experiment | Study | tuple[str, str]] = []
     looks = list(LOOKS)
     for entry in catalog:
@@ -66,7 +69,11 @@ def report(
     to: Path = OUTPUT,
     tracking_uri: str | None = None,
 ) -> list[str]:
-    """Write the report, and log it as artifacts of ``run``."""
+    """Write the report to ``to`` and log it as artifacts of ``run``; return the lines to print.
+
+    Raises:
+        TP1Error: The report cannot be written, or incomplete runs were left out of it (raised last).
+    """
     reader = RunReader(prepare_store(tracking_uri))
     sections = sections_of(catalog)
     selection = select(reader, catalog)

@@ -1,4 +1,4 @@
-"""The former champion of a data set is champion again.
+"""Rollback: make the former champion of a data set champion again.
 
 Repeat: mlflow run . -e rollback -P dataset=cifar10
 """
@@ -12,7 +12,7 @@ from tp1.tracking.tool_run import ToolRun
 
 
 def rollback_command() -> Command:
-    """The command ``rollback``."""
+    """Return the command ``rollback``."""
     return tool_command(
         "rollback",
         "Make the former champion of a data set champion again.",
@@ -22,8 +22,8 @@ def rollback_command() -> Command:
 
 
 def rollback(run: ToolRun, dataset: str = "cifar10") -> list[str]:
-    """Point the alias back."""
-    from tp1.registry.promotion import rollback as step_back  # here, for torch comes with it
+    """Point the alias ``champion`` back to the former champion; return the line to print."""
+    from tp1.registry.promotion import rollback as step_back  # imported late, because it imports torch
 
     run.log_parameters({"dataset": dataset})
     run.rename(f"rollback-{dataset}")

@@ -1,4 +1,4 @@
-"""``tp1 runs`` and ``tp1 sync``: runs that are not finished, or not whole in their tracking store."""
+"""``tp1 runs`` and ``tp1 sync``: list or close unfinished runs, and send what waits in their outboxes."""
 
 from datetime import datetime
 
@@ -17,7 +17,7 @@ from tp1.tracking.ownership import is_held
 from tp1.tracking.run_folders import RunFolder, folders, sweep
 from tp1.tracking.unfinished import RUNNING, STALE, UNSENT, find_unfinished_runs, is_resumable, local_folders
 
-SYNC_PATIENCE = 20.0  # seconds without an answer
+SYNC_PATIENCE = 20.0  # seconds of failing attempts after which to give up
 
 
 def _runs(stale: bool, close: tuple[str, ...]) -> None:
@@ -63,7 +63,7 @@ def _sync() -> None:
     sent, failed = 0, 0
     for folder in local_folders():
         count = len(entry_paths(folder.outbox))
-        if is_held(folder.run_id):  # its own process sends what it has
+        if is_held(folder.run_id):  # the process that owns it sends its entries
             continue
         try:
             run = send_waiting(folder, SYNC_PATIENCE)

@@ -1,4 +1,4 @@
-"""``tp1 store``: the tracking store in use."""
+"""``tp1 store``: prepare the tracking store in use and print its address."""
 
 import click
 

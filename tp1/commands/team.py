@@ -1,4 +1,4 @@
-"""The commands of a team's tracking server: its secrets, its accounts, and the way there from another store."""
+"""Commands for a team's tracking server: its secrets, its accounts, and migration from another store."""
 
 import os
 from collections import Counter
@@ -24,9 +24,9 @@ server_init_command = Command(
 
 
 def _migrate(source: str, prefix: str) -> None:
-    from tp1.registry.migrate import migrate  # here, for few need it
+    from tp1.registry.migrate import migrate  # imported late, because few commands need it
 
-    os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")  # two lines for every run
+    os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")  # else MLflow prints two lines per run
     counts: Counter[str] = Counter()
     for step in migrate(source, prefix):
         counts[step.outcome] += 1

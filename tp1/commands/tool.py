@@ -1,4 +1,4 @@
-"""A command that does its work under an MLflow run of its own."""
+"""Commands that work inside an MLflow run of their own."""
 
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -14,11 +14,11 @@ from tp1.tracking.tool_run import tool_run
 
 
 def tool_command(name: str, help_text: str, params: list[click.Parameter], body: Callable[..., list[str]]) -> Command:
-    """A command that does its work under an MLflow run, which also records why it failed.
+    """Return a command that works inside an MLflow run; if it fails, the run records why.
 
     Args:
-        name: The entry point; tag ``tp1.experiment`` of the run.
-        params: The options. One that is not given is not handed to ``body``.
+        name: The entry point, also the run's tag ``tp1.experiment``.
+        params: The options; those that the user does not give are not passed to ``body``.
         body: Called with the :class:`~tp1.tracking.tool_run.ToolRun` and the options; returns the lines to print.
     """
 
@@ -29,7 +29,7 @@ def tool_command(name: str, help_text: str, params: list[click.Parameter], body:
 
 
 def run_tool(name: str, body: Callable[..., list[str]], changed: Mapping[str, Any]) -> None:
-    """Do the work of :func:`tool_command`."""
+    """Call ``body`` with a run and the options in ``changed``, and print the lines that it returns."""
     launched = take_launched_run()
     uri = prepare_store()
     with tool_run(name, as_command(name, changed), launched=launched) as run:
@@ -40,7 +40,7 @@ def run_tool(name: str, body: Callable[..., list[str]], changed: Mapping[str, An
 
 
 def bad_arguments_of(name: str) -> Callable[[str], None]:
-    """Records bad arguments of an entry point as a failed run."""
+    """Return a function that records invalid arguments of an entry point as a failed run."""
 
     def record(message: str) -> None:
         launched = take_launched_run()

@@ -1,4 +1,4 @@
-"""The commands that train: one for each experiment, and one for each study."""
+"""Commands that train: one for each experiment and each study."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import fields, replace
@@ -26,12 +26,12 @@ RESUME_ALL = click.Option(
 
 
 def training_command(entry: Experiment | Study) -> Command:
-    """The command of an entry of the catalog."""
+    """Return the command of an entry of the catalog."""
     return study_command(entry) if isinstance(entry, Study) else experiment_command(entry)
 
 
 def experiment_command(experiment: Experiment) -> Command:
-    """The command that runs an experiment, with an option for every field of its configuration."""
+    """Return the command that runs an experiment, with an option for every field of its configuration."""
 
     def repeated(
         run: ToolRun, seeds: tuple[int, ...], resume: str | None = None, seed: int | None = None, **changed: Any
@@ -90,7 +90,7 @@ def _train_once(experiment: Experiment, resume: str | None, changed: dict[str, A
         launched = None
     if folder is not None and is_finished:
         return [f"Run {folder.run_id} is finished; there is nothing to go on with."]
-    from tp1.run import run  # here, for torch comes with it
+    from tp1.run import run  # imported late, because it imports torch
 
     command = plan.command if plan else as_command(experiment.name, changed)
     result = run(experiment, config, command, folder, launched=launched)
@@ -106,7 +106,7 @@ def _train_once(experiment: Experiment, resume: str | None, changed: dict[str, A
 
 
 def study_command(study: Study) -> Command:
-    """The command that runs the configurations of a study, with options for what does not differ between them."""
+    """Return the command that runs a study, with options for the parameters that its configurations share."""
     known = [experiment.configuration for experiment in study.experiments]
 
     def body(
@@ -145,13 +145,13 @@ def repeat(
     """Train each experiment with each seed in child runs of ``run``; return the lines to print.
 
     Args:
-        name: Of the run from now on.
+        name: The new name of ``run``.
         changed: Parameters that differ from the experiments' defaults.
-        command_of: What repeats one of them.
-        resume: ``auto`` goes on with those that were begun and not finished.
+        command_of: Returns the command that repeats one of the child runs.
+        resume: ``auto`` to resume unfinished runs instead of starting new ones; None not to.
 
     Raises:
-        TP1Error: Some failed, after all others were run.
+        TP1Error: ``resume`` has another value, or some runs failed, after all others were done.
     """
     if resume not in (None, "auto"):
         raise TP1Error(

@@ -1,1 +1,1 @@
-"""From files to arrays: sources, the cache of decoded images, fixed splits, augmentation."""
+"""Read image files into arrays: sources, the cache of decoded images, fixed splits, augmentation."""

@@ -1,4 +1,4 @@
-"""Decoded images, kept once as a memory-mapped uint8 array and keyed by the content of their files."""
+"""Cache of decoded images: one memory-mapped uint8 array per data set, keyed by the content of its files."""
 
 import hashlib
 import json
@@ -22,8 +22,8 @@ from tp1.base.names import printable, user_path
 from tp1.base.progress import progress
 from tp1.data.source import Listing, Source
 
-FORMAT = 2  # part of every entry: raise it when decoding, resizing or rounding changes
-NO_JSON = (ValueError, KeyError, TypeError, AttributeError, RecursionError)  # what garbage in a JSON file comes to
+FORMAT = 2  # stored in every entry: increase it when decoding, resizing or rounding changes
+NO_JSON = (ValueError, KeyError, TypeError, AttributeError, RecursionError)  # raised for invalid or unexpected JSON
 OWN_NAME = re.compile(r"(?!\.)[^/]+-[0-9a-f]{16}(-\d+px)?")
 
 
@@ -31,8 +31,10 @@ OWN_NAME = re.compile(r"(?!\.)[^/]+-[0-9a-f]{16}(-\d+px)?")
 class Images:
     """A decoded data set: N images in the order of their names.
 
-    ``pixels`` is a read-only memory map, uint8 RGB (N, H, W, 3); ``digest`` (16 hex digits) is the
-    SHA-256 of the files that the images were decoded from, their names included.
+    Attributes:
+        origin: Path or URL that says where the images come from.
+        pixels: Read-only memory map, uint8 RGB (N, H, W, 3).
+        digest: SHA-256 over the names and contents of the image files, first 16 hex digits.
     """
 
     name: str
@@ -47,36 +49,36 @@ class MixedSizesError(TP1Error):
 
 
 def cache_dir() -> Path:
-    """Where caches lie: ``$TP1_CACHE_DIR``, else the user cache directory."""
+    """Return the folder of the caches: ``$TP1_CACHE_DIR``, else the user cache directory."""
     return user_path(os.environ.get("TP1_CACHE_DIR") or user_cache_path("tp1"))
 
 
 @dataclass(frozen=True)
 class CacheEntry:
-    """One entry of the cache: decoded images, or the features of a frozen network."""
+    """One entry of the cache, ``size`` bytes large: decoded images, or the features of a frozen network."""
 
     path: Path
     size: int
 
     @property
     def name(self) -> str:
-        """The folder's name, which says what it holds."""
+        """The name of the entry's folder, which describes its content."""
         return printable(self.path.name)
 
 
 def entries(folder: Path) -> list[CacheEntry]:
-    """The entries in ``folder``, by name, with their sizes in bytes."""
+    """Return the entries in ``folder``, sorted by name, with their sizes in bytes."""
     found = sorted(path for path in folder.glob("*") if OWN_NAME.fullmatch(path.name) and path.is_dir())
     return [CacheEntry(path, sum(file.stat().st_size for file in path.iterdir())) for path in found]
 
 
 def clear(folder: Path) -> tuple[int, list[str]]:
-    """Remove every entry, and what a killed process has left half-built, unless a process is at work on it.
+    """Remove all entries, also incomplete ones that a killed process left, unless a process is using them.
 
-    What has another name than an entry's is left alone: the folder may be the user's own.
+    Anything whose name is not that of an entry is left alone: the folder may hold other files of the user.
 
     Returns:
-        The bytes freed, and the names of entries that were left since they are in use.
+        The bytes freed, and the names of entries that were not removed because they are in use.
     """
     freed, busy = 0, []
     names = {path.name.removeprefix(".").removesuffix(".partial") for path in folder.glob("*") if path.is_dir()}
@@ -93,10 +95,10 @@ def clear(folder: Path) -> tuple[int, list[str]]:
 
 
 def load_images(source: Source, folder: Path) -> Images:
-    """The source's images, decoded on first use and kept in ``folder``.
+    """Load the source's images; they are decoded on first use and cached in ``folder``.
 
-    Safe when several processes ask at once (one decodes, the others wait); an entry that is
-    truncated or altered is decoded again; changed files have another key.
+    Several processes may call this at once: one decodes, the others wait. A truncated or altered entry is decoded
+    again. Changed files have another key.
 
     Raises:
         MixedSizesError: The images differ in size.
@@ -120,21 +122,21 @@ def load_images(source: Source, folder: Path) -> Images:
 
 
 def entry_title(name: str) -> str:
-    """A data set's name as the start of an entry's: short enough that the whole is a name a file system takes."""
+    """Return a data set's name as the start of an entry's name, cut so that file systems accept the whole."""
     return re.sub(r"[^\w.-]", "_", name).lstrip(".")[:40] or "_"
 
 
 def _content_digest(files: Mapping[str, Path], folder: Path) -> str:
-    """SHA-256 over names and bytes; kept under the files' sizes and times so that it is computed once."""
+    """SHA-256 over names and bytes, first 16 hex digits; cached by the files' paths, sizes and times."""
     stats = hashlib.sha256()
     for name, path in files.items():
         try:
             stat = path.stat()
         except OSError as error:
             raise TP1Error(f"cannot read {path}: {error.strerror}.") from error
-        if not S_ISREG(stat.st_mode):  # the reading of a pipe or a device might never end
+        if not S_ISREG(stat.st_mode):  # reading a pipe or a device might never end
             raise TP1Error(f"cannot read {path}: it is no file. Remove it.")
-        # The change time cannot be set by hand: an edit that restores size and mtime still shows.
+        # The change time (ctime) cannot be set by hand, so it reveals an edit that restores size and mtime.
         stats.update(
             f"{path}\0{name}\0{stat.st_size}\0{stat.st_mtime_ns}\0{stat.st_ctime_ns}\n".encode(errors="surrogateescape")
         )
@@ -144,7 +146,7 @@ def _content_digest(files: Mapping[str, Path], folder: Path) -> str:
     content = hashlib.sha256()
     for name, path in progress(files.items(), "Hashing files", unit="file"):
         try:
-            with path.open("rb") as file:  # by the piece: a file may be larger than the memory
+            with path.open("rb") as file:  # in pieces: a file may be larger than memory
                 content.update(f"{name}\0{os.fstat(file.fileno()).st_size}\0".encode(errors="surrogateescape"))
                 while data := file.read(1 << 20):
                     content.update(data)
@@ -157,7 +159,7 @@ def _content_digest(files: Mapping[str, Path], folder: Path) -> str:
 
 
 def _known_digest(known: Path) -> str | None:
-    """The content's digest in the file ``known``, or None if it is not there or was altered."""
+    """Return the digest stored in the file ``known``, or None if the file is missing or altered."""
     try:
         digest, check = known.read_text().split(" ")
     except (OSError, ValueError):
@@ -166,12 +168,12 @@ def _known_digest(known: Path) -> str | None:
 
 
 def _check(*texts: str) -> str:
-    """16 hex digits that tell whether any of the texts was altered."""
+    """Return a checksum of the texts: 16 hex digits."""
     return hashlib.sha256("\0".join(texts).encode(errors="surrogateescape")).hexdigest()[:16]
 
 
 def _read(source: Source, entry: Path, digest: str) -> Images | None:
-    """The entry's images, or None if it is not there or not whole."""
+    """Return the entry's images, or None if the entry is missing or damaged."""
     try:
         meta = json.loads((entry / "meta.json").read_text())
         if meta["format"] != FORMAT or meta.pop("check") != _check(json.dumps(meta, sort_keys=True)):
@@ -188,12 +190,12 @@ def _read(source: Source, entry: Path, digest: str) -> Images | None:
 
 
 def _build(source: Source, entry: Path) -> None:
-    """Decode into a folder beside the entry, and rename it when it is whole. The caller holds the lock."""
+    """Decode into a temporary folder, renamed to the entry when complete. The caller holds the lock."""
     with whole_folder(entry) as partial:
         listing = source.list()
         shape: tuple[int, ...] | None = None
         digest = hashlib.sha256()
-        # Written from front to back, not into a map: a full disk is then an error, not a bus error.
+        # Written sequentially, not through a memory map: a full disk then raises OSError instead of a bus error.
         with (partial / "pixels.bin").open("wb") as file:
             images = source.decode(listing)
             for name, image in zip(listing.names, progress(images, "Decoding", len(listing.names)), strict=True):
@@ -223,17 +225,17 @@ def _build(source: Source, entry: Path) -> None:
 
 
 def cache_unwritable(folder: Path, error: OSError) -> TP1Error:
-    """The error to raise where the cache cannot be written."""
+    """Return the error for a cache that cannot be written."""
     return unwritable(f"the cache in {folder}", error, "TP1_CACHE_DIR")
 
 
 def check_images_fit(needed: int, origin: str) -> None:
-    """Raise TP1Error if decoded images of ``needed`` bytes are more than the memory takes."""
+    """Raise TP1Error if decoded images of ``needed`` bytes do not fit in the free memory."""
     check_memory(needed, f"the images in {origin}", "make them smaller, or take fewer")
 
 
 def check_memory(needed: int, what: str, remedy: str) -> None:
-    """Raise TP1Error if ``needed`` bytes for ``what`` are more than the memory has free, with some to spare."""
+    """Raise TP1Error if ``needed`` bytes for ``what`` exceed 80 % of the free memory."""
     free = psutil.virtual_memory().available
     if needed > 0.8 * free:
         raise TP1Error(f"{what} need {needed / 1e9:.1f} GB of memory, of which {free / 1e9:.1f} GB are free: {remedy}.")

@@ -1,1 +1,1 @@
-"""From arrays to logits: the networks, and the weights that they start from."""
+"""The networks, which map images to logits, and the weights that they start from."""

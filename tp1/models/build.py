@@ -1,4 +1,4 @@
-"""From an experiment to its model for a data set, with the weights that it starts from."""
+"""Build an experiment's model for a data set, with its initial weights."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,11 +15,11 @@ from tp1.models.weights import Weights, features_digest, load_features
 
 @dataclass(frozen=True)
 class Built:
-    """A model, and what is to be logged of how it was made.
+    """A model, and the facts about it to log.
 
     Attributes:
-        digests: Of the trunks' weights, in their order; empty where nothing is frozen.
-        facts: Parameters of the run.
+        digests: Digests of the trunks' weights, in the order of the trunks; empty if nothing is frozen.
+        facts: Parameters to log with the run.
     """
 
     model: ImageModel
@@ -30,12 +30,12 @@ class Built:
 def build(
     experiment: Experiment, data: ImageData, image_size: int, dropout: float, weights: Sequence[Weights | None]
 ) -> Built:
-    """The experiment's model for the classes of ``data``.
+    """Build the experiment's model for the classes of ``data``.
 
     Args:
-        image_size: Pixels per side that the network takes.
-        weights: What each of the experiment's networks starts from; None: random weights. Weights bring the
-            normalisation that they were trained with; without weights it is that of the training images.
+        image_size: Pixels per side of the network's input.
+        weights: Initial weights of each of the experiment's networks; None: random. Weights come with the
+            normalisation that they were trained with; random weights use that of the training images.
 
     Raises:
         TP1Error: The weights do not fit, or ``image_size`` is too small.
@@ -75,17 +75,17 @@ def _build_transfer(
 
 
 def _load_hidden_layers(model: TransferClassifier, weights: Weights) -> int:
-    """Start the head's hidden layers from the weights' classifier too, where they fit; return how many.
+    """Load the head's hidden layers from the weights' classifier where they fit; return how many were loaded.
 
-    AlexNet has two hidden dense layers that were trained with its convolutions; like the report, only the
-    last layer is replaced: it is always new, for its classes are. Weights of other heads are left out.
+    AlexNet has two hidden dense layers that were trained with its convolutions. As in the report, only the last layer
+    is replaced, because the classes are new. Weights that do not fit the head are ignored.
     """
     state = model.head.state_dict()
     loaded: set[int] = set()
     last = max((int(key.split(".")[0]) for key in state), default=-1)
     for key, value in state.items():
         number, name = key.split(".", 1)
-        # The head is a flattening followed by the classifier: its layers stand one further.
+        # The head is a flatten layer followed by the classifier, so its layer numbers are one higher.
         given = weights.state.get(f"classifier.{int(number) - 1}.{name}")
         if int(number) != last and given is not None and given.shape == value.shape:
             value.copy_(given)

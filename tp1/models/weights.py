@@ -1,4 +1,4 @@
-"""Trained weights from wherever they are, and how they get into a network (parameter ``weights``)."""
+"""Find trained weights (parameter ``weights``) and load them into a network."""
 
 import hashlib
 import pickle
@@ -25,8 +25,8 @@ class Weights:
     """The weights of one network and the normalisation that they expect.
 
     Attributes:
-        source: What ``weights`` said.
-        state: By torchvision's or this platform's names: ``features.*`` are the convolutions.
+        source: The source, as the parameter ``weights`` names it.
+        state: Tensors by layer name, as torchvision and this platform name them: ``features.*`` are the convolutions.
         mean, std: Of channels R, G and B on a scale of 0 to 1.
     """
 
@@ -39,16 +39,16 @@ class Weights:
 def find_weights(
     given: str, networks: Sequence[str], download: Callable[[str, Path], Path]
 ) -> tuple[Weights | None, ...]:
-    """The weights that the parameter ``weights`` names, one for each network; None for ``none``.
+    """Find the weights that the parameter ``weights`` names: one for each network, None for ``none``.
 
     Args:
-        given: One source for all networks, or one for each with commas between them. A source is ``none``,
-            ``imagenet``, a ``.safetensors`` or ``.pth`` file, or ``models:/...``, a model of this platform.
+        given: One source for all networks, or one for each, separated by commas. A source is ``none``, ``imagenet``,
+            a ``.safetensors``, ``.pth`` or ``.pt`` file, or ``models:/...``, a model of this platform.
         networks: Names of the networks that the weights are for.
-        download: Fetches the weights file of a stored model, by its URI, into a folder.
+        download: Downloads a stored model's weights file, given its URI and a folder; returns the path.
 
     Raises:
-        TP1Error: There are more or fewer sources than networks, or one cannot be read.
+        TP1Error: The number of sources does not match the networks, or a source cannot be read.
     """
     sources = [given] if len(networks) == 1 else [source.strip() for source in given.split(",")]
     if len(sources) == 1:
@@ -75,12 +75,12 @@ def _find(source: str, network: str, download: Callable[[str, Path], Path]) -> W
 
 
 def imagenet_weights(architecture: str) -> Weights:
-    """Torchvision's ImageNet weights with the normalisation of their own transforms; downloaded once, with progress.
+    """Load torchvision's ImageNet weights and their normalisation; downloaded once, with a progress bar.
 
     Raises:
         TP1Error: They are not in torch's cache and cannot be downloaded.
     """
-    from torchvision import models  # here, for it takes seconds: see networks
+    from torchvision import models  # here, because the import takes seconds (see networks)
 
     enum = models.get_weight(IMAGENET_NAMES[architecture])
     try:
@@ -95,12 +95,12 @@ def imagenet_weights(architecture: str) -> Weights:
 
 
 def file_weights(path: Path, architecture: str, source: str) -> Weights:
-    """Weights from a ``.safetensors`` file, or from a ``.pth`` file that is read without running any code in it.
+    """Load weights from a ``.safetensors``, ``.pth`` or ``.pt`` file, without running any code in it.
 
-    A file of this platform brings its normalisation; any other is taken for ImageNet's, as torchvision's are.
+    A file of this platform contains its normalisation; for any other, ImageNet's is assumed, as for torchvision's.
 
     Raises:
-        TP1Error: The file is missing, damaged, or of a kind that could run code.
+        TP1Error: The file is missing, damaged, of another type, or holds more than tensors.
     """
     if not is_file(path):
         raise TP1Error(f"no weights file {path}: check weights=.")
@@ -115,7 +115,7 @@ def file_weights(path: Path, architecture: str, source: str) -> Weights:
         raise TP1Error(f"weights file {path} holds more than tensors and is not read: give a state dict.") from error
     except TP1Error:
         raise
-    except Exception as error:  # torch raises whatever comes, MemoryError for a tensor of a declared size among it
+    except Exception as error:  # torch raises many types, such as MemoryError for a declared tensor size
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise TP1Error(f"cannot read weights file {path}: it is damaged ({reason}).") from error
     if not isinstance(state, Mapping) or not all(isinstance(key, str) and _is_plain(state[key]) for key in state):
@@ -124,7 +124,7 @@ def file_weights(path: Path, architecture: str, source: str) -> Weights:
 
 
 def _from_state(source: str, state: dict[str, torch.Tensor], architecture: str) -> Weights:
-    """Weights from a state dict by torchvision's names, or by this platform's, which wrap them."""
+    """Convert a state dict with torchvision's names, or with this platform's, which add a prefix to them."""
     for prefix, preparation in (
         ("net.", "preparation."),
         (f"trunks.{architecture}.", f"trunks.{architecture}.preparation."),
@@ -138,7 +138,7 @@ def _from_state(source: str, state: dict[str, torch.Tensor], architecture: str) 
 
 
 def _check_preparation(source: str, *buffers: torch.Tensor | None) -> None:
-    """Refuse a normalisation that is none: its three numbers for each of the two, and no division by zero."""
+    """Refuse a damaged normalisation: scale and shift must be three finite numbers each, and no scale zero."""
     for buffer in buffers:
         if buffer is None or not buffer.is_floating_point() or buffer.numel() != 3 or not _is_finite(buffer):
             raise TP1Error(f"weights={source} have a damaged normalisation: it must be three numbers, scale and shift.")
@@ -147,7 +147,7 @@ def _check_preparation(source: str, *buffers: torch.Tensor | None) -> None:
 
 
 def _is_plain(value: object) -> bool:
-    """Whether it is a tensor whose numbers lie in memory: not a sparse or quantized one, or one without numbers."""
+    """Whether it is a dense CPU tensor: not sparse, quantized or without data (device ``meta``)."""
     if not isinstance(value, torch.Tensor):
         return False
     return value.layout == torch.strided and value.device.type == "cpu" and not value.is_quantized
@@ -158,14 +158,14 @@ def _is_finite(tensor: torch.Tensor) -> bool:
 
 
 def _normalisation(scale: torch.Tensor, shift: torch.Tensor) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Mean and standard deviation that a Preparation's buffers were made of, to the six digits they carry."""
+    """Recover mean and standard deviation from a Preparation's buffers, rounded to six digits, their precision."""
     std = 1 / (255 * scale.double().flatten())
     mean = -shift.double().flatten() * std
     return tuple(round(value, 6) for value in mean.tolist()), tuple(round(value, 6) for value in std.tolist())
 
 
 def features_digest(features: Mapping[str, torch.Tensor]) -> str:
-    """16 hex digits that tell the weights of convolutions apart: of names, shapes and values."""
+    """Return a digest of convolution weights (names, types, shapes and values): 16 hex digits."""
     digest = hashlib.sha256()
     for key, value in sorted(features.items()):
         digest.update(f"{key} {value.dtype} {tuple(value.shape)}\n".encode())
@@ -174,10 +174,10 @@ def features_digest(features: Mapping[str, torch.Tensor]) -> str:
 
 
 def load_features(features: nn.Module, weights: Weights) -> None:
-    """Put the weights of the convolutions into ``features``; whole, or not at all.
+    """Load the convolution weights into ``features``, all of them or none.
 
     Raises:
-        TP1Error: They do not fit; the message names the layers that differ.
+        TP1Error: They do not fit (the message names the layers that differ), or hold NaN or infinity.
     """
     wanted = features.state_dict()
     found = {

@@ -1,1 +1,1 @@
-"""Models out: promotion, download, prediction, and the move to another store."""
+"""Trained models in use: promotion, download, prediction, and migration to another tracking store."""

@@ -1,4 +1,4 @@
-"""A stored model as a folder of files that need nothing of MLflow: program, weights, labels, card."""
+"""Download a stored model as a folder that works without MLflow: program, weights, labels, model card."""
 
 import json
 import shutil
@@ -20,22 +20,23 @@ from tp1.store.records import make_record
 
 CARD = "MODEL_CARD.md"
 LABELS = "labels.txt"
-FILES = {PROGRAM: LOGGED_PROGRAM, "weights.safetensors": "extra_files/weights.safetensors"}  # here: there
+# File name in the download: path in the model as MLflow stores it.
+FILES = {PROGRAM: LOGGED_PROGRAM, "weights.safetensors": "extra_files/weights.safetensors"}
 
 
 def download(model: StoredModel, known: Mapping[tuple[str, str], Experiment], target: Path) -> Path:
-    """Write a model's files to a folder, whole or not at all; return the folder.
+    """Write a model's files to a folder, all of them or none; return the folder.
 
-    ``model.pt2`` and ``weights.safetensors`` as they were stored, ``labels.txt`` with the classes by number,
-    ``MODEL_CARD.md``, and ``model.json``, which says what this is, with digests.
+    The files are ``model.pt2`` and ``weights.safetensors`` as stored, ``labels.txt`` with the class names in order of
+    their numbers, ``MODEL_CARD.md``, and ``model.json`` with the model's origin, input, classes and file digests.
 
     Args:
         known: Experiments by name and configuration, for the card of a model that was never promoted.
-        target: New, empty, or an earlier download, which it replaces.
+        target: A new or empty folder, or an earlier download, which is replaced.
 
     Raises:
-        TP1Error: The folder holds something else or cannot be written; the model's files cannot be read, differ from
-            what was recorded of them, or nothing was recorded.
+        TP1Error: The folder holds something else or cannot be written; or the model's files cannot be read, do not
+            match their recorded digests, or have no recorded digests.
     """
     if not model.sha256:
         raise TP1Error(

@@ -1,4 +1,4 @@
-"""Predicted images as a page to look through: the worst mistakes first where the true classes are known."""
+"""An HTML page of predicted images; where true classes are known, the most confident mistakes come first."""
 
 import os.path
 from collections.abc import Sequence
@@ -17,10 +17,10 @@ MOST_IMAGES = 200  # on the page
 
 
 def gallery_html(predictions: Predictions, model: str) -> bytes:
-    """The page, as one HTML file.
+    """Return the page as one HTML file.
 
     Args:
-        model: What was predicted with.
+        model: Name of the model that predicted, as the page shows it.
     """
     wrong = predictions.wrong
     most_probable = predictions.probabilities.max(axis=1)
@@ -47,7 +47,7 @@ def gallery_html(predictions: Predictions, model: str) -> bytes:
         lead += [" Names are relative to ", Code(printable(folder)), "."]
     if (complaint := predictions.complaint()) is not None:
         lead.append(f" {complaint}")
-    # A file's name need not be text that can be encoded.
+    # A file name may hold bytes that are not valid text.
     return to_html(Page("Predictions", "en", lead, sections)).encode(errors="backslashreplace")
 
 
@@ -65,11 +65,11 @@ def _matrix(predictions: Predictions) -> Matrix:
 
 
 def _common_folder(predictions: Predictions) -> str:
-    """The folder that all images lie in, with ``/`` at its end; empty where there is none to leave out."""
+    """Return the images' common folder, ending in ``/``; empty for a single image or if they have none in common."""
     folders = {os.path.dirname(image.name) for image in predictions.images}  # noqa: PTH120 - a row has a name, no path
     try:
         return os.path.join(os.path.commonpath(folders), "") if len(predictions.images) > 1 else ""  # noqa: PTH118
-    except ValueError:  # some absolute, some not
+    except ValueError:  # absolute and relative names mixed
         return ""
 
 
@@ -77,7 +77,7 @@ def _gallery(name: str, predictions: Predictions, rows: Sequence[int], folder: s
     tiles = []
     with bombs_refused():
         for row in rows:
-            with suppress(Exception):  # a file that has changed since it was predicted
+            with suppress(Exception):  # the file has changed since its prediction
                 tiles.append(_tile(predictions, row, predictions.images[row].name.removeprefix(folder)))
     return Gallery(name, tiles)
 

@@ -1,11 +1,11 @@
-"""From another tracking store into the one in use: runs, models and the registry.
+"""Copy runs, models and the model registry from another tracking store into the one in use.
 
-MLflow's own tools do not do it: `mlflow migrate-filestore` reads folders of files alone, and mlflow-export-import
-(2023) knows no logged models. Everything goes through MLflow's client, so the target may be a server with accounts.
+MLflow's own tools cannot do this: `mlflow migrate-filestore` reads only file stores, and mlflow-export-import (2023)
+does not support logged models. Everything goes through MLflow's client, so the target may be a server with accounts.
 
-What is written gets new ids; each copy carries the id that it was made from (``tp1.migrated_from``), by which a
-repetition finds it. A run is whole when its status is final: that is set last, and what an interrupted migration left
-RUNNING is deleted and made anew by the next one.
+Copies get new ids. Each has its source's id in the tag ``tp1.migrated_from``, so that a repeated migration recognises
+it. The final status of a run is set last: a copied run that is still RUNNING comes from an interrupted migration, and
+the next one deletes it and copies it again.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -36,22 +36,22 @@ from tp1.store.addresses import masked
 from tp1.store.prepare import prepare_store
 from tp1.store.runs import MIGRATED_TAG
 
-PAGE = 200  # entries that are held at once
+PAGE = 200  # entries per search request
 VALUES, PARAMETERS = 1000, 100  # MLflow's limits for one call
 FINAL = ("FINISHED", "FAILED", "KILLED")
 PARENT_TAG = "mlflow.parentRunId"
-VERSIONS_TAG = "mlflow.modelVersions"  # of a logged model: MLflow writes it where a version is registered
-NUMBER_TAGS = ("tp1.replaced", "tp1.against")  # of a registered version: the number of another one
+VERSIONS_TAG = "mlflow.modelVersions"  # of a logged model; MLflow sets it when a version is registered
+NUMBER_TAGS = ("tp1.replaced", "tp1.against")  # of a registered version; the value is the number of another version
 
 
 @dataclass(frozen=True)
 class Copied:
-    """What became of one thing of the source.
+    """The outcome for one object of the source store.
 
     Attributes:
-        what: Such as ``run cnnv3-s0``.
-        outcome: ``copied``, ``there``: it was there already, or ``left``: it was not copied.
-        reason: Why it was left.
+        what: The object, such as ``run cnnv3-s0``.
+        outcome: ``copied``, ``there`` (the target already had it) or ``left`` (not copied).
+        reason: Why it was left; for a copied version with another number, the new number.
     """
 
     what: str
@@ -60,17 +60,20 @@ class Copied:
 
 
 def migrate(source_uri: str, prefix: str = "") -> Iterator[Copied]:
-    """Copy experiments, runs, logged models and registered models that are not in the store in use yet.
+    """Copy the experiments, runs, logged models and registered models that the store in use does not have yet.
 
-    Runs keep their names, times, parameters, tags, whole histories, data sets and files; models their files and
-    links; versions their order, tags and aliases. What was deleted is not copied, and neither are traces.
+    Runs keep their names, times, parameters, tags, metric histories, data sets and files; models keep their files and
+    links; versions keep their order, tags and aliases. Deleted objects and traces are not copied.
 
     Args:
-        source_uri: Of the store that is read; it is not changed.
-        prefix: Put before the names of experiments, such as ``ana/``, for accounts that may not write to all.
+        source_uri: URI of the source store, which is only read.
+        prefix: Prepended to experiment names, such as ``ana/``, for accounts that may not write to every experiment.
+
+    Yields:
+        One outcome for each object, as soon as it is known.
 
     Raises:
-        TP1Error: A store cannot be used, source and target are one, or files cannot be read.
+        TP1Error: A store cannot be used, source and target are the same store, or files cannot be read.
     """
     target_uri = prepare_store()
     if source_uri.rstrip("/") == target_uri.rstrip("/"):
@@ -82,14 +85,14 @@ def migrate(source_uri: str, prefix: str = "") -> Iterator[Copied]:
 
 
 class _Migration:
-    """One pass over the source, with what is known of both stores by id."""
+    """One pass over the source store, with the ids that correspond in the two stores."""
 
     def __init__(self, source_uri: str, prefix: str) -> None:
         self.source_uri = source_uri
         self.prefix = prefix
         self.source = MlflowClient(source_uri, source_uri)
         self.target = MlflowClient()
-        self.runs: dict[str, str] = {}  # ids in the target by ids in the source
+        self.runs: dict[str, str] = {}  # source id -> target id
         self.models: dict[str, str] = {}
         self.left: set[str] = set()  # runs of the source that were not copied
 
@@ -102,7 +105,7 @@ class _Migration:
                 yield from self._registered(model)
 
     def _learn(self) -> None:
-        """What earlier migrations copied; what they left half done is deleted."""
+        """Find what earlier migrations copied; delete the copies that they did not finish."""
         ids = [experiment.experiment_id for experiment in _pages(self.target.search_experiments)]
         found = f"tags.`{MIGRATED_TAG}` != ''"
         for run in _pages(self.target.search_runs, experiment_ids=ids, filter_string=found):
@@ -145,7 +148,7 @@ class _Migration:
                 yield Copied(f"model {model.name}", "copied")
 
     def _place(self, experiment: Experiment) -> str:
-        """The target's experiment of the same name, made where there is none; its id."""
+        """Return the id of the target's experiment of the same name (with the prefix); create it if needed."""
         name = f"{self.prefix}{experiment.name}"
         there = self.target.get_experiment_by_name(name)
         if there is None:
@@ -154,7 +157,7 @@ class _Migration:
             raise TP1Error(f"the target's experiment {name} was deleted: restore it, or give another prefix=.")
         for key, value in experiment.tags.items():
             if key not in there.tags:
-                with suppress(MlflowException):  # another one's experiment; its runs will say so if they must
+                with suppress(MlflowException):  # not ours to change; writing runs raises if not allowed either
                     self.target.set_experiment_tag(there.experiment_id, key, value)
         return str(there.experiment_id)
 
@@ -202,7 +205,7 @@ class _Migration:
         self.runs[source_id] = run_id
 
     def _points(self, run: Run, models: Sequence[LoggedModel]) -> Iterator[Metric]:
-        """Every logged value, with the models and data sets that it was linked to."""
+        """Yield every logged metric value, linked to the same models and data sets as in the source."""
         links: dict[tuple[str, int, int], list[Metric]] = {}
         for model in models:
             for link in model.metrics or []:
@@ -223,10 +226,10 @@ class _Migration:
                     yield Metric(*here)
 
     def _copy_model(self, model: LoggedModel, where: str, run_id: str | None = None) -> str:
-        """Write a logged model with its files; return its new id.
+        """Copy a logged model with its files; return the new id.
 
         Args:
-            run_id: The target's run that it belongs to; None: as the source says.
+            run_id: The target run that it belongs to; None: the copy of its source run, if there is one.
         """
         copy = self.target.create_logged_model(
             where,
@@ -275,7 +278,7 @@ class _Migration:
                 self.target.get_registered_model(name)
             except MlflowException:
                 self.target.create_registered_model(name, dict(model.tags), model.description)
-            numbers: dict[str, str] = {}  # versions of the target by those of the source
+            numbers: dict[str, str] = {}  # source version number -> target version number
             there = list(_pages(self.target.search_model_versions, filter_string=f"name = '{name}'"))
             known = {version.tags.get(MIGRATED_TAG, ""): str(version.version) for version in there}
             tags = {str(version.version): version.tags for version in there}
@@ -293,7 +296,7 @@ class _Migration:
                     yield Copied(
                         what, "copied", "" if number == str(version.version) else f"it is version {number} here"
                     )
-            for version in versions:  # when all have their numbers; also where an earlier migration did not come so far
+            for version in versions:  # once all numbers are known; completes an interrupted migration too
                 if (number := numbers.get(str(version.version))) is not None:
                     for key in NUMBER_TAGS:
                         if key in version.tags and key not in tags.get(number, {}):
@@ -344,7 +347,7 @@ def _same(link: Metric, point: Metric) -> bool:
 
 
 def _pages(search: Any, **conditions: Any) -> Iterator[Any]:
-    """Everything that one of MLflow's searches finds, a page at a time."""
+    """Yield all results of one of MLflow's searches, which it reads page by page."""
     token = None
     while True:
         page = search(max_results=PAGE, page_token=token, **conditions)

@@ -1,4 +1,4 @@
-"""What a model says of images, and how that is written down."""
+"""Predict image files; write the predictions as JSON, CSV or a table."""
 
 import csv
 import io
@@ -27,9 +27,10 @@ class Predictions:
     Attributes:
         classes: Names of the classes, by class number.
         probabilities: float32 (N, classes).
-        true: (N,) numbers of the true classes; -1 where it is not known.
-        resized: How many had another size than the model takes.
-        unreadable: Names of those that could not be read, each with the reason.
+        images: The N images, in order.
+        true: (N,) numbers of the true classes; -1 where unknown.
+        resized: Number of images that were resized to the size that the model takes.
+        unreadable: (name, reason) of each image that could not be read.
     """
 
     classes: tuple[str, ...]
@@ -41,7 +42,7 @@ class Predictions:
 
     @property
     def predicted(self) -> NDArray[np.int64]:
-        """(N,) numbers of the most probable classes."""
+        """(N,) class numbers of the most probable classes."""
         predicted: NDArray[np.int64] = self.probabilities.argmax(axis=1)
         return predicted
 
@@ -52,18 +53,18 @@ class Predictions:
 
     @property
     def wrong(self) -> NDArray[np.bool_]:
-        """(N,) whether the true class is known and another is the most probable one."""
+        """(N,) whether the true class is known and differs from the predicted class."""
         wrong: NDArray[np.bool_] = self.labelled & (self.predicted != self.true)
         return wrong
 
     def confusion(self) -> NDArray[np.int64]:
-        """(classes, classes) counts of the labelled images: true class by row, predicted class by column."""
+        """Return the (classes, classes) counts of the labelled images: true class by row, predicted class by column."""
         counts = np.zeros((len(self.classes), len(self.classes)), np.int64)
         np.add.at(counts, (self.true[self.labelled], self.predicted[self.labelled]), 1)
         return counts
 
     def accuracy(self) -> str | None:
-        """Accuracy on the images whose class is known, in words, or None."""
+        """Return a sentence with the accuracy on the labelled images, or None if there are none."""
         count = int(self.labelled.sum())
         if count == 0:
             return None
@@ -71,12 +72,12 @@ class Predictions:
         return f"Accuracy {right / count:.4f} ({right:,} of {count:,} images)"
 
     def most_probable(self, row: int, top: int) -> list[tuple[str, float]]:
-        """The ``top`` most probable classes of an image, or as many as there are: name and probability."""
+        """Return name and probability of the ``top`` most probable classes of an image (all, if there are fewer)."""
         values = self.probabilities[row]
         return [(self.classes[number], float(values[number])) for number in np.argsort(-values, kind="stable")[:top]]
 
     def complaint(self) -> str | None:
-        """One line on what could not be read, or None."""
+        """Return one line that names the unreadable images, or None if there are none."""
         if not self.unreadable:
             return None
         named = "; ".join(f"{printable(name)} ({reason})" for name, reason in self.unreadable[:MOST_NAMED])
@@ -88,12 +89,12 @@ class Predictions:
 
 
 def predict_images(predictor: Predictor, images: Sequence[FoundImage]) -> Predictions:
-    """Read and predict all images, the reading ahead of the model.
+    """Read and predict all images; reading runs ahead of the model.
 
     Raises:
-        TP1Error: None of them could be read.
+        TP1Error: No image could be read.
     """
-    from tp1.training.inference import EVALUATION_BATCH  # here, for torch comes with it
+    from tp1.training.inference import EVALUATION_BATCH  # here, because it imports torch
 
     numbers = {name: number for number, name in enumerate(predictor.classes)}
     read: list[FoundImage] = []
@@ -117,7 +118,7 @@ def predict_images(predictor: Predictor, images: Sequence[FoundImage]) -> Predic
 
 
 def as_json(predictions: Predictions, top: int) -> bytes:
-    """A list of ``{"image", "true", "predictions": [{"class", "probability"}]}``; no ``true`` where it is not known."""
+    """JSON list of ``{"image", "true", "predictions": [{"class", "probability"}]}``; ``true`` only where known."""
     rows = []
     for row, image in enumerate(predictions.images):
         true = predictions.true[row]
@@ -135,9 +136,9 @@ def as_json(predictions: Predictions, top: int) -> bytes:
 
 
 def as_csv(predictions: Predictions, top: int) -> bytes:
-    """``image,true,class_1,probability_1,class_2,...``; no column ``true`` where it is known of none.
+    """CSV: ``image,true,class_1,probability_1,class_2,...``; without ``true`` if no true class is known.
 
-    Names stand in it as in the table: a row is a line, whatever characters they have, and a terminal can show it.
+    Names are escaped as in the table, so that every row is one line and safe to show in a terminal.
     """
     top = min(top, len(predictions.classes))
     labelled = bool(predictions.labelled.any())
@@ -152,7 +153,7 @@ def as_csv(predictions: Predictions, top: int) -> bytes:
 
 
 def as_table(predictions: Predictions, top: int, most: int | None = None) -> Table:
-    """The first ``most`` predictions, or all, as a table to look at."""
+    """Return a table of the first ``most`` predictions (None: all) to show to users."""
     top = min(top, len(predictions.classes))
     labelled = bool(predictions.labelled.any())
     ranks = [part for rank in range(1, top + 1) for part in (f"class {rank}", "p")]

@@ -1,4 +1,4 @@
-"""Load a trained model to predict with: from the tracking store, or from a folder that ``download`` wrote."""
+"""Load a trained model for prediction, from the tracking store or from a folder that ``download`` wrote."""
 
 from __future__ import annotations
 
@@ -20,21 +20,21 @@ from tp1.base.names import is_file, is_folder, user_path
 if TYPE_CHECKING:
     from torch import nn
 
-INFO = "model.json"  # in a folder that download wrote: what it is, with digests
-FORMAT = 1  # of that file
+INFO = "model.json"  # in a folder that download wrote: description of the model, with digests
+FORMAT = 1  # version of the format of model.json
 PROGRAM = "model.pt2"
-LARGEST = 16_384  # pixels per side of the images that a model takes
-LOGGED_PROGRAM = f"data/{PROGRAM}"  # in a folder as MLflow logs it
+LARGEST = 16_384  # pixels per side: a model with larger input images is refused
+LOGGED_PROGRAM = f"data/{PROGRAM}"  # path of the program in a model folder as MLflow logs it
 
 
 @dataclass(frozen=True)
 class Predictor:
-    """A trained model that takes images of one size.
+    """A trained model for images of one size.
 
     Attributes:
-        dataset: The name of the data set that it was trained on.
+        dataset: Name of the data set that it was trained on.
         classes: Names of the classes, by class number.
-        image_shape: (H, W, 3) of the images that it takes.
+        image_shape: (H, W, 3) of its input images.
         program: uint8 (N, H, W, 3) -> float32 probabilities (N, classes).
     """
 
@@ -44,7 +44,7 @@ class Predictor:
     program: nn.Module = field(repr=False)
 
     def probabilities(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """uint8 RGB (N, H, W, 3), any N -> float32 (N, classes)."""
+        """Predict: uint8 RGB (N, H, W, 3), any N -> float32 probabilities (N, classes)."""
         import torch
 
         from tp1.training.inference import EVALUATION_BATCH
@@ -54,21 +54,22 @@ class Predictor:
             for start in range(0, len(images), EVALUATION_BATCH):
                 part = slice(start, start + EVALUATION_BATCH)
                 answer = self.program(torch.from_numpy(images[part]))
-                if answer.shape != result[part].shape:  # numpy would stretch one column to all
+                if answer.shape != result[part].shape:  # numpy would broadcast a single column
                     raise ValueError(f"{tuple(answer.shape)} probabilities, not {result[part].shape}")
                 result[part] = answer.numpy()
         return result
 
 
 def load_predictor(model: str) -> Predictor:
-    """The model that ``model`` names; no pickle in it is read.
+    """Load the model that ``model`` names; with torch 2.10 or later, refuse one that holds a pickle.
 
     Args:
-        model: ``models:/NAME@ALIAS``, ``models:/NAME/VERSION`` or ``models:/m-ID``, in a store that is prepared; or a
-            folder that ``download`` wrote.
+        model: ``models:/NAME@ALIAS``, ``models:/NAME/VERSION`` or ``models:/m-ID``, in a prepared store; or a folder
+            that ``download`` wrote.
 
     Raises:
-        TP1Error: There is none, a file of it is missing or not the one that was recorded, or it was not made here.
+        TP1Error: There is no such model, one of its files is missing or does not match its recorded digest, or it was
+            not made by this platform.
     """
     if is_stored(model):
         return _from_store(model)
@@ -82,18 +83,18 @@ def load_predictor(model: str) -> Predictor:
 
 
 def is_stored(model: str) -> bool:
-    """Whether a model lies in the tracking store, and not in a folder."""
+    """Whether ``model`` names a model in the tracking store, not a folder."""
     return model.startswith("models:")
 
 
 def load_logged(folder: Path, what: str) -> Predictor:
-    """The model in a folder as MLflow logs it, whose files were checked.
+    """Load a model from a folder as MLflow logs it; the caller has checked the files.
 
     Args:
-        what: It is, for messages.
+        what: The model's name in messages.
 
     Raises:
-        TP1Error: It was not made here, or cannot be loaded.
+        TP1Error: It was not made by this platform, or cannot be loaded.
     """
     from mlflow.models import Model
 
@@ -114,7 +115,7 @@ def _from_folder(folder: Path) -> Predictor:
 
 
 def _facts(path: Path) -> dict[str, Any]:
-    """``model.json`` of a downloaded model, whose format, and names in ``sha256``, are checked."""
+    """Read ``model.json`` of a downloaded model; check its format and the file names in ``sha256``."""
     if path.exists() and not is_file(path):
         raise TP1Error(f"cannot read {path} (it is no file): give a folder that download wrote.")
     try:
@@ -151,10 +152,10 @@ def _predictor(facts: Mapping[str, Any] | None, what: str, program: Path) -> Pre
 
 
 def _try(predictor: Predictor, what: str) -> None:
-    """Predict a black image: a program that does not fit what is said of it is then seen before others are read."""
+    """Predict a black image, so that a program that contradicts its description fails before images are read."""
     try:
         found = predictor.probabilities(np.zeros((1, *predictor.image_shape), np.uint8))
-    except Exception as error:  # torch raises whatever comes
+    except Exception as error:  # torch raises many types
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise TP1Error(
             f"{what} is refused: it does not take the images, or know the classes, it names ({reason})."
@@ -172,20 +173,20 @@ def _load(program: Path, what: str) -> nn.Module:
     from mlflow.environment_variables import MLFLOW_ALLOW_PICKLE_DESERIALIZATION
     from mlflow.pytorch import _validate_pt2_archive_is_pickle_free
 
-    # A pt2 archive can hold pickles, and torch.export.load would run them. MLflow's check needs torch 2.10, and MLflow
-    # itself makes it only where pickles are forbidden. (torch compares its version as one, not as text.)
+    # A pt2 archive can hold pickles, which torch.export.load would execute. MLflow's check needs torch 2.10, and MLflow
+    # itself checks only where pickles are forbidden. (torch.__version__ compares as a version, not as text.)
     if torch.__version__ >= "2.10" or not MLFLOW_ALLOW_PICKLE_DESERIALIZATION.get():
         try:
             _validate_pt2_archive_is_pickle_free(str(program))
-        except Exception as error:  # MlflowException for a pickle, and whatever zipfile and json raise
+        except Exception as error:  # MlflowException for a pickle; zipfile and json raise others
             raise TP1Error(
                 f"{what} is refused: {PROGRAM} is damaged or holds a pickle, which could run code."
             ) from error
-    log = logging.getLogger("torch.export")  # it would print the traceback of what is said below in one line
+    log = logging.getLogger("torch.export")  # it would print a traceback; the error below is one line
     was_disabled, log.disabled = log.disabled, True
     try:
         loaded: nn.Module = torch.export.load(program).module()
-    except Exception as error:  # torch raises whatever comes
+    except Exception as error:  # torch raises many types
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise TP1Error(f"cannot load {what}: {reason}.") from error
     finally:

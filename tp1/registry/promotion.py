@@ -1,8 +1,8 @@
-"""From tracked runs to the champion of a data set: which run is the best, and whether it beats the champion.
+"""Choose the best tracked run on a data set, and make it champion if it beats the current champion.
 
-Rule: the configuration with the highest mean validation accuracy over its seeds, and of its runs the one with the
-highest. It becomes champion where there is none, or where the difference of accuracies on the same validation images
-has a 95 % bootstrap interval above zero. Test images play no part.
+The candidate comes from the configuration with the highest mean validation accuracy over its seeds; of its runs, it is
+the one with the highest validation accuracy. It becomes champion if there is none yet, or if the 95 % bootstrap
+interval of its gain in accuracy, on the same validation images, lies above zero. Test images play no part.
 """
 
 from collections.abc import Sequence
@@ -42,16 +42,16 @@ from tp1.store.records import make_record
 from tp1.store.runs import TrackedRun
 from tp1.training.evaluation import prediction_table
 
-ROUNDS = 20  # of measuring a model's speed
+ROUNDS = 20  # timed calls, to measure a model's speed
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """What is to be promoted.
+    """A run and its model, chosen for promotion.
 
     Attributes:
-        run: The best of its group.
-        passed_over: Better groups whose runs have no model here.
+        run: The best run of its group that has its model in this store.
+        passed_over: Better groups (label and mean validation accuracy), none of whose runs has its model in this store.
     """
 
     group: Group
@@ -62,10 +62,12 @@ class Candidate:
 
 @dataclass(frozen=True)
 class Decision:
-    """What came of a promotion.
+    """The outcome of a promotion.
 
     Attributes:
-        verdict: Why, in a sentence.
+        version: The candidate's registered version.
+        is_champion: Whether it is champion now; else it is challenger.
+        verdict: The reason, as text for the user.
     """
 
     version: Version
@@ -74,13 +76,13 @@ class Decision:
 
 
 def choose_candidate(groups: Sequence[Group]) -> Candidate:
-    """The best run that has its model.
+    """Choose the best run that has its model in this store.
 
     Args:
-        groups: Of one data set.
+        groups: Groups of runs on one data set.
 
     Raises:
-        TP1Error: No run has a model here.
+        TP1Error: No run has its model in this store.
     """
     passed_over: list[str] = []
     for group in sorted(groups, key=lambda group: -group.mean("best/val_accuracy")):
@@ -94,11 +96,13 @@ def choose_candidate(groups: Sequence[Group]) -> Candidate:
 
 
 def promote(candidate: Candidate, data: ImageData, force: str | None) -> Decision:
-    """Register the candidate, compare it with the champion, and say which of the two is champion now.
+    """Compare the candidate with the champion, register it, and make it champion or challenger.
+
+    A candidate that already is the champion is left as it is.
 
     Args:
-        data: Whose validation images are compared on.
-        force: Why the candidate is to be champion whatever the comparison says; None: the rule decides.
+        data: The data set on whose validation images the two are compared.
+        force: Reason to make the candidate champion whatever the comparison shows; None: the rule decides.
 
     Raises:
         TP1Error: Digests of data, split or files differ, or a model cannot be read.
@@ -125,7 +129,7 @@ def promote(candidate: Candidate, data: ImageData, force: str | None) -> Decisio
             "tp1.forced": "" if by_rule else force or "",
             DIGESTS_TAG: as_tag(candidate.model.sha256 or file_digests(path)),
         }
-        if wins:  # for rollback; a version that was champion once keeps what it replaced then
+        if wins:  # for rollback; else the tag keeps its value from an earlier time as champion
             tags["tp1.replaced"] = str(champion.number) if champion is not None else ""
         card = model_card(
             str(version),
@@ -137,16 +141,16 @@ def promote(candidate: Candidate, data: ImageData, force: str | None) -> Decisio
             f"{_seeds(candidate)} By {tags['tp1.decided_by']}, {tags['tp1.decided_at']}. {verdict}",
         )
         describe(version, card, tags)
-        # Last, when all else is there: what an alias points to is whole.
+        # The alias is set last, so that it only ever points to a complete version.
         (make_champion if wins else make_challenger)(version)
     return Decision(version, wins, verdict)
 
 
 def rollback(name: str) -> tuple[Version, Version]:
-    """Make the champion's predecessor champion again; return the two, the one that steps back first.
+    """Make the champion's predecessor champion again; return the replaced version, then the new champion.
 
     Raises:
-        TP1Error: There is no champion, or none before it.
+        TP1Error: There is no champion, or its predecessor does not exist.
     """
     with promotion_lock(name):
         champion = find_version(name, CHAMPION)
@@ -164,10 +168,10 @@ def rollback(name: str) -> tuple[Version, Version]:
 
 
 def predictions(predictor: Predictor, part: Part, classes: Sequence[str]) -> pd.DataFrame:
-    """What a model makes of labelled images, as ``predictions.parquet`` has it.
+    """Predict labelled images; return a table with the columns of ``predictions.parquet``.
 
     Raises:
-        TP1Error: The model's classes are not the data's.
+        TP1Error: The model and the data have different classes.
     """
     if tuple(predictor.classes) != tuple(classes):
         raise TP1Error(f"the model knows the classes {list(predictor.classes)}, and the data has {list(classes)}.")
@@ -176,8 +180,8 @@ def predictions(predictor: Predictor, part: Part, classes: Sequence[str]) -> pd.
 
 
 def measure_speed(predictor: Predictor, images: NDArray[np.uint8]) -> Speed:
-    """Medians over :data:`ROUNDS` calls, after a warm-up."""
-    from tp1.training.devices import choose_device, describe  # here, for torch comes with it
+    """Measure prediction speed on the CPU: medians over :data:`ROUNDS` calls, after one warm-up call."""
+    from tp1.training.devices import choose_device, describe  # here, because it imports torch
     from tp1.training.inference import EVALUATION_BATCH
 
     batch = np.resize(images, (EVALUATION_BATCH, *images.shape[1:]))
@@ -206,7 +210,7 @@ def _check_digests(what: str, data_digest: str, split_digest: str, data: ImageDa
 
 
 def _compare(predictor: Predictor, champion: Version, its: Predictor, data: ImageData) -> Paired:
-    """The candidate against the champion on the validation images."""
+    """Compare the candidate with the champion on the validation images."""
     tags = champion.tags
     digests = tags.get("tp1.data_digest", ""), tags.get("tp1.split_digest", "")
     _check_digests(f"the champion, {champion},", *digests, data)
@@ -214,7 +218,7 @@ def _compare(predictor: Predictor, champion: Version, its: Predictor, data: Imag
 
 
 def _tags(candidate: Candidate, champion: Version | None, paired: Paired | None, data: ImageData) -> dict[str, str]:
-    """Who decided when, from which run, against which version, with which numbers."""
+    """Return the version's tags: who decided when, on which run and data, against which version, with which figures."""
     tags = {
         "tp1.decided_by": who(),
         "tp1.decided_at": now(),

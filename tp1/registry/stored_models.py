@@ -1,8 +1,7 @@
-"""Models in the tracking store, found by any of their names, and their files."""
+"""Find models in the tracking store by any of their names, and download their files."""
 
 import re
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from mlflow.store.artifact.models_artifact_repo import ModelsArtifactRepository
 from tp1.base.digests import DIGESTS_TAG, check_digests, from_tag
 from tp1.base.errors import TP1Error
 from tp1.registry.versions import Version, find_version
+from tp1.store.access import is_absent, is_refused
 from tp1.store.addresses import masked
 from tp1.store.reader import find_run
 
@@ -23,8 +23,9 @@ class StoredModel:
     """A model in the tracking store.
 
     Attributes:
-        sha256: Digests of its files, as they were recorded; empty where they were not.
-        version: The registered version, where it was asked for by that.
+        run_id: The run that logged it; empty if unknown.
+        sha256: SHA-256 digests of its files, as recorded; empty if none were recorded.
+        version: The registered version, if the model was looked up by one; else None.
     """
 
     model_id: str
@@ -37,10 +38,10 @@ class StoredModel:
 
 
 def find_model(uri: str) -> StoredModel:
-    """The model that ``models:/NAME@ALIAS``, ``models:/NAME/VERSION`` or ``models:/m-ID`` names.
+    """Find the model that ``models:/NAME@ALIAS``, ``models:/NAME/VERSION`` or ``models:/m-ID`` names.
 
     Raises:
-        TP1Error: There is none.
+        TP1Error: There is no such model.
     """
     client = MlflowClient()
     by_name = re.fullmatch(r"models:/([^/@]+)(?:@([^/@]+)|/(\d+))", uri)
@@ -53,6 +54,8 @@ def find_model(uri: str) -> StoredModel:
     try:
         logged = client.get_logged_model(uri.removeprefix("models:/"))
     except MlflowException as error:
+        if not is_refused(error):
+            raise
         raise TP1Error(
             f"no model {uri} in {masked(mlflow.get_tracking_uri())}: give models:/NAME@ALIAS, models:/NAME/VERSION or "
             "the models:/m-... that a run printed."
@@ -62,10 +65,10 @@ def find_model(uri: str) -> StoredModel:
 
 
 def find_model_of_run(run_id: str) -> StoredModel:
-    """The model that a run logged.
+    """Find the model that a run logged (the last one, if there are several).
 
     Raises:
-        TP1Error: There is no such run, or it has no model here, as those that were loaded from records.
+        TP1Error: There is no such run, or it has no model in this store, as runs imported from records have none.
     """
     run = find_run(run_id)
     outputs = run.outputs.model_outputs if run.outputs else []
@@ -75,15 +78,15 @@ def find_model_of_run(run_id: str) -> StoredModel:
 
 
 def stored(version: Version) -> StoredModel:
-    """The model of a registered version."""
+    """Return the model of a registered version."""
     return StoredModel(version.model_id, version.run_id, _digests(version.tags, version.run_id), version)
 
 
 def fetch(model: StoredModel, folder: Path) -> Path:
-    """Copy a model's files below ``folder``, and check them against what was recorded of them; return where they are.
+    """Download a model's files into ``folder`` and check them against their recorded digests; return their path.
 
     Raises:
-        TP1Error: The files cannot be read, or differ from what was recorded.
+        TP1Error: The files cannot be read, or do not match the digests.
     """
     try:
         path = Path(mlflow.artifacts.download_artifacts(f"models:/{model.model_id}", dst_path=str(folder)))
@@ -94,7 +97,7 @@ def fetch(model: StoredModel, folder: Path) -> Path:
 
 
 def download_weights(model_uri: str, folder: Path) -> Path:
-    """Fetch the weights file of a model of this platform into ``folder``.
+    """Download the weights file of a model of this platform into ``folder``; return its path.
 
     Args:
         model_uri: ``models:/NAME@ALIAS``, ``models:/NAME/VERSION`` or ``models:/m-ID``.
@@ -115,6 +118,9 @@ def download_weights(model_uri: str, folder: Path) -> Path:
 def _digests(tags: Mapping[str, str], run_id: str) -> dict[str, str]:
     recorded = from_tag(tags.get(DIGESTS_TAG))
     if not recorded and run_id:
-        with suppress(MlflowException):  # a run that was deleted since
+        try:
             recorded = from_tag(MlflowClient().get_run(run_id).data.tags.get(DIGESTS_TAG))
+        except MlflowException as error:
+            if not is_absent(error):  # deleted for good is one thing, a store that does not answer another
+                raise
     return recorded

@@ -1,4 +1,4 @@
-"""Registered models: their versions and aliases, and the lock that a change of them takes."""
+"""Registered models: their versions and aliases, and the lock for changing them."""
 
 import re
 import socket
@@ -12,16 +12,17 @@ from getpass import getuser
 from mlflow import MlflowClient
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
-from mlflow.protos.databricks_pb2 import RESOURCE_ALREADY_EXISTS, RESOURCE_DOES_NOT_EXIST, ErrorCode
+from mlflow.protos.databricks_pb2 import RESOURCE_ALREADY_EXISTS, ErrorCode
 
 from tp1.base.errors import TP1Error
 from tp1.base.progress import say
+from tp1.store.access import is_absent
 from tp1.store.addresses import quoted
 
 CHAMPION, CHALLENGER = "champion", "challenger"
-LOCK_SUFFIX = "-promotion"  # of the registered model that is the lock of another
-LOCK_SECONDS = 120.0  # a promotion waits so long for another
-DESCRIPTION_LIMIT = 5000  # characters, of a version in MLflow's database
+LOCK_SUFFIX = "-promotion"  # of the registered model that serves as the lock of another
+LOCK_SECONDS = 120.0  # longest wait for another promotion
+DESCRIPTION_LIMIT = 5000  # characters: longest description of a version in MLflow's database
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,7 @@ class Version:
     """A version of a registered model.
 
     Attributes:
-        aliases: Such as ``champion``.
+        aliases: Its aliases, such as ``champion``.
     """
 
     name: str
@@ -45,46 +46,45 @@ class Version:
 
 
 def registered_name(dataset: str) -> str:
-    """``tp1-cifar10``: the registered model of a data set."""
+    """Return the name of a data set's registered model, such as ``tp1-cifar10``."""
     return f"tp1-{re.sub(r'[/:]', '_', dataset)}"
 
 
 def who() -> str:
-    """The user and machine that this process runs as."""
+    """Return the user and machine of this process, as ``user@host``."""
     try:
         user = getuser()
-    except (KeyError, OSError):  # no entry for the user, as in some containers
+    except (KeyError, OSError):  # some containers have no passwd entry for the user
         user = "unknown"
     return f"{user}@{socket.gethostname()}"
 
 
 def now() -> str:
-    """The time as versions record it, UTC."""
+    """Return the current time (UTC) in the format of version tags."""
     return f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC"
 
 
 def find_version(name: str, which: int | str) -> Version | None:
-    """A version of a registered model, or None.
+    """Return a version of a registered model, or None if there is no such version.
 
     Args:
-        which: Its number, or an alias.
+        which: Version number, or an alias.
     """
     client = MlflowClient()
     try:
-        found = (
-            client.get_model_version_by_alias(name, which)
-            if isinstance(which, str)
-            else client.get_model_version(name, str(which))
-        )
+        if isinstance(which, str):
+            # From the list of aliases: asked for an alias that is not there, MLflow answers as to a bad request.
+            number = client.get_registered_model(name).aliases.get(which)
+            return None if number is None else _version(client.get_model_version(name, str(number)))
+        return _version(client.get_model_version(name, str(which)))
     except MlflowException as error:
-        if error.error_code == ErrorCode.Name(RESOURCE_DOES_NOT_EXIST) or "alias" in str(error):
+        if is_absent(error):
             return None
         raise
-    return _version(client.get_model_version(name, found.version))  # the answer for an alias lacks the aliases
 
 
 def register(name: str, run_id: str, model_id: str) -> Version:
-    """The version of a model: the one that it has, else a new one."""
+    """Register a model; return its new version, or the existing one if it is registered already."""
     client = MlflowClient()
     try:
         client.create_registered_model(name)
@@ -107,7 +107,7 @@ def describe(version: Version, description: str, tags: Mapping[str, str]) -> Non
 
 
 def make_champion(version: Version) -> None:
-    """Point ``champion`` at a version, and ``challenger``, if it is that too, at none."""
+    """Give a version the alias ``champion``; remove ``challenger`` from it if it has that."""
     client = MlflowClient()
     client.set_registered_model_alias(version.name, CHAMPION, str(version.number))
     challenger = find_version(version.name, CHALLENGER)
@@ -116,19 +116,19 @@ def make_champion(version: Version) -> None:
 
 
 def make_challenger(version: Version) -> None:
-    """Point ``challenger`` at a version."""
+    """Give a version the alias ``challenger``."""
     MlflowClient().set_registered_model_alias(version.name, CHALLENGER, str(version.number))
 
 
 @contextmanager
 def promotion_lock(name: str) -> Iterator[None]:
-    """Only one process at a time, of all that use the tracking store, is inside for a registered model.
+    """Context manager: a lock on a registered model, across all processes that use the tracking store.
 
-    The lock is a registered model of its own, ``<name>-promotion``: its creation is what every store does for one
-    process only, and it shows in the UI who holds it.
+    The lock is a registered model of its own, ``<name>-promotion``. Every store lets only one process create a name,
+    and the UI shows who holds the lock.
 
     Raises:
-        TP1Error: Another process has held it for :data:`LOCK_SECONDS` of waiting.
+        TP1Error: Another process still held the lock after :data:`LOCK_SECONDS` of waiting.
     """
     client = MlflowClient()
     lock = f"{name}{LOCK_SUFFIX}"
@@ -157,7 +157,7 @@ def promotion_lock(name: str) -> Iterator[None]:
 
 
 def _fitting(text: str) -> str:
-    """A description, cut at the end of a line where a database would not take it whole."""
+    """Return the description, cut at a line end if it is too long for MLflow's database."""
     if len(text) <= DESCRIPTION_LIMIT:
         return text
     notice = "\n\n(Cut off here: see the run.)\n"

@@ -1,1 +1,1 @@
-"""From runs to tables, figures and pages."""
+"""Tables, figures and pages made from tracked runs."""

@@ -1,6 +1,6 @@
-"""Runs side by side: one row for each configuration, over its seeds, beside what was published.
+"""Compare runs: one row per configuration, with means over its seeds beside the published figures.
 
-Everything here is computed from what one search of the tracking store returns; no histories, no files.
+Everything here is computed from the results of one search of the tracking store, without metric histories or files.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -14,13 +14,13 @@ from tp1.config import HYPERPARAMETERS, differences, hyperparameters
 from tp1.experiment import Experiment, Study, experiments_of
 from tp1.store.runs import TrackedRun
 
-# The rule behind every remark. All figures are means over the seeds, of the last epoch unless said otherwise.
+# The rule behind every remark. All figures are means over the seeds, from the last epoch unless stated otherwise.
 OVERFITTING_GAP = 0.10  # training accuracy above validation accuracy
 SLIGHT_GAP = 0.05
-OVERFITTING_RISE = 1.25  # validation loss over that of the best epoch
+OVERFITTING_RISE = 1.25  # validation loss divided by that of the best epoch
 SLIGHT_RISE = 1.10
-LATE = 0.9  # best epoch over epochs: validation was still getting better
-LONGEST_VALUE = 100  # characters of a parameter in a label
+LATE = 0.9  # best epoch divided by epochs; above it, validation was still improving
+LONGEST_VALUE = 100  # characters of a parameter's value in a label
 RULE = (
     f"overfitting: in the last epoch, training accuracy is {OVERFITTING_GAP:.2f} or more above validation accuracy, or "
     f"validation loss is {OVERFITTING_RISE:g} times that of the best epoch or more; slight overfitting: "
@@ -35,11 +35,11 @@ class Group:
     """The newest run of each seed of one configuration, on the same data and split.
 
     Attributes:
-        label: ``cnnv3``, ``cnnv3-c2``, or with what differs from the experiment's defaults behind it.
-        runs: By seed.
-        experiment: What the runs are of; None where this code does not know it.
-        is_default: Whether the runs have the experiment's default configuration, on its own data set.
-        differences: From the defaults, such as ``epochs=5, seed=2``.
+        label: ``cnnv3`` or ``cnnv3-c2``; differences from the experiment's defaults follow in parentheses.
+        runs: Sorted by seed.
+        experiment: The runs' experiment; None if this code does not know it.
+        is_default: Whether the runs have the experiment's default configuration, including its data set.
+        differences: Hyperparameters that differ from the defaults, such as ``epochs=5, dropout=0.3``.
     """
 
     label: str
@@ -49,11 +49,11 @@ class Group:
     differences: str = ""
 
     def mean(self, metric: str) -> float:
-        """Of a metric over the seeds."""
+        """Return the mean of a metric over the seeds."""
         return fmean(run.metrics[metric] for run in self.runs)
 
     def sd(self, metric: str) -> float | None:
-        """Standard deviation over the seeds (n - 1); None for a single one."""
+        """Return the standard deviation of a metric over the seeds (n - 1); None for a single seed."""
         return stdev(run.metrics[metric] for run in self.runs) if len(self.runs) > 1 else None
 
     @property
@@ -63,7 +63,7 @@ class Group:
 
     @property
     def epoch_seconds(self) -> float | None:
-        """Seconds of training in the last epoch; None where the number of images is not tracked."""
+        """Mean seconds of training in the last epoch; None if no run tracks the number of images."""
         seconds = [
             run.train_images / run.metrics["train/images_per_second"]
             for run in self.runs
@@ -73,16 +73,16 @@ class Group:
 
     @property
     def published(self) -> dict[str, float]:
-        """Published figures by metric; none beside another data set than the report's."""
+        """Published figures by metric; empty on any data set but the report's."""
         return self.experiment.published_on(self.dataset) if self.experiment else {}
 
     @property
     def published_metric(self) -> str | None:
-        """What is compared with the report: test accuracy, or else validation accuracy."""
+        """The metric to compare with the report: test accuracy, else validation accuracy, else None."""
         return next((name for name in ("test/accuracy", "val/accuracy") if name in self.published), None)
 
     def remark(self) -> str:
-        """What the ends of the curves say of over- and underfitting, by :data:`RULE`."""
+        """Judge over- and underfitting from the end of the curves, by :data:`RULE`."""
         gap = self.mean("train/accuracy") - self.mean("val/accuracy")
         rise = self.mean("val/loss") / max(self.mean("best/val_loss"), 1e-12)
         late = fmean(run.metrics["best/epoch"] / max(_epochs(run), 1) for run in self.runs)
@@ -96,10 +96,13 @@ class Group:
 
 
 def newest(runs: Iterable[TrackedRun]) -> tuple[list[TrackedRun], list[TrackedRun]]:
-    """The newest whole run of each experiment, configuration and seed; and those that were not logged whole.
+    """Choose the newest completely logged run of each configuration, data set, split and seed.
 
     Args:
         runs: Newest first.
+
+    Returns:
+        The chosen runs, and all runs that were not logged completely.
     """
     chosen: dict[tuple[object, ...], TrackedRun] = {}
     broken = []
@@ -112,10 +115,10 @@ def newest(runs: Iterable[TrackedRun]) -> tuple[list[TrackedRun], list[TrackedRu
 
 
 def group(runs: Iterable[TrackedRun], known: Mapping[tuple[str, str], Experiment]) -> list[Group]:
-    """Runs by configuration, in the order of ``known``, then by name.
+    """Group runs by configuration, data set and split; in the order of ``known``, then by label.
 
     Args:
-        runs: One for each configuration and seed, as :func:`newest` gives them.
+        runs: One for each configuration and seed, as :func:`newest` returns them.
         known: Experiments by name and configuration.
     """
     by_key: dict[tuple[object, ...], list[TrackedRun]] = {}
@@ -130,7 +133,7 @@ def group(runs: Iterable[TrackedRun], known: Mapping[tuple[str, str], Experiment
 
 
 def groups_of(experiment: Experiment, groups: Sequence[Group]) -> list[Group]:
-    """The groups of an experiment (or of one configuration of a study): its defaults first, then the newest."""
+    """Return an experiment's groups: defaults first, then those with published figures, then the newest."""
     own = [
         group
         for group in groups
@@ -140,19 +143,19 @@ def groups_of(experiment: Experiment, groups: Sequence[Group]) -> list[Group]:
 
 
 def chosen_groups(entries: Sequence[Experiment | Study | tuple[str, str]], groups: Sequence[Group]) -> list[Group]:
-    """The groups that stand for their experiments in the report: one for each that was run."""
+    """Return the group that represents each experiment in the report; experiments without runs have none."""
     experiments = [
         experiment for entry in entries if not isinstance(entry, tuple) for experiment in experiments_of(entry)
     ]
     return [found[0] for experiment in experiments if (found := groups_of(experiment, groups))]
 
 
-# Columns of the table for which more is better; by these it is sorted from the top.
+# Columns of the table in which higher is better, and which therefore sort in descending order.
 DESCENDING = ("val_accuracy", "test_accuracy", "test_f1_macro", "difference", "published", "n")
 
 
 def table(groups: Sequence[Group]) -> pd.DataFrame:
-    """One row for each group: hyperparameters, measured (mean, sd, n), published, difference, remark."""
+    """Return one row per group: hyperparameters, measured (mean, sd, n), published, difference, remark."""
     rows = []
     for g in groups:
         first = g.runs[0]
@@ -216,11 +219,11 @@ def _key(run: TrackedRun) -> tuple[object, ...]:
 
 def _epochs(run: TrackedRun) -> float:
     value = hyperparameters(run.params)["epochs"]
-    return value if isinstance(value, (int, float)) else 0.0  # a parameter is whatever somebody logged
+    return value if isinstance(value, (int, float)) else 0.0  # a tracked parameter can be any text
 
 
 def _short(value: str | float | None) -> str:
-    """A value as a label shows it: of paths the last part alone, and not more than fits a line."""
+    """Format a value for a label: only the last part of a path, at most :data:`LONGEST_VALUE` characters."""
     if isinstance(value, str):
         parts = (part if part.startswith("models:/") else part.rpartition("/")[2] for part in value.split(","))
         text = printable(",".join(parts))

@@ -1,4 +1,4 @@
-"""A comparison as a page: the table, its curves, the paired tests, and the rule behind the remarks."""
+"""The page of a comparison: table, curves, paired tests, and the rule behind the remarks."""
 
 from collections.abc import Mapping, Sequence
 
@@ -11,16 +11,16 @@ from tp1.report.tables import number, signed, summary_table
 from tp1.report.texts import TEXTS
 from tp1.store.reader import RunReader
 
-ROWS = 500  # of a table that is to be read
+ROWS = 500  # most rows of the page's table; the CSV file has all
 
 
 def comparison_page(
     groups: Sequence[Group], pairs: Mapping[str, Paired], reader: RunReader, title: str = "Comparison"
 ) -> Page:
-    """The page of ``compare``.
+    """Return the page of ``compare``.
 
     Args:
-        groups: In the order of the table. The first ten have their curves drawn.
+        groups: In the order of the table. The curves of the first ten are drawn.
         pairs: Paired comparisons by title.
     """
     texts = TEXTS["en"]
@@ -43,7 +43,7 @@ def comparison_page(
 
 
 def comparison_files(groups: Sequence[Group], pairs: Mapping[str, Paired], reader: RunReader) -> dict[str, bytes]:
-    """``compare.csv``, ``compare.md``, ``compare.html`` and ``curves.png``."""
+    """Return the files by name: ``compare.csv``, ``compare.md``, ``compare.html`` and ``curves.png``."""
     page = comparison_page(groups, pairs, reader)
     curves = next(block for block in page.sections[0].blocks if isinstance(block, Picture))
     markdown, _ = to_markdown(page, ".")
@@ -56,7 +56,7 @@ def comparison_files(groups: Sequence[Group], pairs: Mapping[str, Paired], reade
 
 
 def paired_sentence(pair: Paired) -> str:
-    """What a paired comparison says."""
+    """Return the result of a paired comparison as text."""
     return (
         f"{pair.first_accuracy:.4f} against {pair.second_accuracy:.4f} on the same {pair.images:,} test images: "
         f"difference {pair.difference:+.4f}, 95 % bootstrap interval {pair.low:+.4f} to {pair.high:+.4f}. "
@@ -66,7 +66,7 @@ def paired_sentence(pair: Paired) -> str:
 
 
 def paired_blocks(pair: Paired) -> list[Block]:
-    """What a paired comparison says, as a sentence and a table of classes."""
+    """Return the result of a paired comparison as a paragraph and a table of classes."""
     return [
         Paragraph([paired_sentence(pair)]),
         Table(
@@ -87,7 +87,7 @@ def paired_blocks(pair: Paired) -> list[Block]:
 
 
 def _unique(group: Group, groups: Sequence[Group]) -> str:
-    """The group's label, with its data set or its data's digest where others have the same."""
+    """Return the group's label; if others share it, with its data set or its data's digest."""
     same = [other for other in groups if other.label == group.label]
     if len(same) == 1:
         return group.label

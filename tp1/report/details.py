@@ -1,4 +1,4 @@
-"""What the report shows of runs and a comparison of their ends does not need: histories and files."""
+"""Metric histories and files of runs, which the report shows and a plain comparison does not need."""
 
 import io
 import json
@@ -17,13 +17,13 @@ from tp1.store.runs import CURVES
 
 @dataclass(frozen=True)
 class Detail:
-    """What the report shows of a group, and a comparison does not need.
+    """Histories and files of one group, for the report.
 
     Attributes:
-        histories: By run, as the group's.
-        reports: scikit-learn's classification reports, by run.
-        confusion: Of the first run: counts by true class (rows) and predicted class.
-        command: What repeats the first run.
+        histories: Metrics by epoch, one mapping per run, in the order of the group's runs.
+        reports: scikit-learn's classification reports, in the same order.
+        confusion: Confusion matrix of the first run: counts by true class (rows) and predicted class (columns).
+        command: Command that repeats the first run.
     """
 
     group: Group
@@ -36,13 +36,13 @@ class Detail:
 def read_histories(
     groups: Sequence[Group], metrics: Sequence[str], reader: RunReader
 ) -> list[list[dict[str, list[float]]]]:
-    """Metrics by epoch, of each run of each group."""
+    """Read metrics by epoch: one mapping per run, in one list per group."""
     found = reader.read_histories([run.run_id for group in groups for run in group.runs], metrics)
     return [[found[run.run_id] for run in group.runs] for group in groups]
 
 
 def read_details(groups: Sequence[Group], reader: RunReader) -> dict[str, Detail]:
-    """Histories and files of the groups' runs, by the id of each group's first run.
+    """Read histories and files of the groups' runs; return them by the id of each group's first run.
 
     Raises:
         TP1Error: A run lacks one of its files.
@@ -61,7 +61,7 @@ def read_details(groups: Sequence[Group], reader: RunReader) -> dict[str, Detail
 
 
 def read_looks(datasets: Collection[str], reader: RunReader) -> dict[str, Look]:
-    """What the newest ``eda`` runs left, by data set; none of a data set that was not looked at.
+    """Read the results of the newest ``eda`` run on each data set; data sets without one are left out.
 
     Raises:
         TP1Error: A run lacks one of its files.

@@ -1,4 +1,4 @@
-"""A first look at a data set (report section 1.1, figures 1, 2 and 10): made, written to files, and read again."""
+"""Exploration of a data set (report section 1.1, figures 1, 2 and 10): compute it, write it to files, read it back."""
 
 import io
 from collections.abc import Mapping
@@ -14,16 +14,16 @@ from tp1.report.page import plain_png
 from tp1.report.run_figures import distribution_figure
 
 SAMPLES_PER_CLASS = 10
-SAMPLES_DPI = 80  # a pixel for a pixel, nearly: photographs in the size of other figures would take megabytes
+SAMPLES_DPI = 80  # about one pixel per image pixel; at the resolution of other figures, photographs take megabytes
 
 
 @dataclass(frozen=True)
 class Look:
-    """What ``eda`` shows of a data set.
+    """The results of ``eda`` on a data set.
 
     Attributes:
-        dataset: Its name.
-        samples: Random training images of each class; PNG.
+        dataset: The data set's name.
+        samples: Figure with random training images of each class, as PNG.
         distribution: Images by class (rows) and part (columns ``train``, ``validation``, ``test``).
         channels: ``mean`` and ``std`` of the training images by channel, on a scale of 0 to 1.
     """
@@ -38,10 +38,10 @@ class Look:
 
 
 def explore(data: ImageData, seed: int) -> Look:
-    """Look at a data set.
+    """Explore a data set.
 
     Args:
-        seed: Draws the samples.
+        seed: Seed for drawing the samples.
     """
     samples = draw_samples(data.train, len(data.classes), seed)
     height, width, _ = data.image_shape
@@ -55,7 +55,7 @@ def explore(data: ImageData, seed: int) -> Look:
 
 
 def look_files(look: Look) -> dict[str, bytes]:
-    """The artifacts of an ``eda`` run: ``samples.png``, ``class_distribution.png|csv`` and ``channels.csv``."""
+    """Return the artifacts of an ``eda`` run: ``samples.png``, ``class_distribution.png|csv`` and ``channels.csv``."""
     return {
         "samples.png": look.samples,
         "class_distribution.png": plain_png(distribution_figure(look.distribution, look.dataset)),
@@ -65,7 +65,7 @@ def look_files(look: Look) -> dict[str, bytes]:
 
 
 def read_look(dataset: str, files: Mapping[str, bytes]) -> Look:
-    """A look from its artifacts, of which the figure of the distribution is not needed."""
+    """Read a look back from its artifacts; ``class_distribution.png`` is not needed."""
     return Look(
         dataset=dataset,
         samples=files["samples.png"],
@@ -75,14 +75,14 @@ def read_look(dataset: str, files: Mapping[str, bytes]) -> Look:
 
 
 def count_classes(data: ImageData) -> pd.DataFrame:
-    """Images by class (rows) and part (columns ``train``, ``validation``, ``test``)."""
+    """Count images by class (rows) and part (columns ``train``, ``validation``, ``test``)."""
     parts = {"train": data.train, "validation": data.val, "test": data.test}
     counts = {name: np.bincount(part.labels, minlength=len(data.classes)) for name, part in parts.items()}
     return pd.DataFrame(counts, index=pd.Index(data.classes, name="class"))
 
 
 def draw_samples(part: Part, classes: int, seed: int) -> NDArray[np.uint8]:
-    """Random images of each class: uint8 (classes, columns, H, W, 3), at most :data:`SAMPLES_PER_CLASS` columns."""
+    """Draw random images by class: uint8 (classes, columns, H, W, 3), at most :data:`SAMPLES_PER_CLASS` columns."""
     generator = np.random.default_rng(seed)
     rows = [np.flatnonzero(part.labels == label) for label in range(classes)]
     columns = min(SAMPLES_PER_CLASS, *(len(found) for found in rows))

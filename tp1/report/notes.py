@@ -1,4 +1,4 @@
-"""A run's description, which the tracking UI shows above its figures."""
+"""The description of a run, which the tracking UI shows above its figures."""
 
 from collections.abc import Mapping
 
@@ -17,12 +17,13 @@ def describe_run(
     measured: Mapping[str, float] | None = None,
     best_epoch: int | None = None,
 ) -> str:
-    """What the run is, published beside measured, and how to repeat it, in Markdown.
+    """Describe a run in Markdown: title, published beside measured figures, and the command to repeat it.
 
     Args:
         dataset: The data set's name.
-        measured: Metrics by name, once the run is finished.
-        best_epoch: 1-based, once the run is finished.
+        command: Command that repeats the run.
+        measured: Metrics by name; None while the run is going on.
+        best_epoch: Number of the best epoch, from 1; None while the run is going on.
     """
     section = f" Section {experiment.section} of the report." if experiment.section else ""
     title = (
@@ -32,7 +33,7 @@ def describe_run(
         result = [f"Running: {config.epochs} epochs."]
     else:
         published = experiment.published_on(dataset)
-        # The UI folds long descriptions: what people look for first comes first.
+        # The UI folds long descriptions, so the table comes first.
         result = ["| | published | measured |", "|---|---|---|"]
         for name in NOTED:
             before = f"{published[name]:.4g}" if name in published else "–"

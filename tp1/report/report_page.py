@@ -1,4 +1,4 @@
-"""The report, section by section, from tracked runs: what is measured beside what was published."""
+"""The report, section by section, from tracked runs: measured beside published figures."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from tp1.report.tables import Texts, number, signed, summary_table
 from tp1.report.texts import TEXTS
 from tp1.store.runs import TrackedRun
 
-SHOWN = {  # tracked metric -> the metric that its published figure has
+SHOWN = {  # tracked metric -> metric of the published figure
     "train/accuracy": "train/accuracy",
     "train/loss": "train/loss",
     "best/val_accuracy": "val/accuracy",
@@ -52,16 +52,16 @@ def report_page(
     language: str,
     link: Callable[[TrackedRun], str],
 ) -> Page:
-    """The whole report.
+    """Return the whole report.
 
     Args:
-        entries: Its sections in order: experiments, studies, and looks at data as (section, data set).
-        groups: All that was run.
-        details: Of the groups that have a section (:func:`chosen_groups`), as :func:`~tp1.report.details.read_details`
-            gives them.
-        looks: By data set.
-        language: ``en`` or ``pt``: of the fixed texts.
-        link: From a run to where it can be looked at.
+        entries: Its sections in order: experiments, studies, and data explorations as (section, data set).
+        groups: All groups of runs.
+        details: Details of the groups that have a section (:func:`chosen_groups`), as
+            :func:`~tp1.report.details.read_details` returns them.
+        looks: Data explorations (``eda``) by data set.
+        language: Language of the fixed texts, ``en`` or ``pt``.
+        link: Returns the address of a run.
     """
     texts = TEXTS[language]
     sections = [_overview(entries, groups, texts)]
@@ -87,7 +87,7 @@ def _overview(entries: Sequence[Any], groups: Sequence[Group], texts: Texts) -> 
             short = texts["validation_short"] if metric == "val/accuracy" else texts["test_short"]
             rows.append(
                 (
-                    f"{_label(group)} ({short})",
+                    f"{_label(group)}{f' ({group.differences})' if group.differences else ''} ({short})",
                     group.published.get(metric or ""),
                     group.mean(name),
                     group.sd(name),
@@ -187,13 +187,13 @@ def _study_section(
 
 
 def _remarks(groups: Sequence[Group]) -> list[Paragraph]:
-    """What somebody wrote down about the runs, each once."""
+    """The remarks that users wrote about the runs, each once."""
     remarks = dict.fromkeys(run.remark for group in groups for run in group.runs)
     return [Paragraph([remark]) for remark in remarks if remark]
 
 
 def _others(groups: Sequence[Group], texts: Texts, link: Callable[[TrackedRun], str]) -> list[Block]:
-    """Runs with other parameters than the section's own."""
+    """Tables of the runs whose parameters differ from the section's main run; empty without groups."""
     if not groups:
         return []
     return [Paragraph([texts["others"]]), summary_table(groups, texts), _runs_table(groups, texts, link)]
@@ -307,7 +307,7 @@ def _made(groups: Sequence[Group], texts: Texts) -> Section:
 
 
 def duration(seconds: float) -> str:
-    """``22 s``, ``5 min 27 s``, ``1 h 02 min``."""
+    """Format a duration: ``22 s``, ``5 min 27 s``, ``1 h 02 min``."""
     whole = round(seconds)
     if whole < 60:
         return f"{whole} s"
@@ -317,5 +317,5 @@ def duration(seconds: float) -> str:
 
 
 def _label(group: Group) -> str:
-    # An experiment's own, not the run's name: that is anybody's to set, and this one names files.
+    # Not the run's name, which anybody can set: the label becomes part of file names.
     return group.experiment.label if group.experiment else group.runs[0].run_id

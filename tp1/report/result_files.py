@@ -1,4 +1,4 @@
-"""The files that a trained run leaves among its artifacts."""
+"""Write the result files that become artifacts of a training run."""
 
 import json
 from collections.abc import Sequence
@@ -13,23 +13,23 @@ from tp1.training.loop import Epoch
 
 
 def write_evaluation(evaluation: Evaluation, folder: Path) -> None:
-    """The classification report, the confusion matrix's counts and the predictions."""
+    """Write the classification report, the confusion matrix (counts) and the predictions."""
     (folder / "classification_report.txt").write_text(evaluation.report_text())
     (folder / "classification_report.json").write_text(json.dumps(evaluation.report(), indent=1))
     evaluation.report_table().to_csv(folder / "classification_report.csv", index_label="class")
     matrix = pd.DataFrame(evaluation.confusion(), list(evaluation.classes), list(evaluation.classes))
     matrix.to_csv(folder / "confusion_matrix.csv", index_label="true")
-    # No dictionary for probabilities, which are all different: a third smaller.
+    # No dictionary encoding for probabilities, whose values are all different: the file is a third smaller.
     evaluation.predictions().to_parquet(
         folder / "predictions.parquet", index=False, compression="zstd", use_dictionary=["true", "predicted"]
     )
 
 
 def write_figures(title: str, history: Sequence[Epoch], best: int, evaluation: Evaluation, folder: Path) -> None:
-    """The curves and the confusion matrix.
+    """Draw and write the curves and the confusion matrix.
 
     Args:
-        best: Number of the best epoch.
+        best: Number of the best epoch, from 1.
     """
     curves = {
         "train/loss": [epoch.train_loss for epoch in history],

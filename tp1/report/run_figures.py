@@ -1,4 +1,4 @@
-"""The two figures that every trained run has, from live results or from a record of them."""
+"""The figures of a run, drawn from live results or from its record."""
 
 import io
 from collections.abc import Mapping, Sequence
@@ -15,7 +15,7 @@ from tp1.store.runs import CURVES
 
 
 def run_title(experiment: str, dataset: str, seed: str | int) -> str:
-    """``cnnv3 on cifar10, seed 0``."""
+    """Return the title of a run's figures: ``cnnv3 on cifar10, seed 0``."""
     return f"{experiment} on {dataset}, seed {seed}"
 
 
@@ -26,7 +26,7 @@ def run_figures(
     matrix: NDArray[np.int64],
     classes: Sequence[str],
 ) -> dict[str, Figure]:
-    """``curves.png`` and ``confusion_matrix.png`` of a run."""
+    """Draw ``curves.png`` and ``confusion_matrix.png`` of a training run; return them by file name."""
     return {
         "curves.png": curves([history], title, best_epoch),
         "confusion_matrix.png": confusion_matrix(matrix, classes, f"{title}: test images"),
@@ -34,14 +34,14 @@ def run_figures(
 
 
 def distribution_figure(counts: pd.DataFrame, dataset: str) -> Figure:
-    """Images by class (rows) and part (columns) of a data set, whose name stands above unless it is empty."""
+    """Draw the counts of images by class (rows) and part (columns); no title if ``dataset`` is empty."""
     by_part = {str(part): counts[part].tolist() for part in counts}
     title = f"{dataset}: images per class" if dataset else ""
     return class_distribution(by_part, [str(name) for name in counts.index], title)
 
 
 def record_figures(record: RunRecord) -> dict[str, bytes]:
-    """The figures of a training or ``eda`` run that its record leaves out, drawn from what it holds."""
+    """Redraw the figures of a training or ``eda`` run from its record, which leaves them out; PNG by file name."""
     if "tp1.model" not in record.tags:
         counts = pd.read_csv(io.BytesIO(record.files["class_distribution.csv"]), index_col="class")
         return {"class_distribution.png": plain_png(distribution_figure(counts, record.tags["tp1.dataset"]))}

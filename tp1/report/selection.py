@@ -1,4 +1,4 @@
-"""Which runs are compared, and which of them in pairs."""
+"""Select the runs to compare, and the pairs for paired tests."""
 
 import io
 from collections.abc import Collection, Sequence
@@ -17,18 +17,18 @@ from tp1.store.runs import TrackedRun
 
 @dataclass(frozen=True)
 class Selection:
-    """What was found.
+    """The runs found for a comparison.
 
     Attributes:
-        groups: By configuration.
-        broken: Finished runs that were not logged whole, and are left out.
+        groups: Runs grouped by configuration.
+        broken: Finished runs that were not logged completely; they are left out.
     """
 
     groups: list[Group]
     broken: list[TrackedRun]
 
     def complaint(self) -> str | None:
-        """One line that names the runs that were left out, or None."""
+        """Return one line that names the runs left out, or None if there are none."""
         if not self.broken:
             return None
         named = "; ".join(f"{run.name} ({run.run_id}) lacks {', '.join(run.missing[:3])}" for run in self.broken[:5])
@@ -45,13 +45,13 @@ def select(
     dataset: str | None = None,
     since: int | None = None,
 ) -> Selection:
-    """The runs to compare, by configuration.
+    """Find the runs to compare, grouped by configuration.
 
     Args:
-        entries: What this code knows.
-        names: Of experiments and studies; None: all, also those that this code does not know.
-        dataset: Only on this data set.
-        since: Only those that started then or later; milliseconds since 1970, UTC.
+        entries: The experiments and studies that this code knows.
+        names: Names of experiments, studies or configurations; None: all runs, also of unknown experiments.
+        dataset: Only runs on this data set; None: on any.
+        since: Only runs that started at this time or later, in milliseconds since 1970, UTC; None: at any time.
     """
     known = by_name_and_configuration(entries)
     if names is None:
@@ -69,10 +69,10 @@ def select(
 
 
 def named(name: str, entries: Sequence[Experiment | Study]) -> tuple[Experiment, ...]:
-    """Everything that ``name`` names: an experiment, a study's configurations, or one of them (``cnnv3-c2``).
+    """Return what ``name`` names: an experiment, all configurations of a study, or one of them (``cnnv3-c2``).
 
     Raises:
-        TP1Error: There is nothing of this name.
+        TP1Error: There is no experiment or study of this name.
     """
     for entry in entries:
         if entry.name == name:
@@ -84,14 +84,14 @@ def named(name: str, entries: Sequence[Experiment | Study]) -> tuple[Experiment,
 
 
 def nothing_found(reader: RunReader, names: Collection[str] | None, limits: str) -> TP1Error:
-    """What to say where no run matches, with the commands that would make some."""
+    """Return the error for no matching run; it names the commands that would make some."""
     commands = " or ".join(f"mlflow run . -e {name}" for name in names or ["cnnv3"])
     what = f" of {', '.join(names)}" if names else ""
     return TP1Error(f"no finished run{what}{limits} in {masked(reader.uri)}: make one with {commands}.")
 
 
 def sort_groups(groups: Sequence[Group], column: str | None) -> list[Group]:
-    """Groups by a column of their table; without one, in the order of the report.
+    """Sort groups by a column of their table; None keeps their order.
 
     Raises:
         TP1Error: The table has no such column.
@@ -106,13 +106,19 @@ def sort_groups(groups: Sequence[Group], column: str | None) -> list[Group]:
 
 
 def compare_pairs(reader: RunReader, groups: Sequence[Group], other: Group, *, strict: bool) -> dict[str, Paired]:
-    """Every group against ``other`` on the same test images, seed by seed where both have it; by title.
+    """Compare every other group with ``other`` on the same test images, seed by seed.
+
+    Groups without a common seed are compared by the first run of each.
 
     Args:
-        strict: Refuse groups with another split; else leave them out.
+        strict: Raise for groups tested on other images; else leave them out.
+
+    Returns:
+        The paired comparisons by title.
 
     Raises:
-        TP1Error: Splits or data differ, a run has no predictions, or nothing is left to compare.
+        TP1Error: A group was tested on other images (if ``strict``), a run has no predictions, or nothing is left to
+            compare.
     """
     pairs = {}
     for one in groups:
@@ -134,7 +140,7 @@ def compare_pairs(reader: RunReader, groups: Sequence[Group], other: Group, *, s
 
 
 def choose_other(groups: Sequence[Group], name: str, entries: Sequence[Experiment | Study]) -> Group | None:
-    """The group that ``name`` (an experiment, or ``cnnv3-c2``) stands for; the default configuration first."""
+    """Return the first group of ``name`` (an experiment, or ``cnnv3-c2``), defaults first; None if it has none."""
     found = [candidate for experiment in named(name, entries) for candidate in groups_of(experiment, groups)]
     return found[0] if found else None
 

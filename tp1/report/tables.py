@@ -1,4 +1,4 @@
-"""Groups of runs as a table, and figures as the report writes them."""
+"""A table of groups of runs, and the report's number format."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -11,10 +11,10 @@ Texts = Mapping[str, Any]  # the fixed texts of one language
 
 
 def summary_table(groups: Sequence[Group], texts: Texts, caption: str = "", *, brief: bool = False) -> Table:
-    """One row for each group: what is measured, what was published, and the remark.
+    """Return one row per group: measured and published figures, and the remark.
 
     Args:
-        brief: Without the columns of hyperparameters, time and size, and without what was published as remark.
+        brief: Leave out the columns for hyperparameters, time, size and the published remark.
     """
     is_study = any(group.runs[0].configuration for group in groups)
     varying = [
@@ -66,14 +66,14 @@ def summary_table(groups: Sequence[Group], texts: Texts, caption: str = "", *, b
 
 
 def number(value: float | None, digits: int = 4, sd: float | None = None) -> Inline:
-    """A figure, with its standard deviation if there is one; a dash for None."""
+    """Format a figure, with its standard deviation if given; a dash for None."""
     if value is None:
         return "–"
     return Number(f"{value:.{digits}f}" + (f" ± {sd:.{digits}f}" if sd is not None else ""), value)
 
 
 def signed(value: float | None, digits: int = 4) -> Inline:
-    """A difference, with its sign; a dash for None."""
+    """Format a difference with its sign; a dash for None."""
     return "–" if value is None else Number(f"{value:+.{digits}f}", value)
 
 

@@ -1,1 +1,1 @@
-"""Where runs are, and reading them."""
+"""The tracking store: its address, access to it, and reading runs from it."""

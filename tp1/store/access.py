@@ -72,3 +72,8 @@ def refused(error: BaseException) -> str:
 def is_refused(error: Exception) -> bool:
     """Whether an error is a final refusal by the store, rather than a failure that may pass."""
     return isinstance(error, MlflowException) and error.error_code in REFUSALS
+
+
+def is_absent(error: Exception) -> bool:
+    """Whether a store has answered that the thing asked for is not there. A proxy's 404 is no such answer."""
+    return isinstance(error, MlflowException) and error.error_code == ErrorCode.Name(RESOURCE_DOES_NOT_EXIST)

@@ -14,6 +14,7 @@ from tp1.store.prepare import prepare_store
 
 CREATE = "/api/2.0/mlflow/users/create"
 GRANT = "/api/3.0/mlflow/users/permissions/grant"
+NO_SUCH_ENDPOINT = ("NOT_FOUND", "ENDPOINT_NOT_FOUND")  # the answer of a server without accounts
 
 
 def add_account(name: str) -> str:
@@ -62,6 +63,6 @@ def _tell(endpoint: str, failure: str, **content: Any) -> None:
     except mlflow.MlflowException as error:
         if error.error_code in ("RESOURCE_ALREADY_EXISTS", "RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
             raise TP1Error(f"{failure}: {str(error).splitlines()[0]}") from error
-        if error.error_code == "NOT_FOUND" or "404" in str(error):
+        if error.error_code in NO_SUCH_ENDPOINT:
             raise TP1Error(f"{masked(uri)} has no accounts: it runs without authentication.") from error
         raise

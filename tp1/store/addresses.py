@@ -1,4 +1,4 @@
-"""The address (URI) of a tracking store, and how it is shown."""
+"""Addresses (URIs) of tracking stores and of pages in the tracking UI."""
 
 import re
 
@@ -8,7 +8,7 @@ from tp1.base.errors import TP1Error
 
 
 def masked(uri: str) -> str:
-    """``uri`` without its password, for messages and logs."""
+    """Return ``uri`` with its password replaced by ``***``, for messages and logs."""
     return re.sub(r"(://[^/@:]*):[^/@]*@", r"\1:***@", uri)
 
 
@@ -23,33 +23,33 @@ def is_database(uri: str) -> bool:
 
 
 def how_to_open(uri: str, page: str = "experiments") -> str:
-    """Where to look at ``page`` of the tracking UI in a browser, and how to start the UI if it needs that."""
+    """Return the address of ``page`` of the tracking UI and, for a store without a server, how to start the UI."""
     if is_server(uri):
         return address(uri, page)
     return f"{address(uri, page)} (start it with: mlflow ui --backend-store-uri {masked(uri)})"
 
 
 def address(uri: str, page: str) -> str:
-    """The address of ``page`` of the tracking UI, without a password."""
+    """Return the address of ``page`` of the tracking UI, with any password masked."""
     host = masked(uri).rstrip("/") if is_server(uri) else "http://127.0.0.1:5000"
-    # Without the last part the UI opens in its view for prompts and traces, which has no place for trained models.
+    # Without workflowType the UI opens its view for prompts and traces, which does not show trained models.
     return f"{host}/#/{page}?workflowType=machine_learning"
 
 
 def run_page(mlflow_experiment: str, run_id: str) -> str:
-    """The page of a run in the tracking UI.
+    """Return the page of a run in the tracking UI, as :func:`address` takes it.
 
     Args:
-        mlflow_experiment: The id of the MLflow experiment that holds it.
+        mlflow_experiment: The id of the MLflow experiment that contains the run.
     """
     return f"experiments/{mlflow_experiment}/runs/{run_id}"
 
 
 def quoted(value: str) -> str:
-    """A string in MLflow's filter language, which knows no escapes: either kind of quotes, but not both.
+    """Return a value as a quoted string in MLflow's filter language, which has no escape characters.
 
     Raises:
-        TP1Error: The value has both.
+        TP1Error: The value contains both single and double quotes.
     """
     if "'" in value and '"' in value:
         raise TP1Error(f"{value!r} cannot be searched for: it has both kinds of quotes.")

@@ -1,8 +1,8 @@
-"""Runs from a tracking database: many at once, and of each only what is needed.
+"""Reading runs from a tracking database: many at once, and only the needed columns.
 
-MLflow's search makes an object for every metric, parameter and tag, some 85 for each of our runs, and cannot be
-asked for less: 10,000 runs take it 12 s of computing and more (docs/LOG.md, 2026-11-24). This reads MLflow's own tables
-by MLflow's own definitions of them. A test compares the result with what a server's search returns.
+MLflow's search creates an object for every metric, parameter and tag, some 85 for each of our runs, and cannot return
+less: 10,000 runs take 12 s of computing or more (docs/LOG.md, 2026-11-24). This module queries MLflow's own tables,
+through MLflow's own definitions of them. A test compares the result with what a server's search returns.
 """
 
 from collections import defaultdict
@@ -31,14 +31,14 @@ class DatabaseRuns:
     """The runs in a database (a :class:`~tp1.store.runs.RunSource`).
 
     Args:
-        uri: Of the database, which is prepared.
+        uri: URI of the database, after :func:`~tp1.store.prepare.prepare_store`.
     """
 
     def __init__(self, uri: str) -> None:
         self.uri = uri
 
     def find(self, query: RunQuery) -> Iterator[TrackedRun]:
-        """The runs that a query asks for, newest first."""
+        """Yield the runs that match a query, newest first."""
         with self._connection() as connection:
             chosen = _chosen(query)
             info: Any = chosen.with_only_columns(
@@ -81,7 +81,7 @@ class DatabaseRuns:
             )
 
     def histories(self, run_ids: Sequence[str], metrics: Sequence[str]) -> Iterator[MetricValue]:
-        """Every logged value of these metrics of these runs, by step."""
+        """Yield every logged value of these metrics of these runs, by step."""
         columns = (SqlMetric.run_uuid, SqlMetric.key, SqlMetric.value, SqlMetric.is_nan)
         query: Any = (
             select(*columns)

@@ -1,4 +1,4 @@
-"""The tracking store: where it is, that it is there, and that several processes can share it."""
+"""Preparing the tracking store: check that it can be used, and let several processes share it."""
 
 import sqlite3
 import time
@@ -18,17 +18,19 @@ from tp1.base.progress import say
 from tp1.store.access import refusal
 from tp1.store.addresses import is_server, masked
 
-STORE_WAIT = 10.0  # seconds between looks at a store that is away
-CONNECT_SECONDS = 5  # for the connection, and again for the answer: an absent server is said within 10 s
+STORE_WAIT = 10.0  # seconds between attempts to reach the store
+CONNECT_SECONDS = 5  # for the connection, and again for the answer: an absent server is reported within 10 s
 
 
 def prepare_store(uri: str | None = None) -> str:
     """Make sure that a tracking store can be used, and return its URI.
 
-    Without ``uri`` it is MLflow's own choice: ``MLFLOW_TRACKING_URI``, else SQLite in ``mlflow.db`` in the working
-    directory.
-    SQLite is created under a lock, since MLflow's own creation fails when several processes start at
-    once, and put in WAL mode, where readers and a writer do not block each other.
+    An SQLite database is created under a lock, because MLflow's own creation fails if several processes start at
+    once. It is put into WAL mode, in which readers and a writer do not block each other.
+
+    Args:
+        uri: The store; None for MLflow's choice: ``MLFLOW_TRACKING_URI``, else SQLite in ``mlflow.db`` in the working
+            directory.
 
     Raises:
         TP1Error: The server does not answer or refuses, or the database cannot be opened.
@@ -42,13 +44,13 @@ def prepare_store(uri: str | None = None) -> str:
 
 
 def wait_for_store(patience: float) -> None:
-    """Wait until the tracking store in use answers: a server that is away for minutes ends nothing that takes hours.
+    """Wait until the tracking store in use answers, so that an outage of minutes does not end work of hours.
 
     Args:
-        patience: Seconds.
+        patience: Seconds to wait at most.
 
     Raises:
-        TP1Error: It has not, in that time.
+        TP1Error: The store did not answer in that time.
     """
     until = time.monotonic() + patience
     told = False
@@ -78,7 +80,7 @@ def _prepare_sqlite(uri: str) -> None:
 
 
 def _check_server(uri: str) -> None:
-    """Ask something that only an account is told, so that the credentials are tried too."""
+    """Send a request that needs an account, so that the credentials are checked too."""
     if masked(uri) != uri:
         raise TP1Error(
             f"the address {masked(uri)} holds a password, and MLflow prints addresses: put it into "

@@ -1,8 +1,6 @@
-"""Reading runs from a tracking store, a database or a server alike."""
+"""Reading runs from a tracking store, whether a database or a server."""
 
 from collections.abc import Iterator, Sequence
-from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import mlflow
 from mlflow import MlflowClient
@@ -12,6 +10,7 @@ from mlflow.exceptions import MlflowException
 from tp1.base.errors import TP1Error
 from tp1.store.access import is_refused
 from tp1.store.addresses import is_database, is_server, masked
+from tp1.store.artifacts import read_artifact
 from tp1.store.database import DatabaseRuns
 from tp1.store.runs import MIGRATED_TAG, MODEL_TAG, REFERENCE_TAG, RunQuery, RunSource, TrackedRun
 from tp1.store.server import ServerRuns
@@ -21,10 +20,10 @@ class RunReader:
     """Reads runs from a tracking store.
 
     Args:
-        uri: Of the store; None: the one in use.
+        uri: URI of the store; None for the one in use.
 
     Raises:
-        TP1Error: It is neither a database nor a server.
+        TP1Error: The store is neither a database nor a server.
     """
 
     def __init__(self, uri: str | None = None) -> None:
@@ -35,19 +34,19 @@ class RunReader:
     def find_runs(
         self, experiment: str | None = None, dataset: str | None = None, since: int | None = None
     ) -> Iterator[TrackedRun]:
-        """Finished training runs in all MLflow experiments of the tracking store, newest first.
+        """Yield finished training runs from all MLflow experiments of the tracking store, newest first.
 
         Args:
-            experiment: Tag ``tp1.experiment``.
-            dataset: Tag ``tp1.dataset``.
-            since: Milliseconds since 1970, UTC: only runs that started then or later.
+            experiment: Only runs with this tag ``tp1.experiment``.
+            dataset: Only runs with this tag ``tp1.dataset``.
+            since: Only runs that started then or later; milliseconds since 1970, UTC.
         """
         given = {"tp1.experiment": experiment, "tp1.dataset": dataset}
         tags = {tag: value for tag, value in given.items() if value is not None}
         return self._source.find(RunQuery(status="FINISHED", has=MODEL_TAG, tags=tags, since=since))
 
     def find_looks(self) -> dict[str, str]:
-        """The newest finished ``eda`` run of each data set: run id by name."""
+        """Return the id of the newest finished ``eda`` run of each data set, by the data set's name."""
         found: dict[str, str] = {}
         for run in self._source.find(RunQuery(status="FINISHED", tags={"tp1.experiment": "eda"})):
             if run.dataset:
@@ -55,13 +54,13 @@ class RunReader:
         return found
 
     def find_started(self, run_ids: Sequence[str]) -> list[TrackedRun]:
-        """The runs that say they are running, and those of ``run_ids`` that are there; newest first."""
+        """Return this project's runs with status RUNNING, and those of ``run_ids`` that exist; newest first."""
         queries = (RunQuery(status="RUNNING", has="tp1.experiment"), RunQuery(run_ids=run_ids))
         found = {run.run_id: run for query in queries for run in self._source.find(query)}
         return sorted(found.values(), key=lambda run: run.start_time, reverse=True)
 
     def find_copy(self, run_id: str) -> str | None:
-        """The id under which the store has run ``run_id``: its own, or that of a reference or a copy made from it."""
+        """Return the id of run ``run_id`` in the store, or of a reference or migrated copy of it; None without any."""
         for query in (
             RunQuery(run_ids=[run_id]),
             RunQuery(tags={REFERENCE_TAG: run_id}),
@@ -72,33 +71,27 @@ class RunReader:
         return None
 
     def read_histories(self, run_ids: Sequence[str], metrics: Sequence[str]) -> dict[str, dict[str, list[float]]]:
-        """The values of metrics by step, by run and metric; an empty list where a run has none."""
+        """Return the values of each metric of each run, ordered by step; an empty list if a run lacks the metric."""
         histories: dict[str, dict[str, list[float]]] = {run_id: {name: [] for name in metrics} for run_id in run_ids}
         for run_id, name, value in self._source.histories(run_ids, metrics):
             histories[run_id][name].append(value)
         return histories
 
     def read_file(self, run_id: str, name: str) -> bytes:
-        """An artifact of a run.
+        """Return the content of an artifact.
 
         Raises:
-            TP1Error: The run has no such artifact.
+            TP1Error: The run has no such artifact, or it cannot be read.
         """
-        with TemporaryDirectory() as folder:
-            try:
-                return Path(self._client.download_artifacts(run_id, name, folder)).read_bytes()
-            except (MlflowException, OSError) as error:
-                raise TP1Error(
-                    f"run {run_id} has no artifact {name}: it was not logged whole; run it again, and delete this one."
-                ) from error
+        return read_artifact(self._client, run_id, name)
 
 
 def find_run(run_id: str) -> Run:
-    """A run of the tracking store in use, with all that MLflow knows of it.
+    """Return a run of the tracking store in use, as MLflow's own object.
 
     Raises:
-        TP1Error: The store does not have it, or it is deleted.
-        MlflowException: The store does not answer, so that nothing is known of it.
+        TP1Error: The store does not have the run, or the run is deleted.
+        MlflowException: The store does not answer, so that it is unknown whether it has the run.
     """
     store = masked(mlflow.get_tracking_uri())
     try:

@@ -1,20 +1,18 @@
-"""The whole of a finished run, but for its model: what a record keeps."""
+"""Records: finished runs, complete except for their models."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 from mlflow import MlflowClient
 from mlflow.entities import Run
-from mlflow.exceptions import MlflowException
 
 from tp1.base.errors import TP1Error
+from tp1.store.artifacts import read_artifact
 from tp1.store.reader import find_run
 from tp1.store.runs import MACHINE_TAG, MODEL_TAG
 
-# What a record keeps of a run's artifacts: the figures can be drawn from these.
+# The artifacts in the record of a training run; the figures can be drawn from these.
 RECORD_FILES = (
     "classification_report.csv",
     "classification_report.json",
@@ -25,7 +23,7 @@ RECORD_FILES = (
     "model_summary.txt",
     "predictions.parquet",
 )
-LOOK_FILES = ("samples.png", "class_distribution.csv", "channels.csv")  # of an eda run
+LOOK_FILES = ("samples.png", "class_distribution.csv", "channels.csv")  # the artifacts in the record of an eda run
 
 
 @dataclass(frozen=True)
@@ -35,9 +33,9 @@ class RunRecord:
     Attributes:
         run_id: The id of the run that the record was made from.
         start_time, end_time: Milliseconds since 1970, UTC.
-        metrics: By name, the history as (step, milliseconds since 1970, value).
+        metrics: The history of each metric, by name, as (step, milliseconds since 1970, value).
         datasets: MLflow's dataset inputs, with their ``context``.
-        files: Artifacts by name.
+        files: Contents of the artifacts, by name.
     """
 
     run_id: str
@@ -52,10 +50,10 @@ class RunRecord:
 
 
 def make_record(run_id: str) -> RunRecord:
-    """The record of a finished training run, or of an ``eda`` run.
+    """Return the record of a finished training or ``eda`` run.
 
     Raises:
-        TP1Error: There is no such run, it is not finished, or it is neither of the two.
+        TP1Error: The run does not exist, is not finished, is of another kind, or lacks an artifact.
     """
     run = find_run(run_id)
     tags = run.data.tags
@@ -64,13 +62,7 @@ def make_record(run_id: str) -> RunRecord:
             f"run {run_id} is {run.info.status} and cannot be kept: it must be a finished training or eda run."
         )
     client = MlflowClient()
-    files = {}
-    with TemporaryDirectory() as folder:
-        for name in record_files(tags):
-            try:
-                files[name] = Path(client.download_artifacts(run_id, name, folder)).read_bytes()
-            except (MlflowException, OSError) as error:
-                raise TP1Error(f"run {run_id} has no artifact {name}: it was not logged whole.") from error
+    files = {name: read_artifact(client, run_id, name) for name in record_files(tags)}
     return RunRecord(
         run_id=run_id,
         name=run.info.run_name,
@@ -92,7 +84,7 @@ def make_record(run_id: str) -> RunRecord:
 
 
 def record_files(tags: Mapping[str, str]) -> tuple[str, ...]:
-    """The files that the record of a run with these tags has."""
+    """Return the names of the artifacts that belong in the record of a run with these tags."""
     return RECORD_FILES if MODEL_TAG in tags else LOOK_FILES
 
 

@@ -1,4 +1,4 @@
-"""A run as its tracking store has it, and how runs are asked for."""
+"""Tracked runs: a run as its tracking store has it, and the queries that find runs."""
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
@@ -8,13 +8,13 @@ from typing import Protocol
 
 from tp1.base.names import printable, whole_number
 
-REFERENCE_TAG = "tp1.reference"  # on a run that was loaded from a record: the id of the run it was made from
-MACHINE_TAG = "tp1.machine"  # the name of the machine that a run runs on
-MIGRATED_TAG = "tp1.migrated_from"  # on what came from another store: the id that it has there
+REFERENCE_TAG = "tp1.reference"  # on a run loaded from a record: the id of the original run
+MACHINE_TAG = "tp1.machine"  # the host name of the machine that runs it
+MIGRATED_TAG = "tp1.migrated_from"  # on a copy from another store: its id there
 MODEL_TAG = "tp1.model"  # the network's name; only training runs have it
-CURVES = ("train/loss", "train/accuracy", "val/loss", "val/accuracy")  # by epoch
+CURVES = ("train/loss", "train/accuracy", "val/loss", "val/accuracy")  # logged once per epoch
 
-# All that is read of a run's metrics, and of its tags. A finished run that lacks one of the metrics is not whole.
+# The only metrics and tags that are read of a run. A finished run that lacks one of the metrics is incomplete.
 READ_METRICS = (
     *(*CURVES, "train/images_per_second"),
     *("best/epoch", "best/val_accuracy", "best/val_loss"),
@@ -30,16 +30,16 @@ MetricValue = tuple[str, str, float]  # run id, metric, value
 
 @dataclass(frozen=True, slots=True)
 class TrackedRun:
-    """A run in a tracking store, without its histories and files.
+    """A run in a tracking store, without its metric histories and files.
 
     Attributes:
-        mlflow_experiment: The id of the MLflow experiment that holds it.
+        mlflow_experiment: The id of the MLflow experiment that contains it.
         status: ``RUNNING``, ``FINISHED``, ``FAILED``, ``KILLED`` or ``SCHEDULED``.
-        start_time, end_time: Milliseconds since 1970, UTC; an end of 0 where it has not ended.
+        start_time, end_time: Milliseconds since 1970, UTC; the end is 0 if the run has not ended.
         tags: Those of :data:`READ_TAGS` that it has.
         params: The parameters, as tracked.
         metrics: The last value of each of :data:`READ_METRICS` that it has.
-        train_images: Images in an epoch; 0 where that is not tracked.
+        train_images: Training images per epoch; 0 if not tracked.
     """
 
     run_id: str
@@ -60,7 +60,7 @@ class TrackedRun:
 
     @property
     def configuration(self) -> str:
-        """Such as ``c2``, or empty."""
+        """The configuration of a study, such as ``c2``; empty without one."""
         return printable(self.tags.get("tp1.configuration", ""))
 
     @property
@@ -70,61 +70,61 @@ class TrackedRun:
 
     @property
     def seed(self) -> int:
-        """The seed, or -1 where that is not tracked."""
+        """The seed; -1 if not tracked."""
         seed = whole_number(self.tags.get("tp1.seed", ""))
         return -1 if seed is None else seed
 
     @property
     def data_digest(self) -> str:
-        """Of the data set's files."""
+        """The digest of the data set's files; empty if not tracked."""
         return self.tags.get("tp1.data_digest", "")
 
     @property
     def split_digest(self) -> str:
-        """Of the names in each part of the split."""
+        """The digest of the names in each part of the split; empty if not tracked."""
         return self.tags.get("tp1.split_digest", "")
 
     @property
     def machine(self) -> str:
-        """The name of the machine that it runs on; empty where that is not tracked."""
+        """The host name of the machine that runs it; empty if not tracked."""
         return self.tags.get(MACHINE_TAG, "")
 
     @property
     def record(self) -> str:
-        """The folder of the record that it was loaded from; empty where it ran here."""
+        """The folder of the record that it was loaded from; empty if it was not loaded from one."""
         return self.tags.get("mlflow.source.name", "") if REFERENCE_TAG in self.tags else ""
 
     @property
     def original(self) -> str:
-        """The id of the run that its record was made from, or that was migrated; else its own."""
+        """The id of the original run if this one was loaded from a record or migrated; else its own id."""
         return self.tags.get(REFERENCE_TAG) or self.tags.get(MIGRATED_TAG, self.run_id)
 
     @property
     def remark(self) -> str:
-        """What somebody wrote down about the run, for the report."""
+        """The remark on the run, for the report (tag ``tp1.remark``), in one line."""
         return printable(" ".join(self.tags.get("tp1.remark", "").split()))
 
     @property
     def seconds(self) -> float:
-        """From its start to its end."""
+        """Seconds from start to end."""
         return (self.end_time - self.start_time) / 1000
 
     @property
     def missing(self) -> list[str]:
-        """What a comparison needs of a finished run and this one lacks."""
+        """The metrics, and the seed tag, that a comparison needs and this run lacks; empty for a complete run."""
         return [name for name in READ_METRICS if name not in self.metrics] + ["tp1.seed"] * (self.seed < 0)
 
 
 @dataclass(frozen=True)
 class RunQuery:
-    """Which runs to find: those that meet all that is given. Deleted runs are never found.
+    """The conditions for finding runs; a run must meet all that are given. Deleted runs are never found.
 
     Attributes:
-        status: Such as ``FINISHED``.
-        has: A tag that they have, whatever its value.
-        tags: Tags, and the values that they have.
-        since: They started then or later; milliseconds since 1970, UTC.
-        run_ids: They are among these.
+        status: The run's status, such as ``FINISHED``.
+        has: A tag that the run has, with any value.
+        tags: Tags that the run has, with these values.
+        since: Earliest start, in milliseconds since 1970, UTC.
+        run_ids: Ids that the run's id is among.
     """
 
     status: str | None = None
@@ -138,20 +138,20 @@ class RunSource(Protocol):
     """A kind of tracking store that runs can be read from."""
 
     def find(self, query: RunQuery) -> Iterator[TrackedRun]:
-        """The runs that a query asks for, from all MLflow experiments, newest first, each once."""
+        """Yield the runs that match a query, from all MLflow experiments, newest first, each once."""
 
     def histories(self, run_ids: Sequence[str], metrics: Sequence[str]) -> Iterator[MetricValue]:
-        """Every logged value of these metrics of these runs; those of a metric of a run by step."""
+        """Yield every logged value of these metrics of these runs; the values of one metric of one run come by step."""
 
 
 def readable(name: str | None, params: Mapping[str, str]) -> tuple[str, dict[str, str]]:
-    """A run's name and parameters as lines that can be shown: anybody may have logged any characters."""
+    """Return a run's name and parameters as printable lines: a tracking store may hold any characters."""
     return printable(name or ""), {key: printable(value) for key, value in params.items()}
 
 
 @lru_cache(maxsize=256)
 def images_of(profile: str | None) -> int:
-    """The number of images in the profile of an MLflow data set of arrays; 0 where it does not say."""
+    """Return the number of images in the profile of an MLflow data set of arrays; 0 if the profile lacks it."""
     try:
         return int(json.loads(profile or "")["features_shape"][0])
     except (ValueError, KeyError, TypeError, IndexError, OverflowError):

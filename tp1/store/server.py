@@ -1,8 +1,7 @@
-"""Runs from a tracking server: many at once, by MLflow's REST API.
+"""Reading runs from a tracking server: many at once, through MLflow's REST API.
 
-The server computes a page in seconds and has several workers, so pages are asked for side by side. They are taken
-as JSON: MLflow's client makes objects of all that it gets, 1.3 s for 1,000 runs, against 0.1 s (docs/LOG.md,
-2026-11-24).
+The server takes seconds for a page and has several workers, so pages are requested in parallel. They are read as
+JSON, which takes 0.1 s for 1,000 runs; MLflow's client, which creates objects, takes 1.3 s (docs/LOG.md, 2026-11-24).
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -18,25 +17,25 @@ from tp1.store.addresses import quoted
 from tp1.store.runs import READ_METRICS, READ_TAGS, MetricValue, RunQuery, TrackedRun, images_of, readable
 
 SEARCH = "/api/2.0/mlflow/runs/search"
-HISTORIES = "/ajax-api/2.0/mlflow/metrics/get-history-bulk"  # as MLflow's own pages ask for curves
-PAGE = 200  # runs in an answer; a server shares pages out between its workers
-RUNS_OF_HISTORIES = 100  # in a request, by MLflow's limits
-VALUES = 25_000  # in an answer; the rest is left out
-AT_ONCE = 4  # requests; an MLflow server has as many workers unless told otherwise
+HISTORIES = "/ajax-api/2.0/mlflow/metrics/get-history-bulk"  # the endpoint that MLflow's own UI uses for curves
+PAGE = 200  # runs per answer; a server distributes pages among its workers
+RUNS_OF_HISTORIES = 100  # runs per request, MLflow's limit
+VALUES = 25_000  # metric values per answer, MLflow's limit; it leaves out the rest
+AT_ONCE = 4  # parallel requests, as many as an MLflow server has workers by default
 
 
 class ServerRuns:
     """The runs of a server (a :class:`~tp1.store.runs.RunSource`).
 
     Args:
-        uri: Its address.
+        uri: The server's address.
     """
 
     def __init__(self, uri: str) -> None:
         self.uri = uri
 
     def find(self, query: RunQuery) -> Iterator[TrackedRun]:
-        """The runs that a query asks for, newest first.
+        """Yield the runs that match a query, newest first.
 
         Raises:
             MlflowException: The server refuses.
@@ -54,7 +53,7 @@ class ServerRuns:
             }
             return self._ask(SEARCH, "POST", json=body | ({"page_token": token} if token else {}))
 
-        seen: set[str] = set()  # a run that starts meanwhile moves the others to later pages
+        seen: set[str] = set()  # a run that starts meanwhile shifts the others to later pages
         for answer in _answers(ask, PAGE):
             for entry in answer.get("runs", []):
                 if (run_id := entry["info"]["run_id"]) not in seen:
@@ -62,7 +61,7 @@ class ServerRuns:
                     yield _tracked_run(entry)
 
     def histories(self, run_ids: Sequence[str], metrics: Sequence[str]) -> Iterator[MetricValue]:
-        """Every logged value of these metrics of these runs, by step.
+        """Yield every logged value of these metrics of these runs, by step.
 
         Raises:
             MlflowException: The server refuses.
@@ -73,7 +72,7 @@ class ServerRuns:
 
     def _values(self, run_ids: Sequence[str], metric: str) -> Iterator[MetricValue]:
         found = self._ask(HISTORIES, "GET", params={"run_id": list(run_ids), "metric_key": metric})["metrics"]
-        if len(found) >= VALUES and len(run_ids) > 1:  # perhaps cut off
+        if len(found) >= VALUES and len(run_ids) > 1:  # perhaps truncated: ask again for fewer runs
             half = len(run_ids) // 2
             yield from self._values(run_ids[:half], metric)
             yield from self._values(run_ids[half:], metric)
@@ -82,7 +81,7 @@ class ServerRuns:
             yield point["run_id"], metric, float(point["value"])
 
     def _experiments(self) -> list[str]:
-        """The ids of all MLflow experiments that are not deleted."""
+        """Return the ids of all MLflow experiments that are not deleted."""
         client = MlflowClient(self.uri)
         ids, token = [], None
         while True:
@@ -98,7 +97,7 @@ class ServerRuns:
 
 
 def _conditions(query: RunQuery) -> str:
-    """The query in MLflow's filter language."""
+    """Return the query in MLflow's filter language."""
     conditions = []
     if query.status is not None:
         conditions.append(f"attributes.status = '{query.status}'")
@@ -113,7 +112,7 @@ def _conditions(query: RunQuery) -> str:
 
 
 def _answers(ask: Callable[[str | None], dict[str, Any]], page: int) -> Iterator[dict[str, Any]]:
-    """Every page in order; several are asked for at once where the first says that tokens are plain offsets."""
+    """Yield every page in order; request several in parallel if the first page's token is a plain offset."""
     answer = ask(None)
     yield answer
     if answer.get("next_page_token") == _token(page):

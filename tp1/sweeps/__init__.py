@@ -1,1 +1,1 @@
-"""Lists of runs."""
+"""Lists of runs that are done one after another."""

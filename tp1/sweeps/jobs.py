@@ -1,4 +1,4 @@
-"""Several runs one after another: what is finished is skipped, and one failure does not stop the others."""
+"""Doing several runs one after another: finished ones are skipped, and a failed one does not stop the others."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -12,13 +12,13 @@ from tp1.report.page import escape_markdown, indented
 
 @dataclass(frozen=True)
 class Job:
-    """One thing to be done.
+    """One run to do.
 
     Attributes:
-        name: Such as ``cnnv3-c2-s1``.
-        minutes: How long it is expected to take; None: not known.
-        finished: The id of a finished run that makes it needless, or None.
-        work: Does it; what it returns is one line that says what came of it.
+        name: The job's name, such as ``cnnv3-c2-s1``.
+        minutes: Expected duration in minutes; None if not known.
+        finished: The id of a finished run that makes the job unnecessary, or None.
+        work: Does the job and returns its result as one line.
     """
 
     name: str
@@ -29,11 +29,11 @@ class Job:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a job.
+    """The outcome of a job.
 
     Attributes:
         status: ``finished``, ``skipped`` or ``failed``.
-        line: What came of it: a result, the id of the run that was there, or the error.
+        line: The result, the id of the run that was already finished, or the error.
     """
 
     name: str
@@ -42,13 +42,16 @@ class Outcome:
 
 
 def run_jobs(jobs: Sequence[Job], describe_error: Callable[[Exception], str]) -> list[Outcome]:
-    """Do every job that is not finished, in order, and go on after a failure.
+    """Do every job that is not finished, in order, and continue after a failed one.
 
-    The expected time is said before the first, and the time that is left before each; it is corrected by how
-    long the earlier ones took.
+    The expected time is printed before the first job, and the remaining time before each; the times that earlier
+    jobs took correct it.
 
     Args:
-        describe_error: The line that tells of an error.
+        describe_error: Returns one line that describes an error.
+
+    Returns:
+        One outcome per job, in the order of the jobs.
     """
     finished = {job.name: job.finished for job in jobs if job.finished is not None}
     to_do = [job for job in jobs if job.name not in finished]
@@ -82,7 +85,7 @@ def run_jobs(jobs: Sequence[Job], describe_error: Callable[[Exception], str]) ->
 
 
 def failures(outcomes: Sequence[Outcome]) -> str | None:
-    """One line that names what failed and says what to do, or None."""
+    """Return one line that names the failed runs and how to repeat them; None if none failed."""
     failed = [outcome for outcome in outcomes if outcome.status == "failed"]
     if not failed:
         return None
@@ -91,7 +94,7 @@ def failures(outcomes: Sequence[Outcome]) -> str | None:
 
 
 def describe_outcomes(name: str, outcomes: Sequence[Outcome], command: str) -> str:
-    """What became of the runs under a parent run, in Markdown."""
+    """Return the outcomes of the child runs of a parent run as Markdown, for its note."""
     rows = [
         f"| {outcome.name} | {outcome.status} | {escape_markdown(message_line(outcome.line))} |" for outcome in outcomes
     ]
@@ -101,11 +104,11 @@ def describe_outcomes(name: str, outcomes: Sequence[Outcome], command: str) -> s
 
 
 def _duration(jobs: Sequence[Job], pace: float, typical: float | None) -> str:
-    """How long the jobs will take.
+    """Return the expected duration of the jobs as text.
 
     Args:
-        pace: Of the earlier ones, over what was expected of them.
-        typical: Minutes for each of which nothing is known; None: not known either.
+        pace: Time that earlier jobs took, divided by the time expected of them.
+        typical: Minutes assumed for a job without an expected time; None if not known.
     """
     known = [pace * job.minutes for job in jobs if job.minutes is not None]
     unknown = len(jobs) - len(known)

@@ -13,7 +13,7 @@ from tp1.sweeps.jobs import Job
 from tp1.tracking.resumption import find_unfinished
 from tp1.tracking.tool_run import ToolRun
 
-STORE_PATIENCE = 600.0  # seconds that the next of several runs waits for a tracking server that is away
+STORE_PATIENCE = 600.0  # seconds that each of several runs waits for an unreachable tracking server
 
 
 def training_jobs(
@@ -25,12 +25,12 @@ def training_jobs(
     *,
     resume: bool = False,
 ) -> list[Job]:
-    """One job for each experiment and seed; each trains in a run of its own, a child of ``parent``.
+    """Return one job for each experiment and seed; each trains in its own run, a child of ``parent``.
 
     Args:
         changed: Parameters that differ from the experiments' defaults.
-        command_of: What repeats one of them, for its record.
-        resume: Go on with the newest unfinished run of a job instead of training anew, where there is one.
+        command_of: Returns the command that repeats one of the runs.
+        resume: Whether a job resumes its newest unfinished run, if there is one, instead of starting a new run.
     """
     reader = RunReader()
     names = dict.fromkeys(experiment.name for experiment in experiments)
@@ -48,7 +48,7 @@ def training_jobs(
 
 
 def _finished(experiment: Experiment, config: TrainConfig, earlier: Sequence[TrackedRun]) -> str | None:
-    """The id of the newest whole run of this configuration and seed, or None.
+    """Return the id of the newest complete run of this configuration and seed, or None.
 
     Args:
         earlier: Finished runs of the same configuration, newest first.
@@ -69,7 +69,7 @@ def _work(
         folder = find_unfinished(experiment, config) if resume else None
         if folder is not None and not folder.is_there:
             return f"run {folder.run_id} was finished but for what it had to send"
-        from tp1.run import run  # here, for torch comes with it
+        from tp1.run import run  # imported late, because it imports torch
 
         result = run(experiment, config, command, folder, parent=parent)
         return (

@@ -1,1 +1,1 @@
-"""Writing runs. Nothing here renders: figures, reports and notes are handed in."""
+"""Writing runs to the tracking store. Callers pass figures, reports and notes in; this package makes none."""

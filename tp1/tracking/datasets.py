@@ -1,4 +1,4 @@
-"""A data set in a run: as tags, and as MLflow's inputs."""
+"""The data set of a run, as tags and as MLflow dataset inputs."""
 
 import hashlib
 import warnings
@@ -19,20 +19,20 @@ CONTEXTS = {"train": "training", "val": "validation", "test": "testing"}
 
 
 def data_tags(data: ImageData) -> dict[str, str]:
-    """The tags that say which images a run saw."""
+    """Return the tags that identify a run's data set: its name and the digests of its files and its split."""
     return {"tp1.dataset": data.name, "tp1.data_digest": data.digest, "tp1.split_digest": data.split_digest}
 
 
 def dataset_inputs(data: ImageData) -> dict[str, DatasetInput]:
-    """The parts of a data set (``train``, ``val``, ``test``) as MLflow's inputs of a run."""
+    """Return the parts of a data set (``train``, ``val``, ``test``) as MLflow dataset inputs, by part."""
     return {part: dataset_input(dataset, CONTEXTS[part]) for part, dataset in _datasets(data).items()}
 
 
 def dataset_input(dataset: Dataset | DatasetEntity, context: str) -> DatasetInput:
-    """A data set as MLflow's input of a run.
+    """Return a data set as an MLflow dataset input.
 
     Args:
-        context: What the run does with it: ``training``, ``validation`` or ``testing``.
+        context: What the run uses it for: ``training``, ``validation`` or ``testing``.
     """
     entity = dataset if isinstance(dataset, DatasetEntity) else DatasetEntity(**dataset.to_dict())
     return DatasetInput(entity, [InputTag("mlflow.data.context", context)])
@@ -57,7 +57,7 @@ def _dataset_source(origin: str) -> DatasetSource:
     if origin.startswith("https://"):
         return HTTPDatasetSource(origin)
     if Path(origin).is_dir():
-        with warnings.catch_warnings():  # MLflow registers the class of local folders twice, and says so each time
+        with warnings.catch_warnings():  # MLflow registers its class for local folders twice, and warns each time
             warnings.simplefilter("ignore", UserWarning)
             folder: DatasetSource = resolve_dataset_source(origin)
         return folder
@@ -65,6 +65,6 @@ def _dataset_source(origin: str) -> DatasetSource:
 
 
 def _part_digest(data: ImageData, title: str) -> str:
-    # The files' digest and the split's say together which images these are; as short as MLflow's own digests,
-    # since the UI shows it behind every name.
+    # The digests of the files and the split together identify the images. 8 digits, as in MLflow's own digests,
+    # because the UI shows the digest behind every name.
     return hashlib.sha256(f"{data.digest}/{data.split_digest}/{title}".encode()).hexdigest()[:8]

@@ -1,4 +1,4 @@
-"""From a run's outbox to its tracking store: each entry once, however often it is sent."""
+"""Sending a run's outbox to its tracking store; an entry that is sent again is not logged twice."""
 
 import mlflow
 from mlflow import MlflowClient
@@ -13,11 +13,11 @@ from tp1.tracking.outbox import Entry, Outbox, entry_paths
 from tp1.tracking.ownership import held
 from tp1.tracking.run_folders import RunFolder, find_folder
 
-CHUNK = 100  # points in a call: of more, MLflow's store does not take a model's a second time
+CHUNK = 100  # points per call; with more, MLflow's store rejects a model's metrics when they are sent again
 
 
 def deliver(client: MlflowClient, run_id: str, entry: Entry) -> str | None:
-    """Send one entry, once however often it is called; return the id of the model in it, if there is one."""
+    """Send one entry; return the id of the model in it, or None without a model. A repeated call logs nothing twice."""
     model_id, tags = None, dict(entry.tags)
     if entry.folder is not None and (model := entry.folder / "model").is_dir():
         from tp1.tracking.model_files import send_model
@@ -48,12 +48,15 @@ def deliver(client: MlflowClient, run_id: str, entry: Entry) -> str | None:
 
 
 def send_waiting(folder: RunFolder, patience: float) -> Run:
-    """Send what a run still has to tell, and return the run as its store has it then.
+    """Send the entries in a run's outbox; return the run as the store then has it.
 
-    The folder of a run that is finished is removed.
+    If the run is then FINISHED, its folder is removed.
+
+    Args:
+        patience: Seconds of failing attempts after which to give up.
 
     Raises:
-        TP1Error: The store does not have the run, or does not take all.
+        TP1Error: Another process owns the run, the store does not have it, or an entry could not be sent.
     """
     client = MlflowClient()
     with held(folder.run_id):
@@ -73,7 +76,11 @@ def send_waiting(folder: RunFolder, patience: float) -> Run:
 
 
 def is_there(run_id: str) -> bool:
-    """Whether the tracking store has a run, not deleted."""
+    """Whether the tracking store has the run and it is not deleted.
+
+    Raises:
+        MlflowException: The store does not answer.
+    """
     try:
         find_run(run_id)
     except TP1Error:
@@ -82,11 +89,11 @@ def is_there(run_id: str) -> bool:
 
 
 def close_run(run_id: str) -> None:
-    """Give up a run that no process is at work on: KILLED unless it has ended, its folder removed.
+    """Give up a run: mark it KILLED unless it has ended, and remove its folder.
 
     Raises:
-        TP1Error: A process is at work on it, it has something to send that the store can take, or neither the store
-            nor this machine knows it.
+        TP1Error: A process owns the run, its outbox holds entries that the store can accept, or neither the store nor
+            this machine has the run.
     """
     folder = find_folder(run_id)
     with held(run_id):
@@ -95,7 +102,7 @@ def close_run(run_id: str) -> None:
         try:
             if find_run(run_id).info.status in ("RUNNING", "SCHEDULED"):
                 MlflowClient().set_terminated(run_id, "KILLED")
-        except TP1Error:  # deleted, say: what this machine keeps of it can still go
+        except TP1Error:  # such as a deleted run: its folder here can still be removed
             if folder is None or folder.store() != masked(mlflow.get_tracking_uri()):
                 raise
         if folder is not None:

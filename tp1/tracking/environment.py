@@ -9,12 +9,13 @@ import tp1
 
 
 def git_state() -> dict[str, str]:
-    """Tags ``tp1.git_commit`` and ``tp1.git_dirty`` (``true``, ``false``) of this code; ``unknown`` outside a checkout.
+    """Return the tags ``tp1.git_commit`` and ``tp1.git_dirty`` (``true`` or ``false``) of this code.
 
-    Dirty means that ``tp1/`` or ``experiments/`` differ from the commit, also by a file that git does not know yet.
+    Dirty means that ``tp1/`` or ``experiments/`` differ from the commit or contain untracked files. Outside a git
+    checkout of this project both tags are ``unknown``.
     """
     root = Path(tp1.__file__).resolve().parent.parent
-    if _git(root, "rev-parse", "--show-toplevel") != str(root):  # installed somewhere inside another repository
+    if _git(root, "rev-parse", "--show-toplevel") != str(root):  # such as an installation inside another repository
         return {"tp1.git_commit": "unknown", "tp1.git_dirty": "unknown"}
     changes = _git(root, "status", "--porcelain", "--", "tp1", "experiments")
     dirty = "unknown" if changes is None else str(bool(changes)).lower()
@@ -22,7 +23,7 @@ def git_state() -> dict[str, str]:
 
 
 def describe_environment(device: str) -> str:
-    """Python, platform, processor and every installed package as ``name==version`` lines."""
+    """Return Python, platform and processor as comment lines, then each installed package as ``name==version``."""
     packages = {f"{dist.metadata['Name']}=={dist.version}" for dist in importlib.metadata.distributions()}
     head = [f"# Python {platform.python_version()}", f"# {platform.platform()}", f"# {device}"]
     return "\n".join([*head, *sorted(packages, key=str.lower)]) + "\n"

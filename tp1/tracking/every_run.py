@@ -1,4 +1,4 @@
-"""What every run has, whoever writes it: a place, tags, a parent, and ``error.txt`` where it fails."""
+"""What all runs share: their MLflow experiment, tags, parent run, and ``error.txt`` if they fail."""
 
 import os
 import time
@@ -13,6 +13,7 @@ from mlflow.tracking.context import registry as context
 
 from tp1.base.errors import TP1Error
 from tp1.store.addresses import masked
+from tp1.store.reader import find_run
 from tp1.store.runs import MACHINE_TAG
 from tp1.tracking.environment import git_state
 from tp1.tracking.ownership import machine
@@ -22,25 +23,26 @@ NAME_TAG, NOTE_TAG, PARENT_TAG = "mlflow.runName", "mlflow.note.content", "mlflo
 
 
 def run_tags(experiment_name: str, configuration: str = "") -> dict[str, str]:
-    """The tags that every run has, also one that fails before it has a configuration.
+    """Return the tags of every run, even of one that fails on bad arguments.
 
     Args:
-        configuration: Such as ``c2``, where the run is one of a study.
+        configuration: The configuration of a study, such as ``c2``; empty without one.
     """
     chosen = {"tp1.configuration": configuration} if configuration else {}
     return {"tp1.experiment": experiment_name, **chosen, **git_state(), MACHINE_TAG: machine()}
 
 
 def begin_run(tags: dict[str, str], parent: RunInfo | None, launched: str | None) -> str:
-    """Start a run, or take the one that ``mlflow run`` has started for this process; return its id.
+    """Create a run, or use the one that ``mlflow run`` has started for this process; return its id.
 
     Args:
-        tags: A new run has them from its first moment on: whatever happens next, it can be found again.
-        parent: Of a new run, which becomes its child.
+        tags: Set when a new run is created, so that it can be found again whatever happens next.
+        parent: The parent of a new run.
         launched: The id of the run that ``mlflow run`` has started.
     """
     client = MlflowClient()
     if launched is not None:
+        check_launched(launched)
         client.log_batch(launched, tags=[RunTag(key, value) for key, value in tags.items()])
         return launched
     if parent is not None:
@@ -50,8 +52,29 @@ def begin_run(tags: dict[str, str], parent: RunInfo | None, launched: str | None
     return str(created.info.run_id)
 
 
+def check_launched(run_id: str) -> None:
+    """Refuse a run that ``mlflow run`` has not just started: its results would be overwritten.
+
+    Raises:
+        TP1Error: It is not there, not RUNNING, or somebody has written to it.
+    """
+    try:
+        run = find_run(run_id)
+    except TP1Error as error:
+        raise TP1Error(f"MLFLOW_RUN_ID={run_id} in the environment: {error} Unset the variable.") from error
+    is_new = run.info.status == "RUNNING" and not run.data.metrics
+    if not is_new or any(tag.startswith("tp1.") for tag in run.data.tags):
+        raise TP1Error(
+            f"MLFLOW_RUN_ID={run_id} in the environment names a run that `mlflow run` has not just started "
+            f"({run.info.run_name}, {run.info.status}): nothing is written to it. Unset the variable."
+        )
+
+
 def new_run_experiment() -> str:
-    """The id of the MLflow experiment that a new run goes to."""
+    """Return the id of the MLflow experiment for a new run.
+
+    It is ``MLFLOW_EXPERIMENT_NAME`` (created if necessary), else ``MLFLOW_EXPERIMENT_ID``, else MLflow's default.
+    """
     if name := os.environ.get("MLFLOW_EXPERIMENT_NAME"):
         found = mlflow.get_experiment_by_name(name)
         return str(found.experiment_id if found else mlflow.create_experiment(name))
@@ -59,15 +82,15 @@ def new_run_experiment() -> str:
 
 
 def mark_experiment(experiment_id: str) -> None:
-    """Tell the UI that the MLflow experiment holds trained models; it would take it for one of prompts and traces."""
+    """Mark an MLflow experiment as one of trained models; else the UI takes it for one of prompts and traces."""
     client = MlflowClient()
-    with suppress(MlflowException):  # two runs that start at once both set it, and MLflow refuses the second
+    with suppress(MlflowException):  # if two runs start at once, both set the tag, and MLflow refuses the second
         if EXPERIMENT_KIND not in client.get_experiment(experiment_id).tags:
             client.set_experiment_tag(experiment_id, EXPERIMENT_KIND, "custom_model_development")
 
 
 def fail_run(run_id: str, error: BaseException) -> None:
-    """End a run as FAILED, with ``error.txt``; where the store has gone away, ``error`` is still the one to tell of."""
+    """End a run as FAILED, with ``error.txt``; a store that fails too is ignored, so that ``error`` gets reported."""
     client = MlflowClient()
     with suppress(Exception):
         client.log_text(run_id, error_text(error), "error.txt")
@@ -76,12 +99,12 @@ def fail_run(run_id: str, error: BaseException) -> None:
 
 
 def milliseconds() -> int:
-    """The time as MLflow keeps it: milliseconds since 1970, UTC."""
+    """Return the current time as MLflow stores it: milliseconds since 1970, UTC."""
     return round(time.time() * 1000)
 
 
 def error_text(error: BaseException) -> str:
-    """The content of ``error.txt``."""
+    """Return the content of ``error.txt``: message and traceback, without passwords."""
     trace = "".join(traceback.format_exception(error))
     text = f"{error}\n\n{trace}" if isinstance(error, TP1Error) else trace
-    return masked(text.encode(errors="backslashreplace").decode())  # names of files may hold bytes that are no text
+    return masked(text.encode(errors="backslashreplace").decode())  # file names may hold bytes that are not UTF-8

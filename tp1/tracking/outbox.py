@@ -1,7 +1,7 @@
-"""What a run has to tell its tracking store: on disk first, then sent in order, again and again until it is there.
+"""The outbox of a run: what the run logs is written to disk, then sent to the tracking store in order, with retries.
 
-Sending happens in a thread, so that training does not wait for a server, slow or away. Each entry can be sent twice
-without harm, so that one whose answer was lost, or whose sender was killed, is simply sent again.
+A thread sends, so that training never waits for a slow or unreachable server. Sending an entry twice does no harm:
+if the answer was lost or the sending process was killed, the entry is simply sent again.
 """
 
 import json
@@ -28,9 +28,9 @@ class Point:
     """One value of a metric.
 
     Attributes:
-        time: Milliseconds since 1970, UTC. The store knows by it, the step and the value that it has a point already.
-        of_model: Whether it belongs to the run's model too.
-        dataset: Name and digest of the data set that it was measured on, or empty.
+        time: Milliseconds since 1970, UTC. Time, step and value identify a point that the store already has.
+        of_model: Whether the value is also linked to the run's model.
+        dataset: Name and digest of the data set that the value was measured on, or empty.
     """
 
     name: str
@@ -43,12 +43,12 @@ class Point:
 
 @dataclass(frozen=True)
 class Entry:
-    """What is sent as one.
+    """One unit of sending: it is removed from the outbox once all of it is sent.
 
     Attributes:
-        folder: With ``files/`` (artifacts) and ``model/`` (an MLflow model), either or both, or None.
-        status: The run ends with it; None: it goes on.
-        end_time: Milliseconds since 1970, UTC, of the end.
+        status: The final status of the run; None if the entry does not end the run.
+        end_time: End of the run in milliseconds since 1970, UTC.
+        folder: Holds ``files/`` (artifacts), ``model/`` (an MLflow model) or both; None without files.
     """
 
     points: Sequence[Point] = ()
@@ -59,42 +59,40 @@ class Entry:
 
 
 class Outbox:
-    """The outbox of one run.
-
-    What an earlier process has left in it comes first.
+    """The outbox of one run; entries that an earlier process left in it are sent first.
 
     Args:
-        path: Its folder; made when it is needed.
-        deliver: Sends one entry; it raises where that fails.
-        refused: Whether an error means that the store will never take an entry; sending stops then.
+        path: The outbox's folder; created with the first entry.
+        deliver: Sends one entry; raises if that fails.
+        refused: Returns whether an error means that the store will never accept the entry; sending then stops.
     """
 
     def __init__(self, path: Path, deliver: Callable[[Entry], object], refused: Callable[[Exception], bool]) -> None:
         self.path = path
-        self.error: Exception | None = None  # of the last attempt
+        self.error: Exception | None = None  # of the last attempt; None if it succeeded
         self._deliver = deliver
         self._refused = refused
         self._waiting: deque[tuple[Path | None, Entry]] = deque((path, read_entry(path)) for path in entry_paths(path))
         self._number = max((int(path.name) for path, _ in self._waiting if path), default=0)
         self._ended = False
-        self._end: Path | None = None  # where the entry that ends the run is being written
+        self._end: Path | None = None  # folder of the entry that ends the run, possibly still being written
         self._putting = threading.Lock()
         self._changed = threading.Condition()
         self._stopped = False
-        self._sending = False  # an attempt is under way, and may be a long upload
+        self._sending = False  # an attempt is in progress; it may be a long upload
         self._thread = threading.Thread(target=self._send_all, name="outbox", daemon=True)
         self._thread.start()
 
     def put(self, entry: Entry, fill: Callable[[Path], None] | None = None) -> None:
-        """Keep an entry and have it sent after all that were put before.
+        """Write an entry to disk and queue it for sending.
 
         Args:
-            fill: Writes ``files/`` and ``model/`` into the folder that it is given.
+            fill: Writes ``files/`` and ``model/`` into the folder that it gets; None for an entry without files.
 
         Raises:
-            OSError: It cannot be written, and it has files. An entry without any is then kept in memory alone.
+            OSError: An entry with files cannot be written. One without files is then kept in memory only.
         """
-        with self._putting:  # metrics of the machine come from a thread of their own
+        with self._putting:  # system metrics come from another thread
             self._number += 1
             target = self.path / f"{self._number:06d}"
             path: Path | None = target
@@ -116,27 +114,27 @@ class Outbox:
                 self._changed.notify_all()
 
     def has_end(self) -> bool:
-        """Whether an entry with a status was put; an interrupt may have come just when it was whole on disk."""
+        """Whether the entry that ends the run was put; its file counts too, since an interrupt can cut ``put`` off."""
         return self._ended or (self._end is not None and (self._end / ENTRY).is_file())
 
     @property
     def waiting(self) -> int:
-        """Entries that are not sent yet."""
+        """The number of entries that are not sent yet."""
         return len(self._waiting)
 
     def size(self) -> int:
-        """Bytes that wait on disk."""
+        """Return the size of the outbox on disk in bytes."""
         return folder_size(self.path)
 
     def close(self, patience: float, at_most: float = float("inf")) -> bool:
-        """Wait until all is sent, and stop.
+        """Wait until all entries are sent, then stop the thread.
 
         Args:
-            patience: Give up where attempts have failed for so many seconds.
-            at_most: Give up after so many seconds in any case.
+            patience: Seconds of failing attempts, without an entry sent, after which to give up.
+            at_most: Seconds after which to give up in any case.
 
         Returns:
-            Whether all was sent. What was not stays on disk.
+            Whether all entries were sent. Unsent entries stay on disk.
         """
         began = time.monotonic()
         with self._changed:
@@ -175,7 +173,7 @@ class Outbox:
                 continue
             self._sending = False
             if path is not None:
-                with suppress(OSError):  # a disk that cannot be written any more: it is sent again some day
+                with suppress(OSError):  # the disk can no longer be written: the entry is sent again later
                     remove_entry(path)
             with self._changed:
                 if self.error is not None:
@@ -185,7 +183,7 @@ class Outbox:
                 self._changed.notify_all()
 
     def _failed(self, error: Exception, wait: float) -> bool:
-        """Note and tell of a failed attempt, and wait; return whether to try again."""
+        """Record a failed attempt, report the first in a row, and wait; return whether to try again."""
         line = (str(error).splitlines() or [type(error).__name__])[0][:300]
         with self._changed:
             again = not self._refused(error)
@@ -200,15 +198,15 @@ class Outbox:
 
 
 def entry_paths(path: Path) -> list[Path]:
-    """The entries of an outbox, in order."""
+    """Return the folders of an outbox's entries in the order of sending."""
     return sorted(entry.parent for entry in path.glob(f"[0-9]*/{ENTRY}"))
 
 
 def read_entry(path: Path) -> Entry:
-    """An entry from its folder.
+    """Read an entry from its folder.
 
     Raises:
-        TP1Error: It is damaged.
+        TP1Error: The entry is damaged.
     """
     try:
         facts = json.loads((path / ENTRY).read_text())
@@ -220,7 +218,7 @@ def read_entry(path: Path) -> Entry:
 
 
 def remove_entry(path: Path) -> None:
-    """Remove an entry; where that is cut off, what is left of it is no entry any more."""
+    """Remove an entry; it is renamed first, so that an interrupted removal leaves no entry behind."""
     gone = path.with_name(f".{path.name}.sent")
     shutil.rmtree(gone, ignore_errors=True)
     path.rename(gone)

@@ -1,7 +1,7 @@
-"""Who owns a run that is RUNNING: the process that holds its lock on this machine.
+"""Ownership of runs: the process that works on a run holds a file lock on its machine.
 
-The tracking store says only that a run is RUNNING. Whether its process still lives is known on its own machine alone:
-the process holds a file lock as long as it lives, however it ends.
+The tracking store knows only that a run is RUNNING. Only the run's own machine can tell whether its process still
+exists: the operating system releases the lock when the process ends, however it ends.
 """
 
 import socket
@@ -16,20 +16,20 @@ from tp1.tracking.run_folders import state_dir, state_unwritable
 
 
 def machine() -> str:
-    """The name of this machine, as runs are tagged with it."""
+    """Return the host name of this machine, which runs have as a tag."""
     return socket.gethostname()
 
 
 @contextmanager
 def held(run_id: str) -> Iterator[None]:
-    """This process is at work on a run, until the block or the process ends, however it does.
+    """Inside the block, this process owns the run.
 
     Raises:
-        TP1Error: Another process is, or the state directory cannot be written.
+        TP1Error: Another process owns the run, or the state directory cannot be written.
     """
     try:
         lock = _lock(run_id)
-        lock.acquire(timeout=1)  # another may look for a moment whether somebody holds it
+        lock.acquire(timeout=1)  # another process holds it for a moment in is_held
     except Timeout as error:
         raise TP1Error(f"another process is at work on run {run_id}: wait for it, or end it.") from error
     except OSError as error:
@@ -42,7 +42,7 @@ def held(run_id: str) -> Iterator[None]:
 
 
 def is_held(run_id: str) -> bool:
-    """Whether a process on this machine is at work on a run."""
+    """Whether a process on this machine owns the run."""
     try:
         lock = _lock(run_id)
         if not Path(lock.lock_file).exists():
@@ -51,7 +51,7 @@ def is_held(run_id: str) -> bool:
             return False
     except Timeout:
         return True
-    except OSError:  # nobody can hold anything there
+    except OSError:  # nobody can hold a lock there
         return False
 
 

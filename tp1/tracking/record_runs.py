@@ -1,4 +1,4 @@
-"""Runs that were made elsewhere, written to the tracking store from their records."""
+"""Writing a record of a run from elsewhere to the tracking store."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,15 +11,17 @@ from tp1.store.records import RunRecord
 from tp1.tracking.datasets import dataset_input
 from tp1.tracking.every_run import mark_experiment, new_run_experiment
 
-VALUES = 1000  # of metrics, in one call: MLflow's limit
+VALUES = 1000  # metric values per call, MLflow's limit
 
 
 def write_record(record: RunRecord, files: Mapping[str, bytes], tags: Mapping[str, str]) -> str:
-    """Write a record to the tracking store as a run with its own times; return its new id.
+    """Write a record to the tracking store as a run with the original times; return its new id.
+
+    If anything fails, the new run is deleted and the error is raised again.
 
     Args:
-        files: Further artifacts by name: records carry no figures.
-        tags: Set last, when all else is there.
+        files: Further artifacts by name, such as figures, which records do not contain.
+        tags: Further tags, set after everything else is logged.
     """
     client = MlflowClient()
     experiment_id = new_run_experiment()

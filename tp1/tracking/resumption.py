@@ -1,4 +1,4 @@
-"""Unfinished runs to go on with: found by their id, or by what they were to do."""
+"""Finding the unfinished run to resume: by its id, or by its configuration and seed."""
 
 from dataclasses import fields, replace
 from typing import Any
@@ -15,21 +15,22 @@ from tp1.tracking.delivery import send_waiting
 from tp1.tracking.ownership import is_held
 from tp1.tracking.run_folders import RunFolder, find_folder, folders, run_folder, state_dir
 
-PATIENCE = 30.0  # seconds, for what an earlier process has left to be sent
+PATIENCE = 30.0  # seconds of failing attempts to send what an earlier process left in the outbox
 
 
 def find_resumable(experiment: Experiment, changed: dict[str, Any], resume: str | None) -> RunFolder | None:
-    """The run that ``resume`` names: by its id, or with ``auto`` the newest of the same configuration and seed.
+    """Find the run to resume, and send what its outbox holds.
 
     Args:
-        changed: The parameters that are given; those of the run may not differ.
+        changed: The parameters that the user gave; they must equal those of the run.
+        resume: The id of a run, ``auto`` for the newest one of the same configuration and seed, or None.
 
     Returns:
-        The run's folder, all that was left of it sent. A folder that is not there (any more) means that the run is
-        finished. None where a new run is to be started.
+        The run's folder; if the folder does not exist, the run is finished. None if a new run should start.
 
     Raises:
-        TP1Error: The run is not here, another process is at work on it, or a parameter differs.
+        TP1Error: This machine does not have the run, another process owns it, its outbox cannot be sent, or its
+            experiment or a parameter differs.
     """
     if resume is None:
         return None
@@ -54,12 +55,14 @@ def find_resumable(experiment: Experiment, changed: dict[str, Any], resume: str 
 
 
 def find_unfinished(experiment: Experiment, config: TrainConfig) -> RunFolder | None:
-    """The newest run of a configuration and seed that was begun on this machine and is not finished, or None.
+    """Find the newest unfinished run of a configuration and seed on this machine, and send what its outbox holds.
 
-    What it had left is sent. Where that was all, the run is finished now, and its folder is not there any more.
+    Returns:
+        The run's folder; if it does not exist any more, the run only had entries to send and is now finished. None
+        if there is no such run.
 
     Raises:
-        TP1Error: What it has left to be sent cannot be sent.
+        TP1Error: The outbox cannot be sent.
     """
     for folder in folders():
         if is_held(folder.run_id) or folder.store() != masked(mlflow.get_tracking_uri()):
@@ -73,7 +76,7 @@ def find_unfinished(experiment: Experiment, config: TrainConfig) -> RunFolder | 
             continue
         try:
             find_run(folder.run_id)
-        except TP1Error as error:  # such as one that is deleted
+        except TP1Error as error:  # such as a deleted run
             say(f"Note: {error}")
             continue
         return _take(folder)

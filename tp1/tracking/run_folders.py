@@ -1,4 +1,4 @@
-"""What training keeps of a run on this machine until the tracking store has all of it: plan, checkpoints, outbox."""
+"""Run folders: plan, checkpoints and outbox of a run, kept on this machine until the tracking store has all of it."""
 
 import json
 import os
@@ -20,19 +20,19 @@ REMOVED = ".removed"
 
 
 def state_dir() -> Path:
-    """Where runs keep what must survive a kill: ``$TP1_STATE_DIR``, else the user's state directory."""
+    """Return the folder for all that must survive a kill: ``$TP1_STATE_DIR``, else the user's state directory."""
     return Path(os.environ.get("TP1_STATE_DIR") or user_state_path("tp1")).expanduser()
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What a run is to do, as it was asked for.
+    """What a run shall do, as the user requested it.
 
     Attributes:
-        experiment: Its entry point.
-        configuration: Such as ``c2``, or empty.
-        config: With nothing resolved: a device of ``auto`` stays that.
-        command: What repeats the run.
+        experiment: The entry point.
+        configuration: The configuration of a study, such as ``c2``; empty without one.
+        config: Before anything is resolved: a device of ``auto`` stays ``auto``.
+        command: The command that repeats the run.
     """
 
     experiment: str
@@ -42,7 +42,7 @@ class Plan:
 
     @property
     def label(self) -> str:
-        """``cnnv3-c2-s1``."""
+        """Experiment, configuration and seed, such as ``cnnv3-c2-s1``."""
         return "-".join(filter(None, [self.experiment, self.configuration, f"s{self.config.seed}"]))
 
 
@@ -59,19 +59,19 @@ class RunFolder:
 
     @property
     def checkpoints(self) -> Path:
-        """Where the run's checkpoints lie (:mod:`tp1.training.checkpoints`)."""
+        """The folder of the run's checkpoints (:mod:`tp1.training.checkpoints`)."""
         return self.path / "checkpoints"
 
     @property
     def outbox(self) -> Path:
-        """Where the run's outbox lies (:mod:`tp1.tracking.outbox`)."""
+        """The folder of the run's outbox (:mod:`tp1.tracking.outbox`)."""
         return self.path / "outbox"
 
     def plan(self) -> Plan:
-        """What the run is to do.
+        """Read the run's plan.
 
         Raises:
-            TP1Error: It cannot be read.
+            TP1Error: The plan cannot be read.
         """
         try:
             facts = json.loads((self.path / PLAN).read_text())
@@ -87,7 +87,7 @@ class RunFolder:
             ) from error
 
     def store(self) -> str:
-        """The tracking store that has the run, without a password; empty where that cannot be read."""
+        """Return the URI of the run's tracking store without its password; empty if the plan cannot be read."""
         try:
             return str(json.loads((self.path / PLAN).read_text())["store"])
         except (OSError, ValueError, KeyError, TypeError):
@@ -95,33 +95,33 @@ class RunFolder:
 
     @property
     def is_there(self) -> bool:
-        """Whether the folder is there: that of a run that is finished, and whole in its store, is removed."""
+        """Whether the folder exists; it is removed when the run is finished and sent, or given up."""
         return self.path.is_dir()
 
     def epochs(self) -> int | None:
-        """How many whole epochs the newest checkpoint has; None where there is no checkpoint."""
+        """Return the number of complete epochs in the newest checkpoint; None without a checkpoint."""
         paths = checkpoint_paths(self.checkpoints)
         return epochs_done(paths[0]) if paths else None
 
     def size(self) -> int:
-        """Bytes of all that it holds."""
+        """Return the size of all files in bytes."""
         return folder_size(self.path)
 
     def remove(self) -> None:
-        """Remove the folder, checkpoints and all; where that is cut off, what is left is no run's any more."""
+        """Remove the folder; it is renamed first, so that after an interrupted removal it no longer counts as a run."""
         with suppress(OSError):
             self.path.rename(self.path.with_name(f".{self.path.name}{REMOVED}"))
         sweep()
 
 
 def create_folder(run_id: str, plan: Plan, store: str) -> RunFolder:
-    """The folder of a new run.
+    """Create the folder of a new run, with its plan.
 
     Args:
-        store: The tracking store that has the run, without a password.
+        store: The URI of the run's tracking store, without its password.
 
     Raises:
-        TP1Error: It cannot be written.
+        TP1Error: The folder cannot be written.
     """
     folder = run_folder(run_id)
     facts: dict[str, Any] = asdict(plan) | {"store": store}
@@ -136,34 +136,34 @@ def create_folder(run_id: str, plan: Plan, store: str) -> RunFolder:
 
 
 def sweep() -> None:
-    """Remove what an earlier removal has left."""
+    """Delete what interrupted removals left behind."""
     for path in (state_dir() / "runs").glob(f".*{REMOVED}"):
         shutil.rmtree(path, ignore_errors=True)
 
 
 def folders() -> list[RunFolder]:
-    """The folders of all runs here, newest first."""
+    """Return the folders of all runs on this machine, newest first."""
     found = [RunFolder(path.parent) for path in (state_dir() / "runs").glob(f"[!.]*/{PLAN}")]
     return sorted(found, key=lambda folder: _made(folder.path / PLAN), reverse=True)
 
 
 def run_folder(run_id: str) -> RunFolder:
-    """The folder of a run on this machine, whether it is there or not."""
+    """Return the folder of a run on this machine, whether it exists or not."""
     return RunFolder(state_dir() / "runs" / run_id)
 
 
 def find_folder(run_id: str) -> RunFolder | None:
-    """The folder of a run, or None where there is none here."""
+    """Return the folder of a run, or None if this machine has none."""
     return next((folder for folder in folders() if folder.run_id == run_id), None)
 
 
 def state_unwritable(error: OSError) -> TP1Error:
-    """The error to raise where the state directory cannot be written."""
+    """Return the error to raise if the state directory cannot be written."""
     return unwritable(str(error.filename or state_dir()), error, "TP1_STATE_DIR")
 
 
 def _made(path: Path) -> float:
     try:
         return path.stat().st_mtime
-    except OSError:  # removed since it was found
+    except OSError:  # another process has removed it meanwhile
         return 0.0

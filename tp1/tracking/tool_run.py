@@ -1,4 +1,4 @@
-"""The run of a tool, such as ``compare``: begun, written and ended."""
+"""The run of a tool, such as ``compare``: starting it, logging to it and ending it."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
@@ -21,12 +21,12 @@ from tp1.tracking.system_metrics import sampled
 
 
 class ToolRun:
-    """The run of a tool, being written.
+    """The run of a tool, open for logging.
 
     Attributes:
-        info: MLflow's of the run; whatever the tool trains becomes a child of it.
-        command: What repeats the run.
-        page: Where to look at it.
+        info: MLflow's information about the run. Runs that the tool trains become its children.
+        command: The command that repeats the run.
+        page: The address of the run in the tracking UI, and how to start the UI if necessary.
     """
 
     def __init__(self, info: RunInfo, command: str) -> None:
@@ -36,30 +36,31 @@ class ToolRun:
         self._client = MlflowClient()
 
     def rename(self, name: str) -> None:
-        """Give the run another name, such as ``promote-cifar10``, once it is known."""
+        """Rename the run, such as to ``promote-cifar10``."""
         self._client.set_tag(self.info.run_id, NAME_TAG, name)
 
     def log_parameters(self, parameters: Mapping[str, object]) -> None:
-        """Log parameters, but for those that the run has.
+        """Log the parameters that the run does not have yet.
 
-        ``mlflow run -P`` has logged what was given, as it was spelled, and a parameter cannot be logged twice.
+        ``mlflow run -P`` has already logged the given ones, as the user spelled them, and MLflow does not accept
+        another value for a parameter.
         """
         given = self._client.get_run(self.info.run_id).data.params
         new = [Param(key, str(value)) for key, value in parameters.items() if key not in given]
         self._client.log_batch(self.info.run_id, params=new)
 
     def log_note(self, text: str) -> None:
-        """The run's description, in Markdown."""
+        """Set the run's description, in Markdown."""
         self._client.set_tag(self.info.run_id, NOTE_TAG, text)
 
     def log_data(self, data: ImageData) -> None:
-        """The data set and its parts, as MLflow data sets and as tags."""
+        """Log a data set as tags, and its parts as MLflow dataset inputs."""
         tags = [RunTag(key, value) for key, value in data_tags(data).items()]
         self._client.log_batch(self.info.run_id, tags=tags)
         self._client.log_inputs(self.info.run_id, datasets=list(dataset_inputs(data).values()))
 
     def log_files(self, files: Mapping[str, bytes]) -> None:
-        """Artifacts by name, which may lead into folders."""
+        """Log artifacts by name; names may contain subfolders."""
         with TemporaryDirectory() as folder:
             for name, content in files.items():
                 path = Path(folder) / name
@@ -68,7 +69,7 @@ class ToolRun:
             self._client.log_artifacts(self.info.run_id, folder)
 
     def log_system_metrics(self, measured: Mapping[str, float], step: int) -> None:
-        """Load and memory of the machine; nothing depends on them, so a store that is away is no error."""
+        """Log load and memory of the machine; an unreachable store is ignored, since nothing depends on these."""
         time = milliseconds()
         with suppress(MlflowException):
             self._client.log_batch(
@@ -80,22 +81,22 @@ class ToolRun:
 def tool_run(
     name: str, command: str = "", *, parent: ToolRun | None = None, launched: str | None = None
 ) -> Iterator[ToolRun]:
-    """The run of a tool, to be filled inside.
+    """Yield the run of a tool, open for logging; when the block ends, the run ends.
 
-    It ends FINISHED; KILLED where the user interrupts it; and FAILED, with ``error.txt``, on any other
-    error, which is raised again.
+    The run ends as FINISHED; as KILLED if a signal interrupts it; and as FAILED, with ``error.txt``, on any other
+    error. The interrupt or error is raised again.
 
     Args:
-        name: The entry point: name of the run, and its tag ``tp1.experiment``.
-        command: What repeats it.
-        parent: Of a new run, which becomes its child.
+        name: The entry point. It becomes the run's name and its tag ``tp1.experiment``.
+        command: The command that repeats the run.
+        parent: The parent of a new run.
         launched: The id of the run that ``mlflow run`` has started for this process.
     """
     run_id = begin_run(run_tags(name) | {NAME_TAG: name}, parent.info if parent else None, launched)
     client = MlflowClient()
     with ExitStack() as stack:
         try:
-            with suppress(TP1Error):  # looking at runs needs no folder of its own
+            with suppress(TP1Error):  # a tool also works if the state directory cannot be written
                 stack.enter_context(held(run_id))
             run = ToolRun(client.get_run(run_id).info, command)
             mark_experiment(run.info.experiment_id)

@@ -1,4 +1,4 @@
-"""A training run in its tracking store: begun or taken up again, written through its outbox, and ended."""
+"""A training run in its tracking store: starting or resuming it, logging through its outbox, and ending it."""
 
 from __future__ import annotations
 
@@ -28,6 +28,7 @@ from tp1.tracking.every_run import (
     NOTE_TAG,
     PARENT_TAG,
     begin_run,
+    check_launched,
     error_text,
     fail_run,
     mark_experiment,
@@ -40,23 +41,23 @@ from tp1.tracking.run_folders import Plan, RunFolder, create_folder, state_unwri
 from tp1.tracking.system_metrics import sampled
 from tp1.tracking.tool_run import ToolRun
 
-if TYPE_CHECKING:  # torch comes with it
+if TYPE_CHECKING:  # it imports torch
     from tp1.training.loop import Epoch
 
-PATIENCE = 60.0  # seconds that a finished run waits for a store that is away
-RESUMED_TAG = "tp1.resumed"  # how many times
+PATIENCE = 60.0  # seconds that a finished run waits for an unreachable store
+RESUMED_TAG = "tp1.resumed"  # number of times
 
 
 class RunWriter:
-    """One training run, being written.
+    """One training run, open for logging.
 
-    What is known before the first step is sent at once, and must arrive; the rest goes through the outbox.
+    What is known before the first step is sent directly, and a failure is an error; the rest goes through the outbox.
 
     Attributes:
-        info: MLflow's of the run.
-        folder: The run's own on this machine.
-        begun: Whether this process may end the run: a resumed one only after the check that nothing has changed.
-        page: Where to look at it.
+        info: MLflow's information about the run.
+        folder: The run's folder on this machine.
+        begun: Whether this process may end the run. A resumed run only after the check that nothing has changed.
+        page: The address of the run in the tracking UI, and how to start the UI if necessary.
     """
 
     def __init__(self, run: Run, folder: RunFolder, *, resumed: bool, parent: ToolRun | None) -> None:
@@ -69,7 +70,7 @@ class RunWriter:
         self._client = MlflowClient()
         self._params = dict(run.data.params)
         self._tags = dict(run.data.tags)
-        self._logged: set[int] = set()  # epochs that the store has
+        self._logged: set[int] = set()  # numbers of the epochs that the store has
         self._outbox = Outbox(folder.outbox, self._deliver, is_refused)
 
     def log_start(
@@ -78,19 +79,20 @@ class RunWriter:
         """Log what is known before the first step.
 
         Args:
-            parameters: With device, precision and image size resolved.
-            data: Logged as tags and as MLflow data sets.
-            tags: Further ones, the note among them.
-            files: Artifacts by name: their text.
+            parameters: All parameters, with device, precision and image size resolved.
+            data: Logged as tags and as MLflow dataset inputs.
+            tags: Further tags, including the note.
+            files: Text artifacts by name.
 
         Raises:
-            TP1Error: The run was resumed, and its data or parameters are not as they were.
+            TP1Error: The run is resumed, and its data or parameters have changed.
         """
         tags = {**data_tags(data), **tags}
         if not self.begun:
             self._check_unchanged(parameters, tags)
             self._take_up()
-        # mlflow run -P has logged what was given, as it was spelled, and a parameter cannot be logged twice.
+        # mlflow run -P has already logged the given parameters, as the user spelled them, and MLflow does not accept
+        # another value for a parameter.
         new = [Param(key, value) for key, value in parameters.items() if key not in self._params]
         run_id = self.info.run_id
         self._client.log_batch(run_id, params=new, tags=[RunTag(key, value) for key, value in tags.items()])
@@ -107,7 +109,7 @@ class RunWriter:
                 )
         for key, value in parameters.items():
             if key in self._params and not same_value(self._params[key], value):
-                if key == "processor":  # another may round otherwise, and still be the same training
+                if key == "processor":  # rounding may differ, but it is the same training
                     say(f"Note: the run was started on {self._params[key]}, and goes on on {value}.")
                     continue
                 raise TP1Error(
@@ -121,7 +123,7 @@ class RunWriter:
         self.begun = True
         times = int(self._tags.get(RESUMED_TAG, "0")) + 1
         tags = {RESUMED_TAG: str(times), MACHINE_TAG: machine()}
-        # The comparison and the report show it beside the run's time, from its first start to its end.
+        # The comparison and the report show the remark beside the run's time, which lasts from first start to end.
         said = self._tags.get("tp1.remark", "")
         if not said or said.startswith("Resumed "):
             tags["tp1.remark"] = f"Resumed {times} time{'s' * (times != 1)}: its time includes the pauses."
@@ -131,16 +133,16 @@ class RunWriter:
         self._logged = {point.step for point in client.get_metric_history(run_id, "val/loss")}
 
     def log_epoch(self, epoch: Epoch) -> None:
-        """An epoch's metrics, in one call: a call costs 24 ms on SQLite and 56 ms over HTTP, whatever it carries.
+        """Log an epoch's metrics in one call: a call takes 24 ms on SQLite and 56 ms over HTTP, whatever its size.
 
-        An epoch that the store has already is left out: its checkpoint was lost, so it was trained again, with the
-        same result.
+        An epoch that the store already has is skipped: its checkpoint was lost, so it was trained again with the same
+        result.
         """
         if epoch.number not in self._logged:
             self._outbox.put(Entry(_epoch_points(epoch)))
 
     def log_system_metrics(self, measured: Mapping[str, float], step: int) -> None:
-        """Load and memory of the machine."""
+        """Log load and memory of the machine."""
         now = milliseconds()
         self._outbox.put(Entry([Point(name, value, now, step) for name, value in measured.items()]))
 
@@ -152,20 +154,20 @@ class RunWriter:
         note: str,
         fill: Callable[[Path], None],
     ) -> None:
-        """Hand over the result as one entry, which also ends the run.
+        """Log the result as one entry, which also ends the run as FINISHED.
 
         The metrics are linked to the logged model and to the part of the data set that they were measured on.
 
         Args:
             on_val, on_test: Final metrics by name.
-            note: The run's description from now on.
+            note: The run's new description, in Markdown.
             fill: Writes artifacts into ``files/`` and the MLflow model into ``model/`` of the folder that it is given.
 
         Raises:
-            TP1Error: There is no room for it on the disk.
+            TP1Error: The result cannot be written to disk.
         """
         now, inputs = milliseconds(), dataset_inputs(data)
-        # Without a step: the UI then draws them as bars, side by side for the runs that are compared.
+        # Points without a step: the UI draws them as bars, side by side for compared runs.
         points = [
             Point(name, value, now, of_model=True, dataset=(part.dataset.name, part.dataset.digest))
             for part, metrics in ((inputs["val"], on_val), (inputs["test"], on_test))
@@ -178,10 +180,10 @@ class RunWriter:
             raise state_unwritable(error) from error
 
     def end(self, status: str, error: BaseException | None = None) -> None:
-        """End the run, unless it has its result already, or its resumption was refused.
+        """End the run; do nothing if its end is already in the outbox or :attr:`begun` is False.
 
         Args:
-            error: Goes to ``error.txt``.
+            error: Written to ``error.txt``.
         """
         if not self.begun or self._outbox.has_end():
             return
@@ -193,15 +195,15 @@ class RunWriter:
         entry = Entry(status=status, end_time=self._end_time())
         try:
             self._outbox.put(entry, fill if error is not None else None)
-        except OSError:  # a full disk: without its text, then
+        except OSError:  # such as a full disk: then end the run without error.txt
             self._outbox.put(entry)
 
     def close(self, patience: float, at_most: float = float("inf")) -> bool:
-        """Wait until all is sent, and warn where it is not; return whether it is (see ``Outbox.close``)."""
+        """Wait until all entries are sent, and warn if some are not; arguments and result as in ``Outbox.close``."""
         whole = False
         try:
             whole = self._outbox.close(patience, at_most)
-        finally:  # also where the user does not want to wait
+        finally:  # also if the user interrupts the wait
             if not whole:
                 click.echo(f"Warning: {self._unsent()}", err=True)
         return whole
@@ -217,11 +219,11 @@ class RunWriter:
 
     @property
     def model_uri(self) -> str | None:
-        """Of the logged model, once that has been sent."""
+        """The URI of the logged model; None until it is sent."""
         return None if self._model_id is None else f"models:/{self._model_id}"
 
     def _end_time(self) -> int:
-        return max(milliseconds(), int(self.info.start_time))  # a clock may have been set back
+        return max(milliseconds(), int(self.info.start_time))  # the clock may have been set back
 
 
 @contextmanager
@@ -232,25 +234,25 @@ def training_run(
     parent: ToolRun | None = None,
     launched: str | None = None,
 ) -> Iterator[RunWriter]:
-    """A training run, to be filled inside.
+    """Yield the writer of a new or resumed training run; when the block ends, the outbox is sent and closed.
 
-    It ends as :meth:`RunWriter.log_result` says; KILLED where it is interrupted; FAILED, with ``error.txt``, on any
-    other error, which is raised again. Its folder is removed once all of it is in the store, and kept as long as the
-    run can be resumed or has something to send.
+    :meth:`RunWriter.log_result` ends the run as FINISHED. A signal ends it as KILLED, and any other error as FAILED,
+    with ``error.txt``; the interrupt or error is raised again. The run's folder stays while the run can be resumed or
+    has entries to send; otherwise it is removed.
 
     Args:
-        plan: What the run is to do.
-        resumed: The folder of the run to go on with, whose outbox is empty.
-        parent: The run becomes its child.
+        plan: What the run shall do.
+        resumed: The folder of the run to resume, with an empty outbox.
+        parent: The parent of the run.
         launched: The id of the run that ``mlflow run`` has started for this process.
 
     Raises:
-        TP1Error: Another process is at work on the run.
+        TP1Error: Another process owns the run to resume or has ended it, or the state directory cannot be written.
     """
     writer: RunWriter | None = None
     with ExitStack() as stack:
         try:
-            with deferred():  # a signal waits until there is something that can be ended
+            with deferred():  # delay signals until there is a run to end
                 if resumed is None:
                     writer = _begin(plan, parent, launched, stack)
                 else:
@@ -272,7 +274,8 @@ def training_run(
 
 
 def point_to(launched: str, run_id: str) -> None:
-    """Make the run that ``mlflow run`` has started for a resumption say which run it goes on with."""
+    """Name the resumed run in the run that ``mlflow run`` has started for this process: as name, tag and note."""
+    check_launched(launched)
     client = MlflowClient()
     note = f"**resume**: goes on with run {run_id}, which has all parameters, metrics and files.\n"
     for key, value in {NAME_TAG: "resume", "tp1.resumes": run_id, NOTE_TAG: note}.items():
@@ -280,7 +283,7 @@ def point_to(launched: str, run_id: str) -> None:
 
 
 def _begin(plan: Plan, parent: ToolRun | None, launched: str | None, stack: ExitStack) -> RunWriter:
-    """A run with name and tags, held by this process until the stack is closed."""
+    """Start a run with name and tags; this process owns it until ``stack`` is closed."""
     tags = run_tags(plan.experiment, plan.configuration)
     tags |= {"tp1.seed": str(plan.config.seed), NAME_TAG: plan.label}
     run_id = begin_run(tags, parent.info if parent else None, launched)
@@ -298,7 +301,7 @@ def _begin(plan: Plan, parent: ToolRun | None, launched: str | None, stack: Exit
 def _begin_again(folder: RunFolder, parent: ToolRun | None, stack: ExitStack) -> RunWriter:
     stack.enter_context(held(folder.run_id))
     run = find_run(folder.run_id)
-    if run.info.status == "FINISHED" or not folder.is_there:  # since it was looked for
+    if run.info.status == "FINISHED" or not folder.is_there:  # another process has ended it meanwhile
         raise TP1Error(f"run {folder.run_id} has been ended by another process: there is nothing to go on with.")
     return RunWriter(run, folder, resumed=True, parent=parent)
 
@@ -312,7 +315,7 @@ def _interrupt(writer: RunWriter, plan: Plan) -> None:
 def _fail(writer: RunWriter, error: BaseException) -> None:
     writer.end("FAILED", error)
     whole = writer.close(patience=5, at_most=30)
-    if whole and writer.begun and writer.folder.epochs() is None:  # nothing to resume it from
+    if whole and writer.begun and writer.folder.epochs() is None:  # nothing to resume from
         writer.folder.remove()
 
 

@@ -1,4 +1,4 @@
-"""Runs that were begun and are not finished, or have something left on this machine."""
+"""Unfinished runs: those that have not ended, and those that still have a folder on this machine."""
 
 from collections.abc import Iterator
 
@@ -15,15 +15,16 @@ RUNNING, STALE, UNSENT = "running", "stale", "unsent"
 
 
 def find_unfinished_runs() -> Iterator[tuple[TrackedRun, RunFolder | None, str]]:
-    """The unfinished runs of the tracking store in use, newest first, with their folder on this machine and state.
+    """Yield the unfinished runs of the tracking store in use, newest first.
 
-    The state is one of these:
+    Yields:
+        The run, its folder on this machine (None without one), and its state:
 
-    - ``running``: a process on this machine is at work on it;
-    - ``stale``: it says that it is RUNNING, but its process on this machine is gone;
-    - ``on NAME``: it says that it is RUNNING, on another machine;
-    - ``killed``, ``failed``: it has ended so, and can be resumed here;
-    - ``unsent``: it has ended, and its store lacks the end of it.
+        - ``running``: a process on this machine owns it;
+        - ``unsent``: no process owns it, and its outbox on this machine holds entries;
+        - ``stale``: its status is RUNNING, but its process on this machine is gone;
+        - ``on NAME``: its status is RUNNING, on another machine;
+        - ``killed``, ``failed``: it has ended with that status and can be resumed here.
     """
     here = {folder.run_id: folder for folder in local_folders()}
     for run in RunReader().find_started(list(here)):
@@ -33,12 +34,12 @@ def find_unfinished_runs() -> Iterator[tuple[TrackedRun, RunFolder | None, str]]
 
 
 def is_resumable(folder: RunFolder | None, state: str) -> bool:
-    """Whether a run can be resumed on this machine, by its folder and state."""
+    """Whether a run with this folder and state can be resumed on this machine."""
     return folder is not None and state not in (RUNNING, UNSENT)
 
 
 def local_folders() -> list[RunFolder]:
-    """The folders on this machine of runs of the tracking store in use, newest first."""
+    """Return the run folders on this machine that belong to the tracking store in use, newest first."""
     store = masked(mlflow.get_tracking_uri())
     return [folder for folder in folders() if folder.store() == store]
 

@@ -1,1 +1,1 @@
-"""The one training loop, with its checkpoints, frozen features and evaluation. It knows no MLflow."""
+"""The training loop, with checkpoints, cached features and evaluation. Nothing here depends on MLflow."""

@@ -1,18 +1,18 @@
-"""The names of checkpoints, for all who list them without loading torch."""
+"""File names of checkpoints, for code that lists checkpoints without importing torch."""
 
 from pathlib import Path
 
 
 def checkpoint_name(epochs: int, steps: int) -> str:
-    """``<epochs done>-<steps done in the next>.safetensors``; later checkpoints sort behind earlier ones."""
+    """Return ``<epochs done>-<steps done in the next>.safetensors``; names sort in order of training."""
     return f"{epochs:06d}-{steps:09d}.safetensors"
 
 
 def checkpoint_paths(folder: Path) -> list[Path]:
-    """The checkpoints in a folder, newest first."""
+    """Return the checkpoints in a folder, newest first."""
     return sorted(folder.glob("[0-9]*-[0-9]*.safetensors"), reverse=True)
 
 
 def epochs_done(path: Path) -> int:
-    """How many whole epochs a checkpoint has, by its name."""
+    """Return the number of completed epochs in a checkpoint's name."""
     return int(path.name.partition("-")[0])

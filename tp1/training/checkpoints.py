@@ -1,4 +1,4 @@
-"""The loop's whole state on disk, so that training goes on after a kill as if nothing had happened: bit for bit."""
+"""Save and restore the whole training state, so that training resumes after a kill with bit-identical results."""
 
 import hashlib
 import json
@@ -18,30 +18,30 @@ from tp1.training.checkpoint_files import checkpoint_name, checkpoint_paths
 from tp1.training.loop import Epoch, EpochUnderWay, TrainingState
 
 FORMAT = 1
-KEPT = 2  # a checkpoint that is cut off while it is written, or damaged later, leaves the one before
+KEPT = 2  # if the newest is truncated or damaged, the one before it is still there
 
 
 class Checkpoints:
     """The checkpoints of one run: ``<epochs done>-<steps done in the next>.safetensors``, the last two.
 
-    They are safetensors, which hold no code, with a SHA-256 over all that is in them.
+    The format is safetensors, which cannot hold code, with a SHA-256 over the whole content.
 
     Args:
-        folder: Where they lie; made when the first is written.
+        folder: Folder of the checkpoints; created with the first one.
     """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
     def paths(self) -> list[Path]:
-        """The checkpoints, newest first."""
+        """Return the checkpoints, newest first."""
         return checkpoint_paths(self.folder)
 
     def save(self, state: TrainingState) -> Path:
-        """Write a checkpoint, whole or not at all, also where the power fails; remove all but the last two.
+        """Write a checkpoint atomically, even if the power fails; delete all but the last two; return its path.
 
         Raises:
-            OSError: It cannot be written; the earlier ones stay.
+            OSError: It cannot be written; earlier checkpoints stay.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
         steps = state.under_way.step if state.under_way else 0
@@ -49,7 +49,7 @@ class Checkpoints:
         partial = path.with_name(f".{path.name}.partial")
         tensors, facts = _tensors(state), json.dumps(_facts(state))
         try:
-            # Written here, not by safetensors, whose error of a full disk is none of the system's.
+            # Not written by safetensors, which does not raise OSError when the disk is full.
             content = safetensors.torch.save(tensors, {"tp1": facts, "sha256": _digest(tensors, facts)})
             with partial.open("wb") as file:
                 file.write(content)
@@ -65,12 +65,12 @@ class Checkpoints:
         return path
 
     def restore(self, state: TrainingState) -> bool:
-        """Bring ``state`` to the newest whole checkpoint; return whether there was one.
+        """Load the newest undamaged checkpoint into ``state``; return whether there was one.
 
-        The random number generators of the whole process are set too.
+        This also sets torch's global random number generators.
 
         Raises:
-            TP1Error: There are checkpoints, and all are damaged; or one is of another model.
+            TP1Error: All checkpoints are damaged, or the newest undamaged one is of another model.
         """
         damaged = []
         for path in self.paths():
@@ -126,14 +126,14 @@ def _facts(state: TrainingState) -> dict[str, Any]:
 
 
 def _best_is_now(state: TrainingState) -> bool:
-    """Whether the best weights are the model's own, and need not be kept twice."""
+    """Whether the best weights are the model's current ones, which need not be stored twice."""
     return state.under_way is None and bool(state.history) and state.best is state.history[-1]
 
 
 def _read(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
     with safetensors.safe_open(path, "pt") as file:
         metadata = file.metadata() or {}
-        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  # no dictionary
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  # not a dictionary
     if metadata["sha256"] != _digest(tensors, metadata["tp1"]):
         raise ValueError("its SHA-256 is not the one written in it")
     facts = json.loads(metadata["tp1"])
@@ -175,11 +175,11 @@ def _parameters(optimizer: torch.optim.Optimizer) -> list[torch.Tensor]:
 
 
 def _like(parameter: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
-    """In the parameter's own memory layout, which fused Adam takes for granted; the count of steps as it is."""
+    """Copy optimiser state into the parameter's memory layout, which fused Adam requires; scalars keep theirs."""
     if value.shape != parameter.shape:
         if value.dim():
             raise RuntimeError(f"optimiser state {tuple(value.shape)} for a parameter {tuple(parameter.shape)}")
-        # Adam counts its steps on the device of the parameter where it is fused.
+        # Fused Adam keeps its step count on the parameter's device.
         return value.to(parameter.device)
     return torch.empty_like(parameter, dtype=value.dtype).copy_(value)
 

@@ -1,4 +1,4 @@
-"""Predictions for labelled images, and what follows from them: accuracy, classification report, confusion matrix."""
+"""Evaluate predictions for labelled images: accuracy, classification report, confusion matrix."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,12 +11,12 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Predictions for N labelled images, and what follows from them.
+    """Predictions for N labelled images, and the metrics computed from them.
 
     Attributes:
         classes: Names of the classes, by class number.
-        index: (N,) rows of the images in the data set's sorted names.
-        true: (N,) class numbers.
+        index: (N,) positions of the images in the data set's sorted list of names.
+        true: (N,) true class numbers.
         probabilities: float32 (N, classes).
         loss: Mean cross entropy in nats.
     """
@@ -29,7 +29,7 @@ class Evaluation:
 
     @property
     def predicted(self) -> NDArray[np.int64]:
-        """(N,) numbers of the most probable classes."""
+        """(N,) class numbers of the most probable classes."""
         predicted: NDArray[np.int64] = self.probabilities.argmax(axis=1)
         return predicted
 
@@ -39,17 +39,17 @@ class Evaluation:
         return float((self.predicted == self.true).mean())
 
     def report(self) -> dict[str, Any]:
-        """scikit-learn's classification report as nested dictionaries."""
+        """Return scikit-learn's classification report as nested dictionaries."""
         result: dict[str, Any] = self._report(output_dict=True)
         result.setdefault("accuracy", self.accuracy)
         return result
 
     def report_text(self) -> str:
-        """The report as the text table that scikit-learn prints."""
+        """Return the report as scikit-learn's text table."""
         return str(self._report(digits=4))
 
     def _report(self, **options: Any) -> Any:
-        from sklearn.metrics import classification_report  # here, so that training need not wait for it
+        from sklearn.metrics import classification_report  # here: slow to import
 
         labels = range(len(self.classes))
         return classification_report(
@@ -57,19 +57,19 @@ class Evaluation:
         )
 
     def report_table(self) -> pd.DataFrame:
-        """One row per class, then macro and weighted average: precision, recall, f1-score, support."""
+        """Return one row per class, then macro and weighted average: precision, recall, f1-score, support."""
         rows = {name: row for name, row in self.report().items() if isinstance(row, dict)}
         return pd.DataFrame(rows).T
 
     def confusion(self) -> NDArray[np.int64]:
-        """(classes, classes) counts: true class by row, predicted class by column."""
+        """Return the (classes, classes) counts: true class by row, predicted class by column."""
         from sklearn.metrics import confusion_matrix
 
         matrix: NDArray[np.int64] = confusion_matrix(self.true, self.predicted, labels=range(len(self.classes)))
         return matrix
 
     def metrics(self) -> dict[str, float]:
-        """The metrics of a run's end, by their tracked names: ``test/accuracy``, ``test/f1/<class>`` and so on."""
+        """Return the final test metrics by their tracked names: ``test/accuracy``, ``test/f1/<class>`` and so on."""
         report = self.report()
         found = {"test/accuracy": self.accuracy, "test/loss": self.loss}
         short = {"precision": "precision", "recall": "recall", "f1-score": "f1"}
@@ -80,13 +80,13 @@ class Evaluation:
         return found
 
     def predictions(self) -> pd.DataFrame:
-        """``index``, ``true``, ``predicted``, then one float32 probability column per class, named by it."""
+        """Return the predictions as a table, as :func:`prediction_table` does."""
         return prediction_table(self.index, self.true, self.probabilities, self.classes)
 
 
 def prediction_table(
     index: NDArray[np.int64], true: NDArray[np.int64], probabilities: NDArray[np.float32], classes: Sequence[str]
 ) -> pd.DataFrame:
-    """``index``, ``true``, ``predicted``, then one float32 probability column per class, named by it."""
+    """Return columns ``index``, ``true``, ``predicted``, then one float32 probability column per class, by its name."""
     table = pd.DataFrame({"index": index, "true": true, "predicted": probabilities.argmax(axis=1)})
     return pd.concat([table, pd.DataFrame(probabilities, columns=list(classes))], axis=1)

@@ -1,4 +1,4 @@
-"""A trained model on images that it has not seen."""
+"""Run a model on images in evaluation mode."""
 
 from typing import Any
 
@@ -11,12 +11,12 @@ from tp1.data.dataset import Part
 from tp1.models.classifier import ImageModel
 from tp1.training.evaluation import Evaluation
 
-EVALUATION_BATCH = 64  # fits a processor's cache, where it is quickest; images of 224 pixels fit in memory
+EVALUATION_BATCH = 64  # fits the CPU cache, where it is fastest; images of 224 pixels fit in memory
 
 
 @torch.inference_mode()
 def predict_logits(classifier: ImageModel, images: NDArray[Any], precision: str = "fp32") -> torch.Tensor:
-    """Logits of every image, in evaluation mode: N inputs -> float32 (N, classes) on the CPU."""
+    """Compute the logits of all images in evaluation mode: N inputs -> float32 (N, classes) on the CPU."""
     classifier.eval()
     device = classifier.device
     parts = []
@@ -28,13 +28,13 @@ def predict_logits(classifier: ImageModel, images: NDArray[Any], precision: str 
 
 
 def evaluate(classifier: ImageModel, part: Part, classes: tuple[str, ...]) -> Evaluation:
-    """Predict a part in float32, as the served model does.
+    """Predict a part of the data in float32, as the served model does, and evaluate it.
 
     Args:
         classes: The data set's class names.
 
     Raises:
-        TP1Error: The classifier's class names are not the data set's.
+        TP1Error: The classifier and the data set have different class names, or in different order.
     """
     if classifier.classes != classes:
         odd = sorted(set(classifier.classes) ^ set(classes))

@@ -1,4 +1,4 @@
-"""The training loop: the report's, in plain PyTorch. It knows neither MLflow nor a command line."""
+"""The report's training loop, in plain PyTorch, independent of MLflow and the command line."""
 
 import copy
 import math
@@ -20,9 +20,9 @@ from tp1.training.inference import predict_logits
 
 @dataclass(frozen=True)
 class Epoch:
-    """What one epoch measured.
+    """The metrics of one epoch.
 
-    Training figures are means over the epoch while the weights move, with dropout and augmentation;
+    Training figures are means over the epoch, while the weights change, with dropout and augmentation;
     validation figures are taken at its end. Losses are mean cross entropy in nats, accuracies 0 to 1.
     """
 
@@ -32,18 +32,18 @@ class Epoch:
     val_loss: float
     val_accuracy: float
     images_per_second: float
-    ended: int  # milliseconds since 1970, UTC: the time of its points, however often they are sent
+    ended: int  # milliseconds since 1970, UTC: timestamp of its metrics, also when they are sent again
 
 
 @dataclass
 class EpochUnderWay:
-    """How far an epoch has come.
+    """The progress of an unfinished epoch.
 
     Attributes:
-        order: (N,) rows of the training images, in the order in which they are shown.
-        step: Batches done.
+        order: (N,) indices of the training images, in the order of training.
+        step: Number of batches done.
         loss, correct: Sums over the images so far, on the classifier's device.
-        seconds: Spent so far, kills and pauses not counted.
+        seconds: Training time so far, without interruptions.
     """
 
     order: torch.Tensor
@@ -55,7 +55,7 @@ class EpochUnderWay:
 
 @dataclass
 class TrainingState:
-    """All that changes while training goes on, but for torch's own generator, from which dropout draws."""
+    """Everything that changes during training, except torch's global generator, which dropout uses."""
 
     classifier: ImageModel
     optimizer: torch.optim.Optimizer
@@ -68,13 +68,13 @@ class TrainingState:
 
 @dataclass(frozen=True)
 class Hooks:
-    """What the loop calls while it trains.
+    """Callbacks of the training loop.
 
     Attributes:
         on_epoch: Called after each epoch.
-        keep: Called when the state should be kept: after each epoch, before ``on_epoch``, and where training stops.
-        keep_every: ``keep`` is also called after so many seconds within an epoch.
-        stopped: Asked after each batch: training stops where it returns True.
+        keep: Called to save the state: after each epoch, before ``on_epoch``, and when training stops within an epoch.
+        keep_every: ``keep`` is also called whenever this many seconds have passed within an epoch.
+        stopped: Called before each epoch and after each batch; training stops if it returns True.
     """
 
     on_epoch: Callable[[Epoch], None] = lambda epoch: None
@@ -84,8 +84,8 @@ class Hooks:
 
 
 def start(classifier: ImageModel, config: TrainConfig, device: torch.device) -> TrainingState:
-    """The state before the first step, with Adam as in the report (sections 1.3 and 1.5)."""
-    # Channels last is the layout that images arrive in and that bf16 convolutions are fastest in.
+    """Return the state before the first step, with Adam as in the report (sections 1.3 and 1.5)."""
+    # Images arrive in the channels-last layout, in which bf16 convolutions are fastest.
     classifier.to(device).to(memory_format=torch.channels_last)
     optimizer = torch.optim.Adam(
         [parameter for parameter in classifier.parameters() if parameter.requires_grad],
@@ -97,18 +97,19 @@ def start(classifier: ImageModel, config: TrainConfig, device: torch.device) -> 
 
 
 def train(state: TrainingState, train_part: Part, val_part: Part, config: TrainConfig, hooks: Hooks = Hooks()) -> bool:
-    """Train until ``config.epochs`` epochs are done; leave the weights of the best validation epoch in place.
+    """Train until ``config.epochs`` epochs are done, then load the weights of the best epoch.
 
-    Best is the highest validation accuracy, the earlier one if two are equal.
+    The best epoch has the highest validation accuracy; of equal ones, it is the earliest.
 
     Args:
-        config: With its precision resolved: ``fp32`` or ``bf16``.
+        config: Its precision must be ``fp32`` or ``bf16``, not ``auto``.
 
     Returns:
-        Whether all epochs are done. Where they are not, ``state`` is as it was left.
+        Whether all epochs are done. If training was stopped, ``state`` is ready to be resumed.
 
     Raises:
-        TP1Error: The loss is no longer finite, or a batch is larger than the training images.
+        TP1Error: The loss is no longer finite, or the batch size exceeds the number of training images.
+        ValueError: The precision is ``auto``.
     """
     if config.precision == "auto":
         raise ValueError("precision is auto: choose_precision says what that is on a device")
@@ -127,7 +128,7 @@ def train(state: TrainingState, train_part: Part, val_part: Part, config: TrainC
             val_logits = predict_logits(state.classifier, val_part.images, config.precision)
             val_labels = torch.from_numpy(val_part.labels)
             val_loss = F.cross_entropy(val_logits, val_labels).item()
-            # The last step of an epoch can ruin the weights after its own loss was still finite.
+            # The last step of an epoch can ruin the weights although its own loss was still finite.
             _check_finite(val_loss, f"the validation loss became {val_loss:g} after epoch {number}", config)
             epoch = Epoch(
                 number=number,
@@ -144,10 +145,10 @@ def train(state: TrainingState, train_part: Part, val_part: Part, config: TrainC
                 state.best = epoch
                 state.best_weights = copy.deepcopy(state.classifier.state_dict())
             bar.set_postfix_str(f"epoch {number}/{config.epochs}, validation {epoch.val_accuracy:.4f}")
-            hooks.keep()  # first: what is tracked is then never ahead of what training goes on from
+            hooks.keep()  # before on_epoch, so that tracked metrics are never ahead of the checkpoint
             hooks.on_epoch(epoch)
     state.classifier.load_state_dict(state.best_weights)
-    # The plain layout from here on: what is evaluated is then bit for bit what is exported.
+    # Contiguous from here on, so that the evaluated model is bit for bit the exported one.
     state.classifier.to(memory_format=torch.contiguous_format)
     return True
 
@@ -170,16 +171,16 @@ def _train_epoch(
     hooks: Hooks,
     advance: Callable[[int], object],
 ) -> bool:
-    """Take the epoch under way to its end; return False where it was stopped before that."""
+    """Finish the current epoch; return False if training was stopped before its end."""
     epoch = state.under_way
     assert epoch is not None
     classifier, optimizer = state.classifier, state.optimizer
     device = classifier.device
-    # Reading a number back from an accelerator waits for it, so there the check comes every 50 steps.
+    # Reading a number from an accelerator synchronises with it, so there the check comes only every 50 steps.
     check_every = 1 if device.type == "cpu" else 50
     classifier.train()
     batches = list(epoch.order.split(config.batch_size))
-    if len(batches) > 1 and len(batches[-1]) == 1:  # batch norm has no variance of one image
+    if len(batches) > 1 and len(batches[-1]) == 1:  # batch norm cannot compute a variance from one image
         batches[-2:] = [torch.cat(batches[-2:])]
     advance(sum(map(len, batches[: epoch.step])))
     began = kept = time.perf_counter()

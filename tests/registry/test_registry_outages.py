@@ -1,0 +1,169 @@
+"""promote, rollback and download through a tracking server that fails: the registry stays as it was, or right."""
+
+import json
+import shutil
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import mlflow
+import pytest
+from mlflow import MlflowClient
+
+from tests.conftest import copy_database, invoke
+from tests.support.faulty_proxy import FaultyProxy, faulty_proxy
+from tests.support.servers import served
+from tp1.registry import versions
+from tp1.registry.versions import find_version
+
+NAME = "tp1-digits"
+FAULTS = (500, 502, 503, "reset", "lost answer", "hang")
+WEAK, STRONG = "cnn-base", "cnnv2"
+COMMANDS = {
+    "promote": ("promote", "dataset=digits", f"experiments={WEAK}"),  # worse than the champion
+    "promote a better one": ("promote", "dataset=digits", f"experiments={STRONG}"),
+    "rollback": ("rollback", "dataset=digits"),
+    "download": ("download", "dataset=digits", "to=here"),
+}
+
+
+@pytest.fixture(scope="module")
+def databases(tmp_path_factory, empty_database) -> dict[str, Path]:
+    """A store for each command: a weak and a strong model, of which one or both were promoted."""
+    folder = tmp_path_factory.mktemp("trained")
+    copy_database(empty_database, folder)
+    found = {}
+
+    def keep(*names: str) -> None:
+        for name in names:
+            found[name] = tmp_path_factory.mktemp("kept") / "mlflow.db"
+            copy_database(folder / "mlflow.db", found[name].parent)
+
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.chdir(folder)
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{folder / 'mlflow.db'}")
+        monkeypatch.setenv("TP1_CACHE_DIR", str(folder / "cache"))
+        for arguments in ((WEAK, "epochs=1", "learning_rate=1e-4"), (STRONG, "epochs=3")):
+            assert invoke(*arguments, "dataset=digits").exit_code == 0
+        keep("nothing promoted")
+        assert invoke(*COMMANDS["promote"]).exit_code == 0  # the weak one is the first champion
+        keep("promote a better one")
+        assert invoke(*COMMANDS["promote a better one"]).exit_code == 0
+        keep("promote", "rollback", "download")
+    found["cache"] = folder / "cache"
+    return found
+
+
+@dataclass(frozen=True)
+class Registry:
+    """What the registry says: the experiment behind each alias, and whether its lock is held."""
+
+    champion: str | None
+    challenger: str | None
+    is_locked: bool
+
+
+def registry_of(uri: str) -> Registry:
+    client = MlflowClient(uri)
+    found = {model.name: model.aliases for model in client.search_registered_models()}
+    aliases = {
+        alias: client.get_run(client.get_model_version(NAME, number).run_id).data.tags["tp1.experiment"]
+        for alias, number in found.get(NAME, {}).items()
+    }
+    return Registry(aliases.get("champion"), aliases.get("challenger"), f"{NAME}-promotion" in found)
+
+
+@pytest.fixture
+def through_proxy(databases, tmp_path, monkeypatch) -> Iterator[FaultyProxy]:
+    """A server on ``store.db`` behind a proxy; the working directory and the store in use."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "2")
+    monkeypatch.setattr(versions, "LOCK_SECONDS", 0.5)
+    shutil.copytree(databases["cache"], tmp_path / "cache")
+    copy_database(databases["promote"], tmp_path)
+    with served(f"sqlite:///{tmp_path / 'mlflow.db'}") as address, faulty_proxy(address) as proxy:
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", proxy.address)
+        yield proxy
+
+
+def test_three_answers_of_502_are_not_no_champion(through_proxy, monkeypatch):
+    """The alias was looked for in the text of the error, and stood in the address that had failed."""
+    through_proxy.restart(502)
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
+    for which in ("champion", 1):
+        with pytest.raises(mlflow.MlflowException):
+            find_version(NAME, which)
+    through_proxy.restart(None)
+    assert find_version(NAME, "champion") is not None
+    assert find_version(NAME, "nobody") is None
+    assert find_version(NAME, 99) is None
+    assert find_version("nothing", "champion") is None
+
+
+def test_a_file_that_cannot_be_read_is_not_one_that_is_not_there(through_proxy):
+    from tp1.base.errors import TP1Error
+    from tp1.store.reader import RunReader
+
+    reader = RunReader()
+    (run,) = reader.find_runs(WEAK)
+    with pytest.raises(TP1Error, match=r"has no artifact nothing\.txt: it was not logged whole"):
+        reader.read_file(run.run_id, "nothing.txt")
+    through_proxy.restart(503)
+    with pytest.raises(TP1Error, match=r"cannot read the artifact config\.json of run"):
+        reader.read_file(run.run_id, "config.json")
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("fault", FAULTS)
+@pytest.mark.parametrize("command", COMMANDS)
+def test_whichever_request_fails(databases, tmp_path, monkeypatch, command, fault):
+    """Each request in turn meets the fault once: the command fails, or does what it would have done; never a third."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "2")
+    monkeypatch.setattr(versions, "LOCK_SECONDS", 0.5)
+    shutil.copytree(databases["cache"], tmp_path / "cache")
+    uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
+    copy_database(databases[command], tmp_path)
+    before = registry_of(uri)
+    outcomes: Counter[str] = Counter()
+    wrong = []
+    with served(uri) as address, faulty_proxy(address) as proxy:
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", proxy.address)
+        # First without a fault: how many requests there are, and what the registry has in the end.
+        proxy.restart(None)
+        assert invoke(*COMMANDS[command]).exit_code == 0
+        after, count = registry_of(uri), len(proxy.requests)
+        for number in range(count):
+            _reset(databases[command], uri)
+            shutil.rmtree("here", ignore_errors=True)
+            proxy.restart(fault, number)
+            result = invoke(*COMMANDS[command])
+            found = registry_of(uri)
+            request = proxy.requests[number] if number < len(proxy.requests) else "-"
+            state = "unchanged" if _same(found, before) else "done" if _same(found, after) else "wrong"
+            outcome = f"exit {result.exit_code}, {state}{', locked' if found.is_locked else ''}"
+            outcomes[outcome] += 1
+            lines = result.stderr.strip().splitlines()
+            if state == "wrong" or (result.exit_code == 0 and not _same(found, after)) or "Traceback" in result.output:
+                wrong.append((number, request, outcome, lines[-1:]))
+            if result.exit_code == 0 and command == "download":
+                assert json.loads(Path("here/model.json").read_text())["version"] == 2
+    print(f"{command} x {fault}: {count} requests: {dict(outcomes)}")
+    assert not wrong
+
+
+def _same(one: Registry, other: Registry) -> bool:
+    return (one.champion, one.challenger) == (other.champion, other.challenger)
+
+
+def _reset(database: Path, uri: str) -> None:
+    """Bring the tables of the store that is served back to those of ``database``."""
+    import sqlite3
+
+    with sqlite3.connect(database) as source, sqlite3.connect(uri.removeprefix("sqlite:///")) as target:
+        source.backup(target)
+    source.close()
+    target.close()
