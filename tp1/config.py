@@ -81,17 +81,19 @@ def hyperparameters(params: Mapping[str, str]) -> dict[str, str | float | None]:
     return {name: _value(params[name]) if name in params else getattr(defaults, name) for name in HYPERPARAMETERS}
 
 
-def differences(config: TrainConfig, params: Mapping[str, str]) -> dict[str, str | float | None]:
-    """Return a run's hyperparameters (tracked parameters ``params``) that differ from ``config``: the run's values."""
+def differences(
+    config: TrainConfig, params: Mapping[str, str], image_side: int | None = None
+) -> dict[str, str | float | None]:
+    """Return a run's hyperparameters (tracked parameters ``params``) that differ from ``config``: the run's values.
+
+    Args:
+        image_side: Pixels per side of the data set's images, which is what an ``image_size`` of None in ``config``
+            means; None: not known, and the image size is not compared then.
+    """
     found = hyperparameters(params)
     wanted = {name: getattr(config, name) for name in HYPERPARAMETERS}
-    # None, as for image_size, means the data set's own; a run always logs the number. So None is not compared.
+    wanted["image_size"] = config.image_size or image_side
     return {name: found[name] for name, value in wanted.items() if value is not None and value != found[name]}
-
-
-def same_configuration(config: TrainConfig, params: Mapping[str, str]) -> bool:
-    """Whether a run with the tracked parameters ``params`` has the configuration ``config``, with any seed."""
-    return not differences(config, params)
 
 
 def same_value(one: str, other: str) -> bool:

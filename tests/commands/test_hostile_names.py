@@ -10,7 +10,7 @@ from tests.support.generated_cases import quick
 from tests.support.hostile_texts import TEXT
 from tp1.base.names import printable, whole_number
 from tp1.commands.parameters import as_command
-from tp1.config import HYPERPARAMETERS, TrainConfig, hyperparameters, same_configuration
+from tp1.config import HYPERPARAMETERS, TrainConfig, differences, hyperparameters
 
 
 def test_commands_give_back_what_was_given():
@@ -21,7 +21,7 @@ def test_commands_give_back_what_was_given():
         assert shlex.split(command) == ["mlflow", "run", ".", "-e", "cnnv3", "-P", f"dataset={text}"]
         params = dict.fromkeys(HYPERPARAMETERS, text)
         assert set(hyperparameters(params)) == set(HYPERPARAMETERS)
-        same_configuration(TrainConfig(), params)
+        differences(TrainConfig(), params)
         assert whole_number(text) is None or text.isdecimal()
 
     check()

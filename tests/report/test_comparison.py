@@ -5,7 +5,7 @@ import pytest
 from tests.support.catalog import catalog
 from tests.support.made_runs import experiment_of, make_run
 from tp1.base.errors import TP1Error
-from tp1.config import TrainConfig, hyperparameters, same_configuration
+from tp1.config import TrainConfig, differences, hyperparameters
 from tp1.report.comparison import RULE, Group, table
 from tp1.report.selection import select, sort_groups
 from tp1.store.reader import RunReader
@@ -131,6 +131,8 @@ def test_hyperparameters_leave_out_what_is_no_choice():
 def test_same_configuration_whatever_the_seed():
     config = experiment_of("cnnv3").config
     params = {"dataset": "cifar10", "dropout": "0.5", "weight_decay": "1e-4", "image_size": "32", "seed": "9"}
-    assert same_configuration(config, params)
-    assert not same_configuration(config, params | {"epochs": "3"})
-    assert not same_configuration(TrainConfig(image_size=64), {"image_size": "32"})
+    assert not differences(config, params)
+    assert differences(config, params | {"epochs": "3"}) == {"epochs": 3}
+    assert differences(TrainConfig(image_size=64), {"image_size": "32"}) == {"image_size": 32}
+    assert differences(TrainConfig(), {"image_size": "64"}, image_side=32) == {"image_size": 64}
+    assert not differences(TrainConfig(), {"image_size": "32"}, image_side=32)

@@ -14,7 +14,7 @@ from tp1.store import server
 from tp1.store.addresses import is_database
 from tp1.store.database import DatabaseRuns
 from tp1.store.reader import RunReader
-from tp1.store.runs import READ_METRICS, READ_TAGS, RunQuery, TrackedRun, images_of
+from tp1.store.runs import READ_METRICS, READ_TAGS, RunQuery, TrackedRun, images_of, shape_of
 from tp1.store.server import ServerRuns
 
 
@@ -62,6 +62,7 @@ def by_mlflow(uri: str, conditions: str) -> list[TrackedRun]:
                 params=data.params,
                 metrics={key: data.metrics[key] for key in READ_METRICS if key in data.metrics},
                 train_images=images_of(profiles[0]) if profiles else 0,
+                image_side=shape_of(profiles[0])[1] if profiles else 0,
             )
         )
     return found

@@ -10,8 +10,9 @@ from statistics import fmean, stdev
 import pandas as pd
 
 from tp1.base.names import printable, whole_number
-from tp1.config import HYPERPARAMETERS, differences, hyperparameters
+from tp1.config import hyperparameters
 from tp1.experiment import Experiment, Study, experiments_of
+from tp1.store.identity import Identity, differing, identity
 from tp1.store.runs import TrackedRun
 
 # The rule behind every remark. All figures are means over the seeds, from the last epoch unless stated otherwise.
@@ -104,13 +105,13 @@ def newest(runs: Iterable[TrackedRun]) -> tuple[list[TrackedRun], list[TrackedRu
     Returns:
         The chosen runs, and all runs that were not logged completely.
     """
-    chosen: dict[tuple[object, ...], TrackedRun] = {}
+    chosen: dict[tuple[Identity, int], TrackedRun] = {}
     broken = []
     for run in runs:
         if run.missing:
             broken.append(run)
         else:
-            chosen.setdefault((*_key(run), run.seed), run)
+            chosen.setdefault((identity(run), run.seed), run)
     return list(chosen.values()), broken
 
 
@@ -121,12 +122,12 @@ def group(runs: Iterable[TrackedRun], known: Mapping[tuple[str, str], Experiment
         runs: One for each configuration and seed, as :func:`newest` returns them.
         known: Experiments by name and configuration.
     """
-    by_key: dict[tuple[object, ...], list[TrackedRun]] = {}
+    by_identity: dict[Identity, list[TrackedRun]] = {}
     for run in runs:
-        by_key.setdefault(_key(run), []).append(run)
+        by_identity.setdefault(identity(run), []).append(run)
     groups = [
         _make_group(sorted(members, key=lambda run: run.seed), known.get(_name(members[0])))
-        for members in by_key.values()
+        for members in by_identity.values()
     ]
     places = {name: place for place, name in enumerate(known)}
     return sorted(groups, key=lambda g: (places.get(_name(g.runs[0]), len(places)), not g.is_default, g.label))
@@ -197,8 +198,11 @@ def _make_group(runs: Sequence[TrackedRun], experiment: Experiment | None) -> Gr
     name = f"{first.experiment}-{first.configuration}" if first.configuration else first.experiment
     if experiment is None:
         return Group(name, tuple(runs), None, is_default=False)
-    others = differences(experiment.config, first.params)
+    others = differing(experiment.config, first)
     differs = ", ".join(f"{key}={_short(value)}" for key, value in others.items())
+    digest = first.params.get("weights_digest", "")
+    if digest and str(others.get("weights", "")).startswith("models:/"):  # where an alias points to may change
+        differs = differs.replace(shown := _short(others["weights"]), f"{shown} [{digest[:8]}]")
     return Group(
         f"{name} ({differs})" if differs else name,
         tuple(runs),
@@ -210,11 +214,6 @@ def _make_group(runs: Sequence[TrackedRun], experiment: Experiment | None) -> Gr
 
 def _name(run: TrackedRun) -> tuple[str, str]:
     return run.experiment, run.configuration
-
-
-def _key(run: TrackedRun) -> tuple[object, ...]:
-    values = hyperparameters(run.params)
-    return (*_name(run), run.dataset, run.data_digest, run.split_digest, *(values[name] for name in HYPERPARAMETERS))
 
 
 def _epochs(run: TrackedRun) -> float:

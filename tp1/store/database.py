@@ -24,7 +24,7 @@ from mlflow.store.tracking.dbmodels.models import (
 from sqlalchemy import Connection, Select, create_engine, select
 from sqlalchemy.orm import aliased
 
-from tp1.store.runs import READ_METRICS, READ_TAGS, MetricValue, RunQuery, TrackedRun, images_of, readable
+from tp1.store.runs import READ_METRICS, READ_TAGS, MetricValue, RunQuery, TrackedRun, readable, shape_of
 
 
 class DatabaseRuns:
@@ -64,9 +64,10 @@ class DatabaseRuns:
                 )
             ):
                 metrics[run_id][key] = float("nan") if is_nan else value
-            images = {run_id: images_of(profile) for run_id, profile in connection.execute(_training_profiles(ids))}
+            shapes = {run_id: shape_of(profile) for run_id, profile in connection.execute(_training_profiles(ids))}
         for run_id, experiment, raw_name, status, start, end in rows:
             name, its_params = readable(raw_name, params[run_id])
+            count, side = shapes.get(run_id, (0, 0))
             yield TrackedRun(
                 run_id=run_id,
                 mlflow_experiment=str(experiment),
@@ -77,7 +78,8 @@ class DatabaseRuns:
                 tags=tags[run_id],
                 params=its_params,
                 metrics=metrics[run_id],
-                train_images=images.get(run_id, 0),
+                train_images=count,
+                image_side=side,
             )
 
     def histories(self, run_ids: Sequence[str], metrics: Sequence[str]) -> Iterator[MetricValue]:

@@ -40,6 +40,7 @@ class TrackedRun:
         params: The parameters, as tracked.
         metrics: The last value of each of :data:`READ_METRICS` that it has.
         train_images: Training images per epoch; 0 if not tracked.
+        image_side: Pixels per side of the data set's images, before the network resizes them; 0 where not tracked.
     """
 
     run_id: str
@@ -52,6 +53,7 @@ class TrackedRun:
     params: Mapping[str, str] = field(default_factory=dict)
     metrics: Mapping[str, float] = field(default_factory=dict)
     train_images: int = 0
+    image_side: int = 0
 
     @property
     def experiment(self) -> str:
@@ -150,9 +152,15 @@ def readable(name: str | None, params: Mapping[str, str]) -> tuple[str, dict[str
 
 
 @lru_cache(maxsize=256)
-def images_of(profile: str | None) -> int:
-    """Return the number of images in the profile of an MLflow data set of arrays; 0 if the profile lacks it."""
+def shape_of(profile: str | None) -> tuple[int, int]:
+    """The number and the height of the images in the profile of an MLflow data set of arrays; 0 where it is silent."""
     try:
-        return int(json.loads(profile or "")["features_shape"][0])
+        count, side = json.loads(profile or "")["features_shape"][:2]
+        return int(count), int(side)
     except (ValueError, KeyError, TypeError, IndexError, OverflowError):
-        return 0
+        return 0, 0
+
+
+def images_of(profile: str | None) -> int:
+    """The number of images in the profile of an MLflow data set of arrays; 0 where it does not say."""
+    return shape_of(profile)[0]

@@ -14,7 +14,7 @@ from mlflow.utils.rest_utils import http_request, verify_rest_response
 from mlflow.utils.search_utils import SearchUtils
 
 from tp1.store.addresses import quoted
-from tp1.store.runs import READ_METRICS, READ_TAGS, MetricValue, RunQuery, TrackedRun, images_of, readable
+from tp1.store.runs import READ_METRICS, READ_TAGS, MetricValue, RunQuery, TrackedRun, readable, shape_of
 
 SEARCH = "/api/2.0/mlflow/runs/search"
 HISTORIES = "/ajax-api/2.0/mlflow/metrics/get-history-bulk"  # the endpoint that MLflow's own UI uses for curves
@@ -145,6 +145,7 @@ def _tracked_run(entry: Mapping[str, Any]) -> TrackedRun:
         for item in entry.get("inputs", {}).get("dataset_inputs", [])
         if {"key": "mlflow.data.context", "value": "training"} in item.get("tags", [])
     ]
+    count, side = shape_of(profiles[0]) if profiles else (0, 0)
     return TrackedRun(
         run_id=info["run_id"],
         mlflow_experiment=info["experiment_id"],
@@ -155,5 +156,6 @@ def _tracked_run(entry: Mapping[str, Any]) -> TrackedRun:
         tags={key: tags[key] for key in READ_TAGS if key in tags},
         params=params,
         metrics={key: metrics[key] for key in READ_METRICS if key in metrics},
-        train_images=images_of(profiles[0]) if profiles else 0,
+        train_images=count,
+        image_side=side,
     )

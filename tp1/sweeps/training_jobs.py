@@ -1,11 +1,15 @@
 """Experiments as jobs under one parent run: several seeds, several configurations (report section 1.5)."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
-from tp1.config import TrainConfig, same_configuration
+from tp1.base.errors import TP1Error
+from tp1.base.progress import say
+from tp1.config import TrainConfig
+from tp1.data.dataset import load_data
 from tp1.experiment import Experiment
+from tp1.store.identity import differing
 from tp1.store.prepare import wait_for_store
 from tp1.store.reader import RunReader
 from tp1.store.runs import TrackedRun
@@ -38,27 +42,65 @@ def training_jobs(
     jobs = []
     for experiment in experiments:
         config = replace(experiment.config, **changed)
-        earlier = [run for run in tracked[experiment.name] if same_configuration(config, run.params)]
+        earlier = [run for run in tracked[experiment.name] if not differing(config, run)]
         minutes = earlier[0].seconds / 60 if earlier else None if changed else experiment.minutes
+        now = _look(experiment, config) if earlier else None
         for seed in seeds:
             one = replace(config, seed=seed)
             work = _work(experiment, one, command_of(experiment, seed), parent, resume=resume)
-            jobs.append(Job(f"{experiment.label}-s{seed}", minutes, _finished(experiment, one, earlier), work))
+            jobs.append(Job(f"{experiment.label}-s{seed}", minutes, _finished(experiment, one, earlier, now), work))
     return jobs
 
 
-def _finished(experiment: Experiment, config: TrainConfig, earlier: Sequence[TrackedRun]) -> str | None:
-    """Return the id of the newest complete run of this configuration and seed, or None.
+@dataclass(frozen=True)
+class _Present:
+    """What a run of a configuration would be trained on now.
+
+    Attributes:
+        weights_digest: Of the weights that it would start from; None where they cannot change.
+    """
+
+    data_digest: str
+    split_digest: str
+    weights_digest: str | None
+
+
+def _look(experiment: Experiment, config: TrainConfig) -> _Present | None:
+    """The data and weights that a run would be trained on now; None where they are not here, which is said."""
+    try:
+        data = load_data(config.dataset, config.data_dir, config.image_size)
+        if all(source.strip() in ("none", "imagenet") for source in config.weights.split(",")):
+            return _Present(data.digest, data.split_digest, None)
+        from tp1.models.build import build  # here, for torch comes with them
+        from tp1.models.weights import find_weights
+        from tp1.registry.stored_models import download_weights
+
+        weights = find_weights(config.weights, experiment.networks, download_weights)
+        built = build(experiment, data, config.image_size or data.image_shape[0], config.dropout, weights)
+        return _Present(data.digest, data.split_digest, built.facts["weights_digest"])
+    except TP1Error as error:
+        say(f"Note: whether finished runs of {experiment.label} had the present data and weights is not known: {error}")
+        return None
+
+
+def _finished(
+    experiment: Experiment, config: TrainConfig, earlier: Sequence[TrackedRun], now: _Present | None
+) -> str | None:
+    """The id of the newest whole run of this configuration and seed on the present data and weights, or None.
 
     Args:
         earlier: Finished runs of the same configuration, newest first.
+        now: None: whatever they were trained on.
     """
-    whole = (
-        run.run_id
-        for run in earlier
-        if run.seed == config.seed and run.configuration == experiment.configuration and not run.missing
-    )
-    return next(whole, None)
+    for run in earlier:
+        if run.seed != config.seed or run.configuration != experiment.configuration or run.missing:
+            continue
+        if now is None or (
+            (run.data_digest, run.split_digest) == (now.data_digest, now.split_digest)
+            and now.weights_digest in (None, run.params.get("weights_digest"))
+        ):
+            return run.run_id
+    return None
 
 
 def _work(
