@@ -128,6 +128,17 @@ def test_an_export_does_not_write_over_another_run(store, image_folder):
     assert invoke("export", newer, "--to", "kept", "--replace").exit_code == 0
 
 
+def test_a_parameter_after_a_flag_is_one(store, image_folder, tmp_path):
+    """``to=kept`` was taken for a run id."""
+    assert invoke("cnn-base", f"dataset={image_folder}", *QUICK).exit_code == 0
+    run_id = all_runs()[0].info.run_id
+    for spelling in (("--replace", "to=kept"), ("to=kept", "--replace"), ("--replace", "--to", "kept")):
+        result = invoke("export", *spelling, run_id)
+        assert result.exit_code == 0, result.output
+        shutil.rmtree(tmp_path / "kept")
+    assert not (tmp_path / "reference").exists()
+
+
 def test_verbose_shows_the_traceback(store):
     result = invoke("cnn-base", "dataset=nothing", "--verbose")
     assert result.exit_code != 0

@@ -237,3 +237,11 @@ def test_the_page_in_a_browser(runs):
         assert page.evaluate(column) == rising[::-1] != rising
         browser.close()
     assert [fault for fault in faults if not fault.startswith("data:")] == []
+
+
+def test_the_overview_says_which_parameters_are_not_the_defaults(runs, tmp_path):
+    """A run of three epochs stood there as plain ``cnn-base``, beside the published figure."""
+    assert invoke("report", f"to={tmp_path / 'page'}").exit_code == 0
+    overview = (tmp_path / "page" / "report.html").read_text().partition('id="overview"')[2].partition("<table")[0]
+    assert "cnn-base (epochs=3) (test)" in overview
+    assert "cnnv3 (test)" in overview
