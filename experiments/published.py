@@ -10,5 +10,5 @@ from typing import Any
 
 def report(experiment: str) -> dict[str, Any]:
     """Return a published report: ``per_class`` (precision, recall, f1, support), accuracy, averages, support."""
-    reports: dict[str, dict[str, Any]] = json.loads(Path(__file__).with_suffix(".json").read_text())
+    reports: dict[str, dict[str, Any]] = json.loads(Path(__file__).with_suffix(".json").read_text(encoding="utf-8"))
     return reports[experiment]

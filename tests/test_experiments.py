@@ -5,6 +5,8 @@ import re
 import subprocess
 import sys
 import tomllib
+from dataclasses import replace
+from functools import partial
 
 import pytest
 import yaml
@@ -88,3 +90,12 @@ def test_what_a_module_does_not_import(module, others):
     code = f"import sys, {module}; print([name for name in {others} if name in sys.modules])"
     result = subprocess.run([sys.executable, "-c", code], cwd=PROJECT, capture_output=True, text=True, check=True)
     assert result.stdout.strip() == "[]"
+
+
+def test_any_function_can_be_a_model():
+    class Made:
+        def __call__(self, classes, image_size, dropout): ...
+
+    cnnv3 = next(entry for entry in EXPERIMENTS if entry.name == "cnnv3")
+    assert replace(cnnv3, model=partial(cnnv3.model, dropout=0.1)).model_name == "cnnv3"
+    assert replace(cnnv3, model=Made()).model_name == "Made"

@@ -107,3 +107,11 @@ def test_mlflow_is_known_to_few_rooms(path: Path):
 @pytest.mark.parametrize("path", [path for path in modules() if path.parent.name == "experiments"], ids=name_of)
 def test_experiments_know_no_command_line(path: Path):
     assert not any(imported.partition(".")[0] == "click" for imported in imports_of(path))
+
+
+@pytest.mark.parametrize("path", modules(), ids=name_of)
+def test_text_files_are_utf_8_in_any_locale(path: Path):
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
+            is_text = node.func.attr in ("read_text", "write_text")
+            assert not is_text or "encoding" in {keyword.arg for keyword in node.keywords}, f"{path}:{node.lineno}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from tp1.config import HYPERPARAMETERS, TrainConfig
@@ -108,7 +109,10 @@ class Experiment:
     @property
     def model_name(self) -> str:
         """The model's name in tags and figures, such as ``cnnv3``."""
-        return self.model.name if isinstance(self.model, Transfer) else self.model.__name__
+        if isinstance(self.model, Transfer):
+            return self.model.name
+        function = self.model.func if isinstance(self.model, partial) else self.model
+        return getattr(function, "__name__", type(function).__name__)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -240,3 +240,15 @@ def test_config_json_says_what_ran(store, image_folder):
     assert record["config"]["seed"] == 3
     assert record["config"]["device"] in ("cpu", "cuda", "mps")
     assert record["command"].startswith("mlflow run . -e cnnv3 -P dataset=")
+
+
+def test_a_command_without_a_run_points_to_no_file_of_one(store, monkeypatch):
+    def fail(*args: object) -> None:
+        raise ValueError("odd")
+
+    monkeypatch.setattr("tp1.commands.cache.entries", fail)
+    assert "ValueError: odd (the whole story: --verbose)" in invoke("cache").stderr
+    monkeypatch.setattr("tp1.commands.compare.select", fail)
+    result = invoke("compare")
+    assert "ValueError: odd (the whole story: --verbose, or error.txt of the run)" in result.stderr
+    assert "ValueError: odd" in error_of(all_runs()[0])

@@ -60,7 +60,7 @@ def test_what_is_finished_is_skipped_and_a_failure_comes_last(store, tiny_data, 
     assert "2 of 4 runs failed: cnnv2-s0 (no luck.); cnnv2-s1 (no luck.)" in result.stderr
     names = [run.info.run_name for run in all_runs() if run.info.status == "FINISHED"]
     assert sorted(names) == ["cnn-base-s0", "cnn-base-s1"]
-    assert "n = 2" in Path("page/RESULTS.md").read_text()
+    assert "n = 2" in Path("page/RESULTS.md").read_text(encoding="utf-8")
 
 
 def test_names_that_are_none_are_refused(store):

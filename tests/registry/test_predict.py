@@ -89,7 +89,7 @@ def test_a_long_table_is_cut_and_it_says_where_all_is(model):
     assert "500 of 501 rows; to=FILE.csv and to=FILE.json have all." in result.stderr
     result = invoke("predict", "images=many.npy", f"model={model}", "top=1", "to=all.txt")
     assert result.stdout == ""
-    assert len(Path("all.txt").read_text().splitlines()) == 502
+    assert len(Path("all.txt").read_text(encoding="utf-8").splitlines()) == 502
 
 
 def test_to_writes_what_its_name_asks_for(model, digits):
@@ -99,8 +99,8 @@ def test_to_writes_what_its_name_asks_for(model, digits):
         result = invoke("predict", "images=digits.npy", f"model={model}", f"to={to}", *format)
         assert (result.exit_code, result.stdout) == (0, ""), result.output
         assert f"Written to {to}" in result.stderr
-        assert Path(to).read_text().startswith(start)
-    assert Path("a/b.json").read_text() == Path("d.csv").read_text() == shown
+        assert Path(to).read_text(encoding="utf-8").startswith(start)
+    assert Path("a/b.json").read_text(encoding="utf-8") == Path("d.csv").read_text(encoding="utf-8") == shown
 
 
 def test_several_paths_in_one_option_or_in_more(model, digits):
@@ -125,7 +125,7 @@ def test_images_of_other_sizes_are_resized_which_is_said_once(model, digits):
 
 def test_unreadable_files_are_named_at_the_end_and_the_others_predicted(model, digits):
     Image.fromarray(digits[0][0]).save("good.png")
-    Path("bad\n.png").write_text("no image")
+    Path("bad\n.png").write_text("no image", encoding="utf-8")
     result = invoke("predict", "images=good.png,bad\n.png", f"model={model}", "format=json", "gallery=page.html")
     assert result.exit_code == 1
     assert [row["image"] for row in json.loads(result.stdout)] == ["good.png"]
@@ -136,7 +136,7 @@ def test_unreadable_files_are_named_at_the_end_and_the_others_predicted(model, d
 
 def test_of_many_unreadable_files_ten_are_named(model, digits):
     for number in range(12):
-        Path(f"{number:02d}.png").write_text("no image")
+        Path(f"{number:02d}.png").write_text("no image", encoding="utf-8")
     result = invoke("predict", "images=.", f"model={model}", "format=json")
     assert (result.exit_code, result.stdout) == (1, "")  # nothing is left to predict
     assert result.stderr.startswith("Error: 12 of 12 images could not be read: 00.png (not an image); 01.png")
@@ -149,7 +149,7 @@ def test_a_gallery_of_a_labelled_folder(model, labelled):
     assert result.exit_code == 0, result.output
     accuracy = re.search(r"Accuracy .* images\)\.", result.stderr)
     assert accuracy is not None
-    html = Path("pages/page.html").read_text()
+    html = Path("pages/page.html").read_text(encoding="utf-8")
     assert accuracy[0] in html
     assert html.count("<img ") == 100
     wrong = len(re.findall("✗", result.stdout))
@@ -182,7 +182,7 @@ def test_the_run_that_mlflow_run_has_started_is_taken_up(model, labelled, monkey
     run = MlflowClient().get_run(run_id)
     assert (run.info.status, run.data.tags["tp1.experiment"]) == ("FINISHED", "predict")
     assert artifact(run_id, "predictions.csv") == result.stdout
-    assert artifact(run_id, "gallery.html") == Path("page.html").read_text()
+    assert artifact(run_id, "gallery.html") == Path("page.html").read_text(encoding="utf-8")
     note = run.data.tags["mlflow.note.content"]
     assert re.search(r"Accuracy 0\.\d+ \(\d+ of 100 images\)\.", note)
     assert f"mlflow run . -e predict -P images=labelled -P model={model} -P top=3 -P format=csv" in note
@@ -190,7 +190,7 @@ def test_the_run_that_mlflow_run_has_started_is_taken_up(model, labelled, monkey
 
 def test_a_run_with_an_unreadable_file_fails_after_the_others(model, digits, monkeypatch):
     Image.fromarray(digits[0][0]).save("good.png")
-    Path("bad.png").write_text("no image")
+    Path("bad.png").write_text("no image", encoding="utf-8")
     run_id = started_run(monkeypatch)
     assert invoke("predict", "images=good.png,bad.png", f"model={model}").exit_code == 1
     assert MlflowClient().get_run(run_id).info.status == "FAILED"

@@ -230,10 +230,10 @@ def test_a_download_is_whole_and_can_be_repeated(promoted, monkeypatch):
     assert sorted(path.name for path in Path("here").iterdir()) == [
         *("MODEL_CARD.md", "labels.txt", "model.json", "model.pt2", "weights.safetensors"),
     ]
-    info = json.loads(Path("here/model.json").read_text())
+    info = json.loads(Path("here/model.json").read_text(encoding="utf-8"))
     assert (info["name"], info["version"], info["dataset"], info["image_shape"]) == (NAME, 1, "digits", [32, 32, 3])
-    assert info["classes"] == Path("here/labels.txt").read_text().split("\n")[:-1]
-    assert Path("here/MODEL_CARD.md").read_text() == find_version(NAME, 1).description
+    assert info["classes"] == Path("here/labels.txt").read_text(encoding="utf-8").split("\n")[:-1]
+    assert Path("here/MODEL_CARD.md").read_text(encoding="utf-8") == find_version(NAME, 1).description
 
     before = Path("here/model.json").read_bytes()
     with monkeypatch.context() as broken:
@@ -260,17 +260,17 @@ def test_a_download_is_whole_and_can_be_repeated(promoted, monkeypatch):
 )
 def test_a_download_that_cannot_be_is_one_line(promoted, arguments, message):
     Path("full").mkdir()
-    Path("full/file").write_text("mine")
+    Path("full/file").write_text("mine", encoding="utf-8")
     result = invoke("download", "dataset=digits", *arguments)
     assert result.exit_code == 1
     assert message in result.output
-    assert Path("full/file").read_text() == "mine"
+    assert Path("full/file").read_text(encoding="utf-8") == "mine"
 
 
 def test_the_model_of_a_run_comes_with_a_card_too(runs):
     result = invoke("download", f"run_id={runs['cnn-base']}")
     assert result.exit_code == 0, result.output
-    card = Path(f"run-{runs['cnn-base'][:8]}/MODEL_CARD.md").read_text()
+    card = Path(f"run-{runs['cnn-base'][:8]}/MODEL_CARD.md").read_text(encoding="utf-8")
     assert ": cnn-base, seed 0\n" in card
     assert "## Promotion" not in card
     MlflowClient().delete_tag(runs["cnn-base"], "tp1.model_sha256")

@@ -150,7 +150,7 @@ def test_whichever_request_fails(databases, tmp_path, monkeypatch, command, faul
             if state == "wrong" or (result.exit_code == 0 and not _same(found, after)) or "Traceback" in result.output:
                 wrong.append((number, request, outcome, lines[-1:]))
             if result.exit_code == 0 and command == "download":
-                assert json.loads(Path("here/model.json").read_text())["version"] == 2
+                assert json.loads(Path("here/model.json").read_text(encoding="utf-8"))["version"] == 2
     print(f"{command} x {fault}: {count} requests: {dict(outcomes)}")
     assert not wrong
 

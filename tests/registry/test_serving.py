@@ -85,14 +85,14 @@ def served(tmp_path_factory) -> Iterator[Served]:
 
 def wait(address: str, process: subprocess.Popen, log: Path) -> None:
     for _ in range(240):
-        assert process.poll() is None, log.read_text()
+        assert process.poll() is None, log.read_text(encoding="utf-8")
         try:
             requests.get(f"{address}/ping", timeout=2).raise_for_status()
         except requests.RequestException:
             time.sleep(0.5)
         else:
             return
-    raise AssertionError(f"it does not answer: {log.read_text()}")
+    raise AssertionError(f"it does not answer: {log.read_text(encoding='utf-8')}")
 
 
 def test_it_answers_with_the_models_own_probabilities(served):

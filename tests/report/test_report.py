@@ -22,8 +22,8 @@ def make_look(dataset: str) -> None:
     buffer = io.BytesIO()
     Image.new("RGB", (40, 40), "teal").save(buffer, "png")
     Path("samples.png").write_bytes(buffer.getvalue())
-    Path("class_distribution.csv").write_text("class,train,validation,test\ncat,5,1,2\ndog,6,1,2\n")
-    Path("channels.csv").write_text("channel,mean,std\nR,0.5,0.2\nG,0.4,0.2\nB,0.3,0.2\n")
+    Path("class_distribution.csv").write_text("class,train,validation,test\ncat,5,1,2\ndog,6,1,2\n", encoding="utf-8")
+    Path("channels.csv").write_text("channel,mean,std\nR,0.5,0.2\nG,0.4,0.2\nB,0.3,0.2\n", encoding="utf-8")
     for name in ("samples.png", "class_distribution.csv", "channels.csv"):
         client.log_artifact(run.info.run_id, name)
     client.set_terminated(run.info.run_id, "FINISHED")
@@ -68,7 +68,7 @@ def test_compare_prints_logs_and_writes(runs, tmp_path):
     table = pd.read_csv("out/compare.csv")
     assert table["label"].tolist() == ["cnnv3-c1", "cnnv3", "cnn-base (epochs=3)", "cnnv2"]
     assert table.set_index("label").loc["cnnv3-c1", "published_remark"] == "good balance, least overfitting"
-    assert "cnn-base (epochs=3)" in Path("out/compare.md").read_text()
+    assert "cnn-base (epochs=3)" in Path("out/compare.md").read_text(encoding="utf-8")
     assert Image.open("out/curves.png").size[0] > 1000
     run = last_run("compare")
     assert run.info.status == "FINISHED"
@@ -88,7 +88,7 @@ def test_compare_against_is_on_the_same_images(runs):
 def test_report_is_written_whole_and_the_same_again(runs):
     result = invoke("report", "to=a")
     assert result.exit_code == 0, result.output
-    text = Path("a/RESULTS.md").read_text()
+    text = Path("a/RESULTS.md").read_text(encoding="utf-8")
     assert "mlflow run . -e fusion" in text  # what was not run yet
     assert "Not all configurations were run yet" in text
     assert "0.8050 ± 0.0071" in text
@@ -99,22 +99,22 @@ def test_report_is_written_whole_and_the_same_again(runs):
     }
     assert all((Path("a") / target).is_file() for target in re.findall(r"\]\((figures/.*?)\)", text))
     invoke("report", "to=b")
-    assert Path("b/RESULTS.md").read_text() == text
-    assert Path("b/report.html").read_text() == Path("a/report.html").read_text()
+    assert Path("b/RESULTS.md").read_text(encoding="utf-8") == text
+    assert Path("b/report.html").read_text(encoding="utf-8") == Path("a/report.html").read_text(encoding="utf-8")
 
 
 def test_what_was_written_down_about_a_run_stands_in_the_report(runs):
     MlflowClient().set_tag(make_run("fusion"), "tp1.remark", "Another trunk, <b>see</b> below.")
     assert invoke("report", "to=a").exit_code == 0
-    assert "Another trunk, \\<b\\>see\\</b\\> below." in Path("a/RESULTS.md").read_text()
-    assert "Another trunk, &lt;b&gt;see&lt;/b&gt; below." in Path("a/report.html").read_text()
+    assert "Another trunk, \\<b\\>see\\</b\\> below." in Path("a/RESULTS.md").read_text(encoding="utf-8")
+    assert "Another trunk, &lt;b&gt;see&lt;/b&gt; below." in Path("a/report.html").read_text(encoding="utf-8")
 
 
 def test_a_study_shows_remarks_seeds_and_its_other_runs(runs):
     MlflowClient().set_tag(make_run("cnnv3-c2"), "tp1.remark", "Beside another run.")
     make_run("cnnv3-c1", augment="flip-crop", accuracy=0.9)
     assert invoke("report", "to=a").exit_code == 0
-    text = Path("a/RESULTS.md").read_text()
+    text = Path("a/RESULTS.md").read_text(encoding="utf-8")
     section = text[text.index("## 1.5 cnnv3-configs") : text.index("## 2.1 alexnet-scratch")]
     assert "Beside another run." in section
     assert "mlflow run . -e cnnv3-configs -P seeds=0,1\n" in section
@@ -123,7 +123,7 @@ def test_a_study_shows_remarks_seeds_and_its_other_runs(runs):
 
 def test_report_in_portuguese(runs):
     assert invoke("report", "to=a", "language=pt").exit_code == 0
-    html = Path("a/report.html").read_text()
+    html = Path("a/report.html").read_text(encoding="utf-8")
     assert '<html lang="pt">' in html
     assert "exatidão de teste" in html
     assert "Ainda não foi executada" in html
@@ -132,7 +132,7 @@ def test_report_in_portuguese(runs):
 def test_report_of_nothing_says_how_to_make_each_part(store):
     result = invoke("report", "to=a")
     assert result.exit_code == 0, result.output
-    text = Path("a/RESULTS.md").read_text()
+    text = Path("a/RESULTS.md").read_text(encoding="utf-8")
     for name in ("cnn-base", "cnnv2", "cnnv3", "cnnv3-configs", "alexnet-scratch", "fusion", "eda -P dataset=eurosat"):
         assert f"mlflow run . -e {name}\n" in text
 
@@ -154,7 +154,7 @@ def test_report_of_nothing_says_how_to_make_each_part(store):
     ],
 )
 def test_bad_input_is_one_line_and_an_exit_code(runs, arguments, message):
-    Path("blocked").write_text("")
+    Path("blocked").write_text("", encoding="utf-8")
     result = invoke(*arguments)
     assert result.exit_code != 0
     assert message in result.stderr

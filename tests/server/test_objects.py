@@ -52,7 +52,7 @@ def test_every_object_comes_back_byte_by_byte(store, monkeypatch):
 def test_what_goes_wrong_is_one_line(store, monkeypatch, capsys):
     assert objects.main(["make-bucket"]) == 0
     assert "bucket tp1 is there" in capsys.readouterr().err
-    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"no archive at all" * 100)))
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"no archive at all" * 100), encoding="utf-8"))
     assert objects.main(["load"]) == 1
     assert capsys.readouterr().err.startswith("Error: load: ")
     assert objects.main([]) == objects.main(["drop"]) == 2
@@ -64,5 +64,5 @@ def test_what_goes_wrong_is_one_line(store, monkeypatch, capsys):
         archive.addfile(member := tarfile.TarInfo("a"), io.BytesIO(b""))
         member.size = 5000
         archive.addfile(member, io.BytesIO(bytes(5000)))
-    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(whole.getvalue()[:3000])))
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(whole.getvalue()[:3000]), encoding="utf-8"))
     assert objects.main(["load"]) == 1  # an archive that was cut off

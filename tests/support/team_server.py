@@ -281,7 +281,7 @@ def _wait(address: str, process: subprocess.Popen[bytes], log: Path) -> None:
             if requests.get(address, timeout=2).ok:
                 return
         time.sleep(0.2)
-    raise RuntimeError(f"the server did not start:\n{log.read_text()}")
+    raise RuntimeError(f"the server did not start:\n{log.read_text(encoding='utf-8')}")
 
 
 def _moved(text: str, places: Mapping[str, str]) -> str:

@@ -100,7 +100,7 @@ def test_a_model_is_logged_once_however_often_it_is_sent(store, classifier, tmp_
     with monkeypatch.context() as patched:
 
         def half(self, path):
-            Path(path).write_text("")
+            Path(path).write_text("", encoding="utf-8")
             raise KeyboardInterrupt
 
         patched.setattr(Model, "save", half)

@@ -1,5 +1,6 @@
 """Folders and files that are written completely or not at all."""
 
+import errno
 import os
 import shutil
 from collections.abc import Iterator, Mapping
@@ -30,7 +31,7 @@ def whole_folder(target: Path) -> Iterator[Path]:
 
 def write_synced(path: Path, text: str) -> None:
     """Write a file and sync its content to disk: after a power cut it is complete if its folder is there."""
-    with path.open("w") as file:
+    with path.open("w", encoding="utf-8") as file:
         file.write(text)
         file.flush()
         os.fsync(file.fileno())
@@ -43,9 +44,11 @@ def unwritable(what: str, error: OSError, variable: str) -> TP1Error:
         what: Description of the folder, such as ``the cache in /var/cache/tp1``.
         variable: The environment variable that names another folder.
     """
+    full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+    remedy = "free some space there" if full else "make it writable for you"
     return TP1Error(
-        f"cannot write to {what} ({error.strerror or error}): free some space there, or name another folder with the "
-        f"environment variable {variable}."
+        f"cannot write to {what} ({error.strerror or error}): {remedy}, or name another folder with the environment "
+        f"variable {variable}."
     )
 
 

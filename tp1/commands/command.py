@@ -12,7 +12,7 @@ from tp1.base.errors import TP1Error
 from tp1.base.interrupts import Interrupted, interruptible, interruption, watch_launcher
 from tp1.base.names import message_line
 from tp1.store.access import refused
-from tp1.store.addresses import masked
+from tp1.store.addresses import masked_text
 
 
 class BadArguments(click.ClickException):
@@ -26,11 +26,15 @@ class Command(click.Command):
 
     Args:
         on_bad_arguments: Called with the message before invalid arguments are reported.
+        tracked: Whether the command does its work in a run, which then has an ``error.txt``.
     """
 
-    def __init__(self, *args: Any, on_bad_arguments: Callable[[str], None] | None = None, **kwargs: Any) -> None:
+    def __init__(
+        self, *args: Any, on_bad_arguments: Callable[[str], None] | None = None, tracked: bool = False, **kwargs: Any
+    ) -> None:
         super().__init__(*args, **kwargs)
         self.on_bad_arguments = on_bad_arguments
+        self.whole_story = "--verbose, or error.txt of the run" if tracked else "--verbose"
         self.params.append(
             click.Option(["--verbose"], is_flag=True, expose_value=False, help="Show the whole traceback of an error.")
         )
@@ -64,7 +68,7 @@ class Command(click.Command):
             try:
                 self.on_bad_arguments(message)
             except (TP1Error, MlflowException) as second:  # the tracking server does not work either
-                raise click.ClickException(one_line(second)) from second
+                raise click.ClickException(one_line(second, "--verbose")) from second
         raise BadArguments(message)
 
     def invoke(self, ctx: click.Context) -> Any:
@@ -85,7 +89,7 @@ class Command(click.Command):
         except Exception as error:
             if ctx.meta["verbose"]:
                 raise
-            raise click.ClickException(one_line(error)) from error
+            raise click.ClickException(one_line(error, self.whole_story)) from error
 
 
 def take_launched_run() -> str | None:
@@ -96,7 +100,7 @@ def take_launched_run() -> str | None:
     return os.environ.pop("MLFLOW_RUN_ID", None)
 
 
-def one_line(error: BaseException) -> str:
+def one_line(error: BaseException, where: str = "error.txt of the run") -> str:
     """Return the line that users see of an error.
 
     It is the message of a :class:`TP1Error`, the explanation of a refused request, or else type and message.
@@ -107,7 +111,7 @@ def one_line(error: BaseException) -> str:
         return said
     first = message_line((str(error).splitlines() or [""])[0])
     kind = "MLflow" if isinstance(error, MlflowException) else type(error).__name__
-    return f"{kind}: {masked(first)} (the whole story: --verbose, or error.txt of the run)"
+    return f"{kind}: {masked_text(first)} (the whole story: {where})"
 
 
 def _as_options(arguments: list[str], flags: set[str]) -> list[str]:

@@ -95,7 +95,7 @@ def _mlproject_command(catalog: Catalog, faults: Sequence[str]) -> Command:
     def write() -> None:
         if faults:
             raise TP1Error(f"MLproject is not written: {faults[0]}")
-        Path("MLproject").write_text(render_mlproject(entry_points(catalog)))
+        Path("MLproject").write_text(render_mlproject(entry_points(catalog)), encoding="utf-8")
 
     return Command(
         "mlproject",

@@ -45,8 +45,8 @@ def export_run(run_id: str, folder: Path, *, replace: bool = False) -> Path:
     try:
         with whole_folder(target) as partial:
             text = json.dumps({"format": FORMAT, **facts}, indent=1, sort_keys=True) + "\n"
-            (partial / RECORD).write_text(_without_home(text))
-            (partial / METRICS).write_text(_dump_metrics(record.metrics))
+            (partial / RECORD).write_text(_without_home(text), encoding="utf-8")
+            (partial / METRICS).write_text(_dump_metrics(record.metrics), encoding="utf-8")
             for name, content in record.files.items():
                 is_text = name.endswith((".json", ".txt", ".csv"))
                 (partial / name).write_bytes(_without_home(content.decode()).encode() if is_text else content)
@@ -85,13 +85,13 @@ def read_record(folder: Path) -> RunRecord:
         TP1Error: The record is incomplete or damaged, or has another format.
     """
     try:
-        facts = json.loads((folder / RECORD).read_text())
+        facts = json.loads((folder / RECORD).read_text(encoding="utf-8"))
         if facts.pop("format") != FORMAT:
             raise TP1Error(f"record {folder} has another format than {FORMAT}: update this program.")
         _check_facts(**facts)
         metrics = {
             key: [(int(step), int(time), float(value)) for step, time, value in series]
-            for key, series in json.loads((folder / METRICS).read_text()).items()
+            for key, series in json.loads((folder / METRICS).read_text(encoding="utf-8")).items()
         }
         names = record_files(facts["tags"])
         return RunRecord(**facts, metrics=metrics, files={name: (folder / name).read_bytes() for name in names})

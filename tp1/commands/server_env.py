@@ -33,7 +33,7 @@ def write_server_env(path: Path) -> None:
         ) from error
     except OSError as error:
         raise TP1Error(f"cannot write {path}: {error.strerror}.") from error
-    with os.fdopen(file, "w") as stream:
+    with os.fdopen(file, "w", encoding="utf-8") as stream:
         stream.write(HEAD)
         for name, purpose in SECRETS.items():
             # Hexadecimal digits have no special meaning in a shell, a URI or Compose.

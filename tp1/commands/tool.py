@@ -25,7 +25,9 @@ def tool_command(name: str, help_text: str, params: list[click.Parameter], body:
     def callback(**options: Any) -> None:
         run_tool(name, body, given_values(options))
 
-    return Command(name, callback=callback, params=params, help=help_text, on_bad_arguments=bad_arguments_of(name))
+    return Command(
+        name, callback=callback, params=params, help=help_text, tracked=True, on_bad_arguments=bad_arguments_of(name)
+    )
 
 
 def run_tool(name: str, body: Callable[..., list[str]], changed: Mapping[str, Any]) -> None:

@@ -69,6 +69,7 @@ def experiment_command(experiment: Experiment) -> Command:
         callback=callback,
         params=options,
         help=f"{experiment.summary}{section}",
+        tracked=True,
         on_bad_arguments=bad_arguments_of(experiment.name),
     )
 

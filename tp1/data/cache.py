@@ -154,14 +154,14 @@ def _content_digest(files: Mapping[str, Path], folder: Path) -> str:
             raise TP1Error(f"cannot read {path}: {error.strerror}.") from error
     digest = content.hexdigest()[:16]
     known.parent.mkdir(exist_ok=True)
-    known.write_text(f"{digest} {_check(known.name, digest)}")
+    known.write_text(f"{digest} {_check(known.name, digest)}", encoding="utf-8")
     return digest
 
 
 def _known_digest(known: Path) -> str | None:
     """Return the digest stored in the file ``known``, or None if the file is missing or altered."""
     try:
-        digest, check = known.read_text().split(" ")
+        digest, check = known.read_text(encoding="utf-8").split(" ")
     except (OSError, ValueError):
         return None
     return digest if check == _check(known.name, digest) else None
@@ -175,7 +175,7 @@ def _check(*texts: str) -> str:
 def _read(source: Source, entry: Path, digest: str) -> Images | None:
     """Return the entry's images, or None if the entry is missing or damaged."""
     try:
-        meta = json.loads((entry / "meta.json").read_text())
+        meta = json.loads((entry / "meta.json").read_text(encoding="utf-8"))
         if meta["format"] != FORMAT or meta.pop("check") != _check(json.dumps(meta, sort_keys=True)):
             return None
         with (entry / "pixels.bin").open("rb") as file:
@@ -221,7 +221,9 @@ def _build(source: Source, entry: Path) -> None:
             "labels": listing.labels.tolist(),
             "is_test": None if listing.is_test is None else listing.is_test.tolist(),
         }
-        (partial / "meta.json").write_text(json.dumps(meta | {"check": _check(json.dumps(meta, sort_keys=True))}))
+        (partial / "meta.json").write_text(
+            json.dumps(meta | {"check": _check(json.dumps(meta, sort_keys=True))}), encoding="utf-8"
+        )
 
 
 def cache_unwritable(folder: Path, error: OSError) -> TP1Error:

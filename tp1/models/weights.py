@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-import safetensors
 import safetensors.torch
 import torch
 from torch import nn

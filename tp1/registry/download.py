@@ -51,8 +51,10 @@ def download(model: StoredModel, known: Mapping[tuple[str, str], Experiment], ta
             for here, there in FILES.items():
                 shutil.copyfile(source / there, partial / here)
             classes = [str(label) for label in metadata["classes"]]
-            (partial / LABELS).write_text("".join(f"{label}\n" for label in classes))
-            (partial / CARD).write_text(_card(model, known, metadata, (source / LOGGED_PROGRAM).stat().st_size))
+            (partial / LABELS).write_text("".join(f"{label}\n" for label in classes), encoding="utf-8")
+            (partial / CARD).write_text(
+                _card(model, known, metadata, (source / LOGGED_PROGRAM).stat().st_size), encoding="utf-8"
+            )
             info = {
                 "format": FORMAT,
                 "name": model.version.name if model.version else model.model_id,
@@ -63,7 +65,7 @@ def download(model: StoredModel, known: Mapping[tuple[str, str], Experiment], ta
                 "classes": classes,
                 "sha256": {file: digest(partial / file) for file in (*FILES, LABELS)},
             }
-            (partial / INFO).write_text(json.dumps(info, indent=1) + "\n")
+            (partial / INFO).write_text(json.dumps(info, indent=1) + "\n", encoding="utf-8")
     except KeyError as error:
         raise TP1Error(f"{model} was not made by this platform: it does not say its {error}.") from error
     except OSError as error:

@@ -32,7 +32,8 @@ from mlflow.store.artifact.artifact_repository_registry import get_artifact_repo
 
 from tp1.base.errors import TP1Error
 from tp1.registry.versions import LOCK_SUFFIX, promotion_lock
-from tp1.store.addresses import masked
+from tp1.store.access import is_absent
+from tp1.store.addresses import masked, quoted
 from tp1.store.prepare import prepare_store
 from tp1.store.runs import MIGRATED_TAG
 
@@ -268,7 +269,7 @@ class _Migration:
     def _registered(self, model: RegisteredModel) -> Iterator[Copied]:
         name = model.name
         versions = sorted(
-            _pages(self.source.search_model_versions, filter_string=f"name = '{name}'"),
+            _pages(self.source.search_model_versions, filter_string=f"name = {quoted(name)}"),
             key=lambda version: int(version.version),
         )
         if not versions:
@@ -276,10 +277,12 @@ class _Migration:
         with promotion_lock(name) if name.startswith("tp1-") else nullcontext():
             try:
                 self.target.get_registered_model(name)
-            except MlflowException:
+            except MlflowException as error:
+                if not is_absent(error):
+                    raise
                 self.target.create_registered_model(name, dict(model.tags), model.description)
             numbers: dict[str, str] = {}  # source version number -> target version number
-            there = list(_pages(self.target.search_model_versions, filter_string=f"name = '{name}'"))
+            there = list(_pages(self.target.search_model_versions, filter_string=f"name = {quoted(name)}"))
             known = {version.tags.get(MIGRATED_TAG, ""): str(version.version) for version in there}
             tags = {str(version.version): version.tags for version in there}
             for version in versions:

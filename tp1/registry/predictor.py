@@ -170,18 +170,14 @@ def _is_list(value: Any, kind: type) -> TypeGuard[list[Any]]:
 
 def _load(program: Path, what: str) -> nn.Module:
     import torch
-    from mlflow.environment_variables import MLFLOW_ALLOW_PICKLE_DESERIALIZATION
     from mlflow.pytorch import _validate_pt2_archive_is_pickle_free
 
-    # A pt2 archive can hold pickles, which torch.export.load would execute. MLflow's check needs torch 2.10, and MLflow
-    # itself checks only where pickles are forbidden. (torch.__version__ compares as a version, not as text.)
-    if torch.__version__ >= "2.10" or not MLFLOW_ALLOW_PICKLE_DESERIALIZATION.get():
-        try:
-            _validate_pt2_archive_is_pickle_free(str(program))
-        except Exception as error:  # MlflowException for a pickle; zipfile and json raise others
-            raise TP1Error(
-                f"{what} is refused: {PROGRAM} is damaged or holds a pickle, which could run code."
-            ) from error
+    # A pt2 archive can hold pickles, and torch.export.load would run them. MLflow checks it only where pickles are
+    # forbidden.
+    try:
+        _validate_pt2_archive_is_pickle_free(str(program))
+    except Exception as error:  # MlflowException for a pickle, and whatever zipfile and json raise
+        raise TP1Error(f"{what} is refused: {PROGRAM} is damaged or holds a pickle, which could run code.") from error
     log = logging.getLogger("torch.export")  # it would print a traceback; the error below is one line
     was_disabled, log.disabled = log.disabled, True
     try:

@@ -14,8 +14,8 @@ from tp1.training.loop import Epoch
 
 def write_evaluation(evaluation: Evaluation, folder: Path) -> None:
     """Write the classification report, the confusion matrix (counts) and the predictions."""
-    (folder / "classification_report.txt").write_text(evaluation.report_text())
-    (folder / "classification_report.json").write_text(json.dumps(evaluation.report(), indent=1))
+    (folder / "classification_report.txt").write_text(evaluation.report_text(), encoding="utf-8")
+    (folder / "classification_report.json").write_text(json.dumps(evaluation.report(), indent=1), encoding="utf-8")
     evaluation.report_table().to_csv(folder / "classification_report.csv", index_label="class")
     matrix = pd.DataFrame(evaluation.confusion(), list(evaluation.classes), list(evaluation.classes))
     matrix.to_csv(folder / "confusion_matrix.csv", index_label="true")

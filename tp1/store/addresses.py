@@ -8,8 +8,26 @@ from tp1.base.errors import TP1Error
 
 
 def masked(uri: str) -> str:
-    """Return ``uri`` with its password replaced by ``***``, for messages and logs."""
-    return re.sub(r"(://[^/@:]*):[^/@]*@", r"\1:***@", uri)
+    """``uri`` without the secrets in it, for messages and logs: a password, a token, the values of a query.
+
+    A secret may hold ``/``, ``@`` or ``:``. An address that could be read in two ways is not shown behind its scheme.
+    """
+    scheme, separator, rest = uri.partition("://")
+    if not separator:
+        return uri
+    secret, at, place = ("", "", rest) if rest.startswith("/") else rest.rpartition("@")  # sqlite:///: a path alone
+    if "?" in secret:  # a password with a question mark in it, or a query with an @ in it
+        return f"{scheme}://***"
+    place, question, query = place.partition("?")
+    user, colon, _ = secret.partition(":")
+    shown = f"{user}:***" if colon else "***" if at and is_server(uri) else user
+    names = "&".join(f"{part.partition('=')[0]}=***" for part in query.split("&"))
+    return f"{scheme}://{shown}{at}{place}{question}{names if question else ''}"
+
+
+def masked_text(text: str) -> str:
+    """A text without the secrets in the addresses in it."""
+    return re.sub(r"[A-Za-z][\w+.-]*://[^\s'\"<>]+", lambda found: masked(found[0]), text)
 
 
 def is_server(uri: str) -> bool:

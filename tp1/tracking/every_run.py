@@ -7,12 +7,14 @@ from contextlib import suppress
 
 import mlflow
 from mlflow import MlflowClient
-from mlflow.entities import RunInfo, RunTag
+from mlflow.entities import Experiment, RunInfo, RunTag
 from mlflow.exceptions import MlflowException
+from mlflow.protos.databricks_pb2 import RESOURCE_ALREADY_EXISTS, ErrorCode
 from mlflow.tracking.context import registry as context
 
 from tp1.base.errors import TP1Error
-from tp1.store.addresses import masked
+from tp1.store.access import is_refused
+from tp1.store.addresses import masked, masked_text
 from tp1.store.reader import find_run
 from tp1.store.runs import MACHINE_TAG
 from tp1.tracking.environment import git_state
@@ -71,14 +73,44 @@ def check_launched(run_id: str) -> None:
 
 
 def new_run_experiment() -> str:
-    """Return the id of the MLflow experiment for a new run.
+    """The id of the MLflow experiment that a new run goes to.
 
     It is ``MLFLOW_EXPERIMENT_NAME`` (created if necessary), else ``MLFLOW_EXPERIMENT_ID``, else MLflow's default.
+
+    Raises:
+        TP1Error: It is deleted, or there is none of that id.
     """
+    client = MlflowClient()
     if name := os.environ.get("MLFLOW_EXPERIMENT_NAME"):
-        found = mlflow.get_experiment_by_name(name)
-        return str(found.experiment_id if found else mlflow.create_experiment(name))
-    return os.environ.get("MLFLOW_EXPERIMENT_ID", "0")
+        found = client.get_experiment_by_name(name) or _create_experiment(client, name)
+    else:
+        experiment_id = os.environ.get("MLFLOW_EXPERIMENT_ID", "0")
+        try:
+            found = client.get_experiment(experiment_id)
+        except MlflowException as error:
+            if not is_refused(error):
+                raise
+            raise TP1Error(f"there is no MLflow experiment {experiment_id}: check MLFLOW_EXPERIMENT_ID.") from error
+    if found.lifecycle_stage != "active":
+        uri = masked(mlflow.get_tracking_uri())
+        raise TP1Error(
+            f"the MLflow experiment {found.name} is deleted, and runs go there: restore it (MLFLOW_TRACKING_URI={uri} "
+            f"mlflow experiments restore --experiment-id {found.experiment_id}), or name another in "
+            "MLFLOW_EXPERIMENT_NAME."
+        )
+    return str(found.experiment_id)
+
+
+def _create_experiment(client: MlflowClient, name: str) -> Experiment:
+    try:
+        return client.get_experiment(client.create_experiment(name))
+    except MlflowException as error:
+        if error.error_code != ErrorCode.Name(RESOURCE_ALREADY_EXISTS):
+            raise
+    found = client.get_experiment_by_name(name)  # another process was quicker
+    if found is None:
+        raise TP1Error(f"the MLflow experiment {name} was there and is gone: start again.")
+    return found
 
 
 def mark_experiment(experiment_id: str) -> None:
@@ -107,4 +139,4 @@ def error_text(error: BaseException) -> str:
     """Return the content of ``error.txt``: message and traceback, without passwords."""
     trace = "".join(traceback.format_exception(error))
     text = f"{error}\n\n{trace}" if isinstance(error, TP1Error) else trace
-    return masked(text.encode(errors="backslashreplace").decode())  # file names may hold bytes that are not UTF-8
+    return masked_text(text.encode(errors="backslashreplace").decode())  # file names may hold bytes that are not UTF-8

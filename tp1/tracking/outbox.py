@@ -209,7 +209,7 @@ def read_entry(path: Path) -> Entry:
         TP1Error: The entry is damaged.
     """
     try:
-        facts = json.loads((path / ENTRY).read_text())
+        facts = json.loads((path / ENTRY).read_text(encoding="utf-8"))
         points = [Point(**{**point, "dataset": tuple(point["dataset"])}) for point in facts.pop("points")]
         has_files = any((path / name).is_dir() for name in ("files", "model"))
         return Entry(**facts, points=points, folder=path if has_files else None)

@@ -74,7 +74,7 @@ class RunFolder:
             TP1Error: The plan cannot be read.
         """
         try:
-            facts = json.loads((self.path / PLAN).read_text())
+            facts = json.loads((self.path / PLAN).read_text(encoding="utf-8"))
             config = facts.pop("config")
             if config["data_dir"] is not None:
                 config["data_dir"] = Path(config["data_dir"])
@@ -89,7 +89,7 @@ class RunFolder:
     def store(self) -> str:
         """Return the URI of the run's tracking store without its password; empty if the plan cannot be read."""
         try:
-            return str(json.loads((self.path / PLAN).read_text())["store"])
+            return str(json.loads((self.path / PLAN).read_text(encoding="utf-8"))["store"])
         except (OSError, ValueError, KeyError, TypeError):
             return ""
 
@@ -128,7 +128,7 @@ def create_folder(run_id: str, plan: Plan, store: str) -> RunFolder:
     try:
         folder.path.mkdir(parents=True, exist_ok=True)
         partial = folder.path / f".{PLAN}.partial"
-        partial.write_text(json.dumps(facts, indent=1, default=str))
+        partial.write_text(json.dumps(facts, indent=1, default=str), encoding="utf-8")
         partial.replace(folder.path / PLAN)
     except OSError as error:
         raise state_unwritable(error) from error

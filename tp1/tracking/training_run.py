@@ -190,7 +190,7 @@ class RunWriter:
 
         def fill(folder: Path) -> None:
             (folder / "files").mkdir()
-            (folder / "files" / "error.txt").write_text(error_text(error) if error else "")
+            (folder / "files" / "error.txt").write_text(error_text(error) if error else "", encoding="utf-8")
 
         entry = Entry(status=status, end_time=self._end_time())
         try:

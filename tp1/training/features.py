@@ -125,7 +125,7 @@ class FeatureEntry:
 
     def _is_whole(self) -> bool:
         try:
-            meta = json.loads((self.path / "meta.json").read_text())
+            meta = json.loads((self.path / "meta.json").read_text(encoding="utf-8"))
             with (self.path / "features.bin").open("rb") as file:
                 if os.fstat(file.fileno()).st_size != self._size() or meta["key"] != json.loads(json.dumps(self.key)):
                     return False
@@ -147,7 +147,9 @@ class FeatureEntry:
                     block = features.tobytes()
                     digest.update(block)
                     file.write(block)
-            (partial / "meta.json").write_text(json.dumps({"sha256": digest.hexdigest(), "key": self.key}, indent=1))
+            (partial / "meta.json").write_text(
+                json.dumps({"sha256": digest.hexdigest(), "key": self.key}, indent=1), encoding="utf-8"
+            )
 
     def _compute(self) -> Iterator[NDArray[np.float16]]:
         device = self.trunk.preparation.scale.device
