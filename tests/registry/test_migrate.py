@@ -5,6 +5,7 @@ import math
 import mlflow
 import pytest
 from mlflow import MlflowClient
+from mlflow.entities import LoggedModelOutput
 from mlflow.store.artifact.local_artifact_repo import LocalArtifactRepository
 
 from tests.conftest import all_runs, copy_database, invoke
@@ -172,3 +173,20 @@ def test_what_a_server_keeps_is_migrated_from_its_address(empty, empty_database,
             list(migrate(f"sqlite:///{tmp_path}/source/mlflow.db"))
         assert outcomes(migrate(address)) == {("run kept", "copied")}
     assert seen(empty)[run.info.run_id]["files"] == {"a/b.txt": 100}
+
+
+def test_a_model_whose_name_has_an_apostrophe_arrives(store, tmp_path, empty_database, monkeypatch):
+    client = MlflowClient()
+    run_id = client.create_run("0").info.run_id
+    model_id = client.create_logged_model("0", "model", source_run_id=run_id).model_id
+    client.log_outputs(run_id, [LoggedModelOutput(model_id, 0)])
+    client.finalize_logged_model(model_id, "READY")
+    client.set_terminated(run_id)
+    client.create_registered_model("ana's")
+    client.create_model_version("ana's", f"models:/{model_id}", run_id, model_id=model_id)
+    (tmp_path / "target").mkdir()
+    copy_database(empty_database, tmp_path / "target")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path / 'target' / 'mlflow.db'}")
+    result = invoke("migrate", store)
+    assert result.exit_code == 0, result.output
+    assert find_version("ana's", 1) is not None

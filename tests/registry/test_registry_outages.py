@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import sqlite3
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -14,11 +15,13 @@ from mlflow import MlflowClient
 from tests.conftest import copy_database, invoke
 from tests.support.faulty_proxy import FaultyProxy, faulty_proxy
 from tests.support.servers import served
+from tp1.base.errors import TP1Error
 from tp1.registry import versions
 from tp1.registry.versions import find_version
+from tp1.store.reader import RunReader
 
 NAME = "tp1-digits"
-FAULTS = (500, 502, 503, "reset", "lost answer", "hang")
+FAULTS = (502, "lost answer", "hang")  # 500, 503 and a reset are to a client what 502 is: one failed request
 WEAK, STRONG = "cnn-base", "cnnv2"
 COMMANDS = {
     "promote": ("promote", "dataset=digits", f"experiments={WEAK}"),  # worse than the champion
@@ -103,9 +106,6 @@ def test_three_answers_of_502_are_not_no_champion(through_proxy, monkeypatch):
 
 
 def test_a_file_that_cannot_be_read_is_not_one_that_is_not_there(through_proxy):
-    from tp1.base.errors import TP1Error
-    from tp1.store.reader import RunReader
-
     reader = RunReader()
     (run,) = reader.find_runs(WEAK)
     with pytest.raises(TP1Error, match=r"has no artifact nothing\.txt: it was not logged whole"):
@@ -116,6 +116,7 @@ def test_a_file_that_cannot_be_read_is_not_one_that_is_not_there(through_proxy):
 
 
 @pytest.mark.long
+@pytest.mark.timeout(1800)
 @pytest.mark.parametrize("fault", FAULTS)
 @pytest.mark.parametrize("command", COMMANDS)
 def test_whichever_request_fails(databases, tmp_path, monkeypatch, command, fault):
@@ -135,23 +136,25 @@ def test_whichever_request_fails(databases, tmp_path, monkeypatch, command, faul
         # First without a fault: how many requests there are, and what the registry has in the end.
         proxy.restart(None)
         assert invoke(*COMMANDS[command]).exit_code == 0
-        after, count = registry_of(uri), len(proxy.requests)
-        for number in range(count):
+        after, requests = registry_of(uri), proxy.requests
+        # Of the histories that a model card is made from, one after the other, one stands for all.
+        history = [number for number, request in enumerate(requests) if request.endswith("metrics/get-history")]
+        chosen = [number for number in range(len(requests)) if number not in history[1:]]
+        for number in chosen:
             _reset(databases[command], uri)
             shutil.rmtree("here", ignore_errors=True)
             proxy.restart(fault, number)
             result = invoke(*COMMANDS[command])
             found = registry_of(uri)
-            request = proxy.requests[number] if number < len(proxy.requests) else "-"
             state = "unchanged" if _same(found, before) else "done" if _same(found, after) else "wrong"
             outcome = f"exit {result.exit_code}, {state}{', locked' if found.is_locked else ''}"
             outcomes[outcome] += 1
             lines = result.stderr.strip().splitlines()
             if state == "wrong" or (result.exit_code == 0 and not _same(found, after)) or "Traceback" in result.output:
-                wrong.append((number, request, outcome, lines[-1:]))
+                wrong.append((requests[number], outcome, lines[-1:]))
             if result.exit_code == 0 and command == "download":
                 assert json.loads(Path("here/model.json").read_text(encoding="utf-8"))["version"] == 2
-    print(f"{command} x {fault}: {count} requests: {dict(outcomes)}")
+    print(f"{command} x {fault}: {len(chosen)} requests: {dict(outcomes)}")
     assert not wrong
 
 
@@ -161,8 +164,6 @@ def _same(one: Registry, other: Registry) -> bool:
 
 def _reset(database: Path, uri: str) -> None:
     """Bring the tables of the store that is served back to those of ``database``."""
-    import sqlite3
-
     with sqlite3.connect(database) as source, sqlite3.connect(uri.removeprefix("sqlite:///")) as target:
         source.backup(target)
     source.close()
