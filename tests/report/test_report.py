@@ -243,5 +243,6 @@ def test_the_overview_says_which_parameters_are_not_the_defaults(runs, tmp_path)
     """A run of three epochs stood there as plain ``cnn-base``, beside the published figure."""
     assert invoke("report", f"to={tmp_path / 'page'}").exit_code == 0
     overview = (tmp_path / "page" / "report.html").read_text().partition('id="overview"')[2].partition("<table")[0]
-    assert "cnn-base (epochs=3) (test)" in overview
+    assert "cnn-base * (test)" in overview
+    assert "*: not with the experiment's own parameters" in overview.replace("&#39;", "'")
     assert "cnnv3 (test)" in overview

@@ -41,8 +41,8 @@ def test_an_alias_that_points_elsewhere_is_another_group(store):
             "alexnet-pretrained", seed=seed, dataset="eurosat", weights="models:/x@champion", weights_digest=digest
         )
     assert groups() == {
-        "alexnet-pretrained (image_size=32, weights=models:/x@champion [aaaaaaaa])": [0, 2],
-        "alexnet-pretrained (image_size=32, weights=models:/x@champion [bbbbbbbb])": [1],
+        "alexnet-pretrained (image_size=32, weights=models:/x@champion) [aaaaaaaa]": [0, 2],
+        "alexnet-pretrained (image_size=32, weights=models:/x@champion) [bbbbbbbb]": [1],
     }
 
 

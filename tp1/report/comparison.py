@@ -4,7 +4,7 @@ Everything here is computed from the results of one search of the tracking store
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import fmean, stdev
 
 import pandas as pd
@@ -129,6 +129,7 @@ def group(runs: Iterable[TrackedRun], known: Mapping[tuple[str, str], Experiment
         _make_group(sorted(members, key=lambda run: run.seed), known.get(_name(members[0])))
         for members in by_identity.values()
     ]
+    groups = [_with_digest(one, groups) for one in groups]
     places = {name: place for place, name in enumerate(known)}
     return sorted(groups, key=lambda g: (places.get(_name(g.runs[0]), len(places)), not g.is_default, g.label))
 
@@ -200,9 +201,6 @@ def _make_group(runs: Sequence[TrackedRun], experiment: Experiment | None) -> Gr
         return Group(name, tuple(runs), None, is_default=False)
     others = differing(experiment.config, first)
     differs = ", ".join(f"{key}={_short(value)}" for key, value in others.items())
-    digest = first.params.get("weights_digest", "")
-    if digest and str(others.get("weights", "")).startswith("models:/"):  # where an alias points to may change
-        differs = differs.replace(shown := _short(others["weights"]), f"{shown} [{digest[:8]}]")
     return Group(
         f"{name} ({differs})" if differs else name,
         tuple(runs),
@@ -210,6 +208,13 @@ def _make_group(runs: Sequence[TrackedRun], experiment: Experiment | None) -> Gr
         is_default=not others,
         differences=differs,
     )
+
+
+def _with_digest(one: Group, groups: Sequence[Group]) -> Group:
+    """The group with its weights' digest in the label, if another has the same label and started from other weights."""
+    weights = identity(one.runs[0]).weights
+    others = [identity(other.runs[0]).weights for other in groups if other.label == one.label]
+    return one if set(others) == {weights} else replace(one, label=f"{one.label} [{weights[:8]}]")
 
 
 def _name(run: TrackedRun) -> tuple[str, str]:

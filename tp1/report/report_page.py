@@ -87,15 +87,16 @@ def _overview(entries: Sequence[Any], groups: Sequence[Group], texts: Texts) -> 
             short = texts["validation_short"] if metric == "val/accuracy" else texts["test_short"]
             rows.append(
                 (
-                    f"{_label(group)}{f' ({group.differences})' if group.differences else ''} ({short})",
+                    f"{_label(group)}{' *' if group.differences else ''} ({short})",
                     group.published.get(metric or ""),
                     group.mean(name),
                     group.sd(name),
                 )
             )
         figure = published_and_measured(rows, "")
+        caption = texts["overview_figure"] + (texts["overview_star"] if any(g.differences for g in chosen) else "")
         blocks = [
-            Picture("overview", figure, texts["overview_figure"], texts["overview_figure"]),
+            Picture("overview", figure, caption, caption),
             summary_table(chosen, texts, brief=True),
         ]
     return Section("overview", texts["overview"], blocks)
