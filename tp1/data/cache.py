@@ -20,7 +20,7 @@ from tp1.base.errors import TP1Error
 from tp1.base.folders import unwritable, whole_folder
 from tp1.base.names import printable, user_path
 from tp1.base.progress import progress
-from tp1.data.source import Listing, Source
+from tp1.data.source import Listing, Source, check_listing
 
 FORMAT = 2  # stored in every entry: increase it when decoding, resizing or rounding changes
 NO_JSON = (ValueError, KeyError, TypeError, AttributeError, RecursionError)  # raised for invalid or unexpected JSON
@@ -128,6 +128,8 @@ def entry_title(name: str) -> str:
 
 def _content_digest(files: Mapping[str, Path], folder: Path) -> str:
     """SHA-256 over names and bytes, first 16 hex digits; cached by the files' paths, sizes and times."""
+    if not files:  # the digest of nothing never changes
+        raise TP1Error("the source names no file that its images are made of, so that a change could not be seen.")
     stats = hashlib.sha256()
     for name, path in files.items():
         try:
@@ -193,6 +195,7 @@ def _build(source: Source, entry: Path) -> None:
     """Decode into a temporary folder, renamed to the entry when complete. The caller holds the lock."""
     with whole_folder(entry) as partial:
         listing = source.list()
+        check_listing(listing, source.origin)
         shape: tuple[int, ...] | None = None
         digest = hashlib.sha256()
         # Written sequentially, not through a memory map: a full disk then raises OSError instead of a bus error.
@@ -200,6 +203,8 @@ def _build(source: Source, entry: Path) -> None:
             images = source.decode(listing)
             for name, image in zip(listing.names, progress(images, "Decoding", len(listing.names)), strict=True):
                 if shape is None:
+                    if not isinstance(image, np.ndarray) or image.dtype != np.uint8 or image.shape[2:] != (3,):
+                        raise TP1Error(f"{source.origin} decodes {name} to something else than uint8 RGB (H, W, 3).")
                     shape = image.shape
                     check_space(len(listing.names) * image.nbytes, entry.parent, "decoded images")
                     check_images_fit(len(listing.names) * image.nbytes, source.origin)

@@ -2,11 +2,14 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+
+from tp1.base.errors import TP1Error
 
 
 @dataclass(frozen=True)
@@ -28,7 +31,7 @@ class Source(Protocol):
 
     @property
     def name(self) -> str:
-        """The data set's name, such as ``cifar10``."""
+        """The data set's name, such as ``cifar10``: what ``dataset=`` takes."""
 
     @property
     def origin(self) -> str:
@@ -39,13 +42,30 @@ class Source(Protocol):
         """Pixels per side to which every image is resized; None: images keep their sizes."""
 
     def files(self) -> Mapping[str, Path]:
-        """The files that hold the images, by a name that does not depend on where they are stored."""
+        """The files that hold the images, by a name that does not depend on where they are stored; at least one.
+
+        Their content is the key of the cache and the data set's digest: where it changes, images are decoded again.
+        Generated images are made of the module that generates them: ``{"squares.py": Path(__file__)}``.
+        """
 
     def list(self) -> Listing:
-        """The images' names and labels."""
+        """The images' names and labels; each class has images in every part of the split."""
 
     def decode(self, listing: Listing) -> Iterator[NDArray[np.uint8]]:
-        """Each image of ``listing``, in order, as uint8 RGB (H, W, 3)."""
+        """Each image of ``listing``, in order, as uint8 RGB (H, W, 3), all of one size."""
+
+
+def check_listing(listing: Listing, origin: str) -> None:
+    """Raise TP1Error unless a listing is as :class:`Listing` promises: splits, metrics and the cache depend on it."""
+    names, labels = listing.names, listing.labels
+    if not names or any(one >= other for one, other in pairwise(names)):
+        raise TP1Error(f"{origin} lists {len(names)} images: there must be some, their names distinct and sorted.")
+    is_numbers = isinstance(labels, np.ndarray) and labels.shape == (len(names),) and labels.dtype == np.int64
+    if not is_numbers or set(np.unique(labels).tolist()) != set(range(len(listing.classes))):
+        raise TP1Error(
+            f"{origin} has labels that do not fit its {len(listing.classes)} classes: they must be an int64 array of "
+            f"one number for each image, from 0 to {len(listing.classes) - 1}, each class with images."
+        )
 
 
 def sorted_listing(classes: tuple[str, ...], names: list[str], labels: list[int], *, parted: bool) -> Listing:

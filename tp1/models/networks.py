@@ -1,4 +1,4 @@
-"""The networks of the report, untrained; an experiment's ``model`` is the name of one of them.
+"""The networks, untrained: an experiment's ``model`` is one of these functions.
 
 torch and torchvision are imported only where a network is built: importing them takes seconds and half a gigabyte,
 which commands that build no network (``tp1 compare``) save.

@@ -5,6 +5,7 @@ from collections.abc import Callable
 import torch
 from torch import nn
 
+from tp1.base.errors import TP1Error
 from tp1.models.classifier import ImageModel
 
 
@@ -14,6 +15,9 @@ def model_summary(model: ImageModel, image_shape: tuple[int, int, int]) -> str:
     Args:
         model: Its mode (training or evaluation) is restored.
         image_shape: (H, W, 3) of an image.
+
+    Raises:
+        TP1Error: The logits do not have the shape (N, classes).
     """
     rows: list[tuple[str, str, str, str]] = []
     leaves = [(name, module) for name, module in model.named_modules() if not list(module.children())]
@@ -21,10 +25,15 @@ def model_summary(model: ImageModel, image_shape: tuple[int, int, int]) -> str:
     was_training = model.training
     model.eval()
     with torch.inference_mode():
-        model.logits(torch.zeros(2, *image_shape, dtype=torch.uint8, device=model.device))
+        shape = model.logits(torch.zeros(2, *image_shape, dtype=torch.uint8, device=model.device)).shape
     model.train(was_training)
     for handle in handles:
         handle.remove()
+    if shape != (2, len(model.classes)):  # before training, not after it
+        raise TP1Error(
+            f"the network returns {'x'.join(map(str, shape))} logits for 2 images and {len(model.classes)} classes: it "
+            f"must return 2x{len(model.classes)}."
+        )
 
     cells = [("layer", "type", "output (N first)", "parameters"), *rows]
     widths = [max(len(row[column]) for row in cells) for column in range(4)]
