@@ -34,7 +34,7 @@ test: $(BIN)/.installed ## Install, then lint, type-check and test (offline, und
 	ruff format --check .
 	ruff check .
 	mypy
-	OMP_NUM_THREADS=1 pytest -n auto --maxprocesses 4 --dist loadfile
+	OMP_NUM_THREADS=1 pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 test-long: $(BIN)/.installed ## The tests that take longer
 	OMP_NUM_THREADS=1 pytest -m long -n auto --maxprocesses 4 --dist loadfile

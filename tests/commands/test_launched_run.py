@@ -24,20 +24,22 @@ def test_a_run_that_was_just_started_is_taken(store, monkeypatch):
     assert (run.info.run_id, run.info.run_name, run.info.status) == (run_id, "cnn-base-s3", "FINISHED")
 
 
-@pytest.mark.parametrize(
-    "arguments",
-    [
-        (*TRAIN, "seed=3"),
-        (*TRAIN, "seeds=0,1"),
-        ("cnn-base", "lerning_rate=1"),
-        ("compare",),
-        ("predict", "images=nothing.png", "model=nothing"),
-        ("predict", "imagse=nothing.png"),
-    ],
-    ids=lambda arguments: " ".join(arguments),
+COMMANDS = (
+    (*TRAIN, "seed=3"),
+    (*TRAIN, "seeds=0,1"),
+    ("cnn-base", "lerning_rate=1"),
+    ("compare",),
+    ("predict", "images=nothing.png", "model=nothing"),
+    ("predict", "imagse=nothing.png"),
 )
-@pytest.mark.parametrize("state", ["finished", "running", "deleted"])
-def test_any_other_run_is_left_alone(store, monkeypatch, arguments, state):
+
+
+@pytest.mark.parametrize(
+    ("state", "arguments"),
+    [*(("finished", command) for command in COMMANDS), ("running", COMMANDS[0]), ("deleted", COMMANDS[3])],
+    ids=str,
+)
+def test_any_other_run_is_left_alone(store, monkeypatch, state, arguments):
     client = MlflowClient()
     if state == "running":  # by another process of ours
         run_id = client.create_run("0", tags={"tp1.experiment": "cnnv3"}, run_name="cnnv3-s7").info.run_id

@@ -4,21 +4,16 @@ import json
 import shutil
 import sqlite3
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import mlflow
 import pytest
 from mlflow import MlflowClient
 
 from tests.conftest import copy_database, invoke
-from tests.support.faulty_proxy import FaultyProxy, faulty_proxy
+from tests.support.faulty_proxy import faulty_proxy
 from tests.support.servers import served
-from tp1.base.errors import TP1Error
 from tp1.registry import versions
-from tp1.registry.versions import find_version
-from tp1.store.reader import RunReader
 
 NAME = "tp1-digits"
 FAULTS = (502, "lost answer", "hang")  # 500, 503 and a reset are to a client what 502 is: one failed request
@@ -75,44 +70,6 @@ def registry_of(uri: str) -> Registry:
         for alias, number in found.get(NAME, {}).items()
     }
     return Registry(aliases.get("champion"), aliases.get("challenger"), f"{NAME}-promotion" in found)
-
-
-@pytest.fixture
-def through_proxy(databases, tmp_path, monkeypatch) -> Iterator[FaultyProxy]:
-    """A server on ``store.db`` behind a proxy; the working directory and the store in use."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
-    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "2")
-    monkeypatch.setattr(versions, "LOCK_SECONDS", 0.5)
-    shutil.copytree(databases["cache"], tmp_path / "cache")
-    copy_database(databases["promote"], tmp_path)
-    with served(f"sqlite:///{tmp_path / 'mlflow.db'}") as address, faulty_proxy(address) as proxy:
-        monkeypatch.setenv("MLFLOW_TRACKING_URI", proxy.address)
-        yield proxy
-
-
-def test_three_answers_of_502_are_not_no_champion(through_proxy, monkeypatch):
-    """The alias was looked for in the text of the error, and stood in the address that had failed."""
-    through_proxy.restart(502)
-    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
-    for which in ("champion", 1):
-        with pytest.raises(mlflow.MlflowException):
-            find_version(NAME, which)
-    through_proxy.restart(None)
-    assert find_version(NAME, "champion") is not None
-    assert find_version(NAME, "nobody") is None
-    assert find_version(NAME, 99) is None
-    assert find_version("nothing", "champion") is None
-
-
-def test_a_file_that_cannot_be_read_is_not_one_that_is_not_there(through_proxy):
-    reader = RunReader()
-    (run,) = reader.find_runs(WEAK)
-    with pytest.raises(TP1Error, match=r"has no artifact nothing\.txt: it was not logged whole"):
-        reader.read_file(run.run_id, "nothing.txt")
-    through_proxy.restart(503)
-    with pytest.raises(TP1Error, match=r"cannot read the artifact config\.json of run"):
-        reader.read_file(run.run_id, "config.json")
 
 
 @pytest.mark.long

@@ -7,6 +7,7 @@ import pytest
 from benchmarks.kills import PHASES, kill_and_resume
 
 
+@pytest.mark.long
 @pytest.mark.timeout(120)
 def test_a_run_that_was_killed_ends_as_one_that_was_left_alone(tmp_path: Path):
     assert kill_and_resume(4, seed=1, root=tmp_path, names=["mobilenetv2-pretrained"])["kills"] >= 4

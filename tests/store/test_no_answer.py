@@ -1,0 +1,78 @@
+"""A tracking server that fails is never taken for one that has answered "there is none"."""
+
+from collections.abc import Iterator
+
+import mlflow
+import pytest
+from mlflow import MlflowClient
+
+from tests.conftest import copy_database, invoke
+from tests.support.faulty_proxy import FaultyProxy, faulty_proxy
+from tests.support.made_runs import make_run
+from tests.support.servers import served
+from tp1.base.errors import TP1Error
+from tp1.registry.versions import CHAMPION, find_version, make_champion, register
+from tp1.store.reader import RunReader
+
+NAME = "tp1-digits"
+
+
+@pytest.fixture(scope="module")
+def proxied(tmp_path_factory, empty_database) -> Iterator[FaultyProxy]:
+    """A server with a run and a champion behind a proxy."""
+    folder = tmp_path_factory.mktemp("server")
+    copy_database(empty_database, folder)
+    uri = f"sqlite:///{folder / 'mlflow.db'}"
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+        monkeypatch.chdir(folder)
+        run_id = make_run("cnnv3")
+        make_champion(register(NAME, run_id, MlflowClient().create_logged_model("0", name="model").model_id))
+    with served(uri) as address, faulty_proxy(address) as proxy:
+        yield proxy
+
+
+@pytest.fixture
+def proxy(proxied, monkeypatch) -> FaultyProxy:
+    """The same, in use, without a fault, and asked each thing once."""
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", proxied.address)
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    proxied.restart(None)
+    return proxied
+
+
+def test_three_answers_of_502_are_not_no_champion(proxy, monkeypatch):
+    """The alias was looked for in the text of the error, and stood in the address that had failed."""
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR", "0")
+    proxy.restart(502)
+    for which in (CHAMPION, 1):
+        with pytest.raises(mlflow.MlflowException):
+            find_version(NAME, which)
+    proxy.restart(None)
+    assert find_version(NAME, CHAMPION) is not None
+    assert find_version(NAME, "nobody") is None
+    assert find_version(NAME, 99) is None
+    assert find_version("nothing", CHAMPION) is None
+
+
+def test_a_file_that_cannot_be_read_is_not_one_that_is_not_there(proxy):
+    reader = RunReader()
+    (run,) = reader.find_runs()
+    with pytest.raises(TP1Error, match=r"has no artifact nothing\.txt: it was not logged whole"):
+        reader.read_file(run.run_id, "nothing.txt")
+    proxy.restart(503)
+    with pytest.raises(TP1Error, match=r"cannot read the artifact config\.json of run"):
+        reader.read_file(run.run_id, "config.json")
+
+
+def test_a_server_that_fails_is_not_one_without_accounts(proxy):
+    """A 404 anywhere in the text of an error was enough."""
+    result = invoke("account", "eve")
+    assert result.exit_code == 1
+    assert "has no accounts: it runs without authentication" in result.stderr
+    proxy.restart(500, at=1)  # the first request asks whether the server is there
+    result = invoke("account", "user-404")
+    assert result.exit_code == 1
+    assert "has no accounts" not in result.stderr
+    assert proxy.faults == 1
