@@ -36,8 +36,8 @@ def test_six_processes_that_start_at_the_same_moment_on_an_empty_store_all_finis
         "import sys, mlflow; from tp1.store.prepare import prepare_store\n"
         "from tp1.tracking.tool_run import tool_run\n"
         "print('ready', flush=True); sys.stdin.readline(); prepare_store()\n"
-        "with tool_run('x', {'tp1.experiment': 'x'}):\n"
-        "    for step in range(5): mlflow.log_metrics({'a': step}, step=step)\n"
+        "with tool_run('x') as run:\n"
+        "    for step in range(5): mlflow.MlflowClient().log_metric(run.info.run_id, 'a', step, step=step)\n"
     )
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     processes = [subprocess.Popen([sys.executable, "-c", code], **pipes) for _ in range(6)]
