@@ -99,3 +99,16 @@ def test_data_that_is_not_here_is_said(store, image_folder, tmp_path):
     assert (
         "whether finished runs of cnn-base had the present data and weights is not known: no data set" in result.output
     )
+
+
+def test_a_trunk_that_is_untrained_beside_a_trained_one_does_not_repeat_for_ever(store, tiny_eurosat, tmp_path):
+    """Its digest is another each time that the network is built."""
+    import torch
+    from safetensors.torch import save_file
+    from torchvision import models
+
+    torch.manual_seed(0)
+    save_file(models.mobilenet_v2(weights=None).state_dict(), tmp_path / "w.safetensors")
+    train = ("fusion", f"weights=none,{tmp_path / 'w.safetensors'}", "image_size=64", *QUICK, "seeds=0")
+    assert "1 run, 0 of them finished already" in invoke(*train).output
+    assert "1 run, 1 of them finished already" in invoke(*train).output

@@ -129,7 +129,7 @@ def group(runs: Iterable[TrackedRun], known: Mapping[tuple[str, str], Experiment
         _make_group(sorted(members, key=lambda run: run.seed), known.get(_name(members[0])))
         for members in by_identity.values()
     ]
-    groups = [_with_digest(one, groups) for one in groups]
+    groups = _tell_apart(groups)
     places = {name: place for place, name in enumerate(known)}
     return sorted(groups, key=lambda g: (places.get(_name(g.runs[0]), len(places)), not g.is_default, g.label))
 
@@ -210,11 +210,16 @@ def _make_group(runs: Sequence[TrackedRun], experiment: Experiment | None) -> Gr
     )
 
 
-def _with_digest(one: Group, groups: Sequence[Group]) -> Group:
-    """The group with its weights' digest in the label, if another has the same label and started from other weights."""
-    weights = identity(one.runs[0]).weights
-    others = [identity(other.runs[0]).weights for other in groups if other.label == one.label]
-    return one if set(others) == {weights} else replace(one, label=f"{one.label} [{weights[:8]}]")
+def _tell_apart(groups: Sequence[Group]) -> list[Group]:
+    """The groups, with their weights' digest in the label where another has the same label and other weights."""
+    weights = [identity(one.runs[0]).weights for one in groups]
+    by_label: dict[str, set[str]] = {}
+    for one, its in zip(groups, weights, strict=True):
+        by_label.setdefault(one.label, set()).add(its)
+    return [
+        replace(one, label=f"{one.label} [{its[:8]}]") if len(by_label[one.label]) > 1 else one
+        for one, its in zip(groups, weights, strict=True)
+    ]
 
 
 def _name(run: TrackedRun) -> tuple[str, str]:

@@ -38,6 +38,7 @@ class Identity:
 def identity(run: TrackedRun) -> Identity:
     """The identity of a run."""
     values = hyperparameters(run.params)
+    spelled = str(values["weights"])
     return Identity(
         experiment=run.experiment,
         configuration=run.configuration,
@@ -45,15 +46,19 @@ def identity(run: TrackedRun) -> Identity:
         data_digest=run.data_digest,
         split_digest=run.split_digest,
         image_size=values["image_size"],
-        weights=_weights(str(values["weights"]), run.params.get("weights_digest")),
+        weights=run.params.get("weights_digest", spelled) if have_digest(spelled) else spelled,
         others=tuple(values[name] for name in HYPERPARAMETERS if name not in SPELLED),
     )
 
 
-def _weights(spelled: str, digest: str | None) -> str:
-    # Untrained weights are drawn from the seed, so their digest is another for each.
-    untrained = "none" in (source.strip() for source in spelled.split(","))
-    return spelled if untrained or digest is None else digest
+def sources_of(weights: str) -> list[str]:
+    """The sources that the parameter ``weights`` names."""
+    return [source.strip() for source in weights.split(",")]
+
+
+def have_digest(weights: str) -> bool:
+    """Whether a digest tells the weights apart: untrained ones are drawn from the seed, and differ with it."""
+    return "none" not in sources_of(weights)
 
 
 def differing(config: TrainConfig, run: TrackedRun) -> dict[str, str | float | None]:

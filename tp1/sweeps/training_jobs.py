@@ -9,7 +9,7 @@ from tp1.base.progress import say
 from tp1.config import TrainConfig
 from tp1.data.dataset import load_data
 from tp1.experiment import Experiment
-from tp1.store.identity import differing
+from tp1.store.identity import differing, have_digest, sources_of
 from tp1.store.prepare import wait_for_store
 from tp1.store.reader import RunReader
 from tp1.store.runs import TrackedRun
@@ -57,7 +57,7 @@ class _Present:
     """What a run of a configuration would be trained on now.
 
     Attributes:
-        weights_digest: Of the weights that it would start from; None where they cannot change.
+        weights_digest: Of the weights that it would start from; None where they cannot change, or are drawn anew.
     """
 
     data_digest: str
@@ -69,7 +69,7 @@ def _look(experiment: Experiment, config: TrainConfig) -> _Present | None:
     """The data and weights that a run would be trained on now; None where they are not here, which is said."""
     try:
         data = load_data(config.dataset, config.data_dir, config.image_size)
-        if all(source.strip() in ("none", "imagenet") for source in config.weights.split(",")):
+        if not have_digest(config.weights) or set(sources_of(config.weights)) == {"imagenet"}:
             return _Present(data.digest, data.split_digest, None)
         from tp1.models.build import build  # here, for torch comes with them
         from tp1.models.weights import find_weights
