@@ -157,7 +157,8 @@ def _run(experiment: Experiment, config: TrainConfig, command: str, writer: RunW
         hooks = Hooks(on_epoch, _keeper(checkpoints, state), KEEP_SECONDS, stopped)
         if not train(state, train_part, val_part, config, hooks):
             say(f"Stopped at {_where(state, config)}; checkpoint in {checkpoints.folder}")
-    evaluation = evaluate(trainee, test_part, data.classes)
+    # What is served is measured: with cached features, those are its trunks' already.
+    evaluation = evaluate(trainee if cached else model.as_served(), test_part, data.classes)
     _log_result(experiment, config, command, data, model, state, evaluation, writer)
     assert state.best is not None
     return state.best, evaluation

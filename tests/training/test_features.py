@@ -56,9 +56,13 @@ def test_features_lie_in_the_rows_of_their_images(data, tmp_path):
     parts = feature_parts([frozen], ["w"], 1, data, tmp_path / "cache")
     for part, original in zip(parts, (data.train, data.val, data.test), strict=True):
         assert part.labels.tolist() == original.labels.tolist()
-        expected = join([frozen(torch.from_numpy(original.images))], 1).numpy()
+        images = torch.from_numpy(original.images)
         assert part.images.shape == (len(original), 1280, 1, 1)
-        np.testing.assert_allclose(part.images, expected, rtol=2e-3, atol=1e-3)
+        np.testing.assert_allclose(part.images, join([frozen(images)], 1).numpy(), rtol=2e-3, atol=1e-3)
+        # Folded, as in the served model, they are the same but for sums in another order of other batches.
+        folded = join([frozen.folded()(images)], 1).numpy()
+        assert (part.images == folded).mean() > 0.999
+        np.testing.assert_allclose(part.images, folded, rtol=1e-3, atol=1e-6)
 
 
 def test_features_are_computed_once_and_shared_with_a_fusion(data, tmp_path, counted):
@@ -172,8 +176,13 @@ def test_a_pretrained_run_uses_and_says_where_features_come_from(store, tiny_eur
     (output,) = without.outputs.model_outputs
     test = load_data("eurosat").test
     probabilities = mlflow.pyfunc.load_model(f"models:/{output.model_id}").predict(test.images)
-    np.testing.assert_allclose(probabilities, logged[list(load_data("eurosat").classes)].to_numpy(), atol=2e-3)
+    # Test figures are measured on what is served, with cached features (batch norm folded) and without.
+    np.testing.assert_allclose(probabilities, logged[list(load_data("eurosat").classes)].to_numpy(), atol=1e-5)
     assert (probabilities.argmax(axis=1) == logged["predicted"]).all()
+    for run in (with_augment, without):
+        (output,) = run.outputs.model_outputs
+        program = mlflow.pytorch.load_model(f"models:/{output.model_id}")
+        assert "batch_norm" not in str(program.graph), "the served model does not fold batch norm"
 
     freed = invoke("cache", "--clear")
     assert "freed in" in freed.output

@@ -27,7 +27,7 @@ def save_classifier(
 ) -> None:
     """Write the classifier as an MLflow model, ready for :func:`send_model`; no server is asked.
 
-    The model is a pt2 program that takes uint8 images (N, H, W, 3), any N, and returns float32
+    The model is a pt2 program, :meth:`~tp1.models.classifier.ImageModel.as_served`, that takes uint8 images (N, H, W, 3), any N, and returns float32
     probabilities (N, classes). The weights are stored beside it as ``extra_files/weights.safetensors``, the class
     names in the model's metadata. The classifier is left on the CPU in evaluation mode.
 
@@ -52,7 +52,7 @@ def save_classifier(
         weights = Path(beside) / "weights.safetensors"
         save_weights(classifier, weights)
         mlflow.pytorch.save_model(
-            classifier,
+            classifier.as_served(),
             str(folder),
             mlflow_model=Model(run_id=run_id, metadata=metadata),
             serialization_format="pt2",

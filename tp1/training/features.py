@@ -10,7 +10,6 @@ import numpy as np
 import torch
 from filelock import FileLock
 from numpy.typing import NDArray
-from torch.fx.experimental.optimization import fuse
 
 from tp1.base.errors import TP1Error
 from tp1.base.folders import whole_folder
@@ -156,14 +155,14 @@ class FeatureEntry:
         # On the CPU, a batch whose feature maps fit its cache, and batch norm folded into the convolutions: 8.9 ms per
         # image of 224 pixels for MobileNetV2, against 25 ms in unfolded batches of 64 (docs/LOG.md, 2026-11-24).
         batch_size = 16 if device.type == "cpu" else 256
-        folded = fuse(self.trunk.features)
+        folded = self.trunk.folded()
         title = f"{self.trunk.architecture} features at {self.trunk.preparation.image_size} px"
         pixels = self.data.pixels
         say(f"Computing {title} of {len(pixels):,} images, once: later runs take them from the cache")
         for start in progress(range(0, len(pixels), batch_size), title, unit=f"x{batch_size} img"):
             batch = torch.from_numpy(np.array(pixels[start : start + batch_size])).to(device)
             with torch.inference_mode():
-                maps = folded(self.trunk.preparation(batch)).half()
+                maps = folded(batch)
             features: NDArray[np.float16] = maps.cpu().contiguous().numpy()
             if not np.isfinite(features).all():
                 raise TP1Error(f"{title} of {self.data.name} are beyond float16: these weights cannot be cached.")
