@@ -131,12 +131,13 @@ def invoke(*arguments: str) -> Result:
 
 def log_classifier(classifier, example: np.ndarray, dataset: str, image_size: int) -> ModelInfo:
     """Save and send a classifier as the model of the active run."""
+    from tp1.data.image_digests import image_digests
     from tp1.tracking.model_files import save_classifier, send_model
 
     run_id = mlflow.active_run().info.run_id
     with TemporaryDirectory() as name:
         folder = Path(name) / "model"
-        save_classifier(classifier, example, dataset, image_size, run_id, folder)
+        save_classifier(classifier, example, image_digests(example), dataset, image_size, run_id, folder)
         return mlflow.models.get_model_info(f"models:/{send_model(mlflow.MlflowClient(), run_id, folder)}")
 
 

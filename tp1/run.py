@@ -33,6 +33,7 @@ from tp1.base.progress import say
 from tp1.config import TrainConfig
 from tp1.data.cache import cache_dir
 from tp1.data.dataset import ImageData, Part, load_data
+from tp1.data.image_digests import image_digests
 from tp1.experiment import Experiment
 from tp1.models.build import Built, build
 from tp1.models.classifier import ImageModel
@@ -258,7 +259,8 @@ def _log_result(
 
     def fill(folder: Path) -> None:
         size = config.image_size or data.image_shape[0]
-        save_classifier(model, data.val.images[:2], data.name, size, writer.info.run_id, folder / "model")
+        trained_on = image_digests(data.train.images)
+        save_classifier(model, data.val.images[:2], trained_on, data.name, size, writer.info.run_id, folder / "model")
         (folder / "files").mkdir()
         write_evaluation(evaluation, folder / "files")
         title = run_title(experiment.label, data.name, config.seed)

@@ -12,10 +12,12 @@ import mlflow
 import numpy as np
 import pytest
 from mlflow import MlflowClient
+from PIL import Image
 
-from tests.conftest import PROJECT, all_runs, copy_database, invoke
+from tests.conftest import PROJECT, all_runs, coloured_images, copy_database, invoke
 from tests.support.made_runs import make_run
 from tp1.data.dataset import load_data
+from tp1.data.image_digests import image_digests
 from tp1.registry.versions import DESCRIPTION_LIMIT, find_version
 
 NAME = "tp1-digits"
@@ -104,16 +106,21 @@ def test_the_better_one_wins_the_worse_one_stays_challenger_and_rollback_returns
     assert (new.number, new.run_id, new.tags["tp1.replaced"]) == (2, runs["cnnv2"], "1")
     assert new.tags["tp1.verdict"] == "champion"
     assert float(new.tags["tp1.difference_low"]) > 0
+    assert float(new.tags["tp1.p_value"]) < 0.025
     assert "@" in new.tags["tp1.decided_by"]
 
     assert "It is the champion already.\ntp1-digits version 2 is champion: models:/tp1-digits@champion" in promote()
 
     output = promote("experiments=cnn-base")
-    short = re.search(r"It stays challenger: the lower bound is (0\.\d{4}) short of being above zero\.", output)
+    assert re.search(
+        r"p = 1 \(McNemar's exact test, one-sided, one run\)\. It stays challenger: p is above 0\.025", output
+    )
     refused = find_version(NAME, "challenger")
     assert (champion(), refused.number) == (2, 1)
-    assert float(short[1]) == -float(refused.tags["tp1.difference_low"]) > 0
-    assert (refused.tags["tp1.verdict"], refused.tags["tp1.against"]) == ("challenger", "2")
+    assert float(refused.tags["tp1.difference_high"]) < 0
+    assert [refused.tags[f"tp1.{key}"] for key in ("verdict", "against", "p_value", "among", "images")] == [
+        *("challenger", "2", "1", "1", "179"),
+    ]
 
     result = invoke("rollback", "dataset=digits")
     assert "tp1-digits version 1 is champion again, in place of version 2." in result.output
@@ -145,20 +152,116 @@ def test_force_is_recorded(runs):
 
 
 @pytest.mark.parametrize("tag", ["tp1.data_digest", "tp1.split_digest"])
-def test_another_split_or_other_data_are_refused(runs, tag):
-    promote("experiments=cnn-base")
+def test_only_runs_on_the_data_at_hand_compete(runs, tag):
     MlflowClient().set_tag(runs["cnnv2"], tag, "0123")
-    result = invoke("promote", "dataset=digits")
-    assert result.exit_code == 1
-    assert "cnnv2-s0 was trained on other data or another split" in result.output
-    MlflowClient().set_model_version_tag(NAME, "1", tag, "0123")
-    MlflowClient().set_tag(
-        runs["cnnv2"], tag, getattr(load_data("digits"), tag.removeprefix("tp1.").replace("data_", ""))
-    )
-    result = invoke("promote", "dataset=digits")
-    assert result.exit_code == 1
-    assert "the champion, tp1-digits version 1, was trained on other data or another split" in result.output
+    assert "Candidate: cnn-base-s0" in promote()
     assert champion() == 1
+    MlflowClient().set_tag(runs["cnn-base"], tag, "0123")
+    result = invoke("promote", "dataset=digits", "force=it must")
+    assert result.exit_code == 1
+    assert "no run was trained on digits as it is in sklearn.datasets" in result.stderr
+    assert "the newest one, cnnv2-s0, was on " in result.stderr
+
+
+@pytest.mark.parametrize("tag", ["tp1.data_digest", "tp1.split_digest"])
+def test_a_champion_of_former_data_is_measured_on_images_that_are_new_to_it(runs, tag):
+    """Here all that its tag says is that the data were others: no validation image was in its training."""
+    promote("experiments=cnn-base")
+    MlflowClient().set_model_version_tag(NAME, "1", tag, "0123")
+    output = promote()
+    assert "Against tp1-digits version 1 on the same 179 validation images: " in output
+    assert "It is the champion now." in output
+
+
+def test_a_champion_that_does_not_say_what_it_was_trained_on_is_replaced_by_force(runs):
+    """As one of an earlier version of this project, which logged no digests of the training images."""
+    promote("experiments=cnn-base")
+    MlflowClient().set_model_version_tag(NAME, "1", "tp1.data_digest", "0123")
+    MlflowClient().set_model_version_tag(NAME, "1", "tp1.model_sha256", "{}")
+    MlflowClient().set_tag(runs["cnn-base"], "tp1.model_sha256", "{}")
+    path = model_folder(runs["cnn-base"]) / "extra_files" / "trained_on.npy"
+    aside = path.rename(path.with_suffix(".aside"))
+    try:
+        result = invoke("promote", "dataset=digits")
+        assert result.exit_code == 1
+        (line,) = result.stderr.splitlines()
+        assert "tp1-digits version 1 was trained on other data or another split (digests 0123 " in line
+        assert "does not say on which images. force=REASON replaces the champion without a comparison." in line
+        output = promote("force=the data grew")
+    finally:
+        aside.rename(path)
+    assert "Not compared with tp1-digits version 1: tp1-digits version 1 was trained on other data" in output
+    assert "It is the champion now by force: the data grew" in output
+    version = find_version(NAME, "champion")
+    assert (version.number, version.tags["tp1.forced"], version.tags["tp1.difference"]) == (2, "the data grew", "")
+    assert version.tags["tp1.not_compared"].startswith("tp1-digits version 1 was trained on other data")
+
+
+def test_files_that_were_deleted_are_no_dead_end(runs, tmp_path):
+    """Those of the champion, of its predecessor, and of the best run."""
+    promote("experiments=cnn-base")
+    promote()
+    folders = {name: model_folder(runs[name]) for name in runs}
+    folders["cnnv2"].rename(tmp_path / "aside")
+    try:
+        for command in (("download",), ("promote", "experiments=cnn-base")):
+            result = invoke(*command, "dataset=digits")
+            assert result.exit_code == 1
+            assert "the files of tp1-digits version 2 were deleted: restore them, or promote another" in result.stderr
+        output = promote("force=its files are gone")  # the best run's model, so the next one is taken
+        assert "cnnv2 (" in output
+        assert "is better, but the model of cnnv2-s0 (" in output
+        assert "Not compared with tp1-digits version 2: the files of tp1-digits version 2 were deleted" in output
+        assert champion() == 1
+        # The champion's predecessor is version 2, whose files are gone, and whose own is the champion again.
+        result = invoke("rollback", "dataset=digits")
+        assert result.exit_code == 1
+        assert "tp1-digits version 2 is passed over: its files were deleted." in result.output
+        assert "there is nothing to roll back to" in result.output
+        assert champion() == 1
+    finally:
+        (tmp_path / "aside").rename(folders["cnnv2"])
+    assert invoke("rollback", "dataset=digits").exit_code == 0
+    assert champion() == 2
+
+
+def test_data_that_grew_and_another_data_set_of_the_same_name(store, image_folder, tmp_path):
+    """The champion was trained on most of today's validation images: those it does not know decide."""
+
+    def trained() -> None:
+        quick = ("epochs=1", "batch_size=8", "learning_rate=1e-3")
+        result = invoke("cnn-base", f"dataset={image_folder}", *quick)
+        assert result.exit_code == 0, result.output
+
+    trained()
+    assert invoke("promote", f"dataset={image_folder}").exit_code == 0
+    for label, name in enumerate("abc"):
+        for number, image in enumerate(coloured_images(label, 30, 32, seed=8)):
+            Image.fromarray(image).save(image_folder / name / f"new{number:03d}.png")
+    result = invoke("promote", f"dataset={image_folder}")
+    assert result.exit_code == 1
+    assert "no run was trained on shapes as it is in" in result.stderr
+    trained()
+    result = invoke("promote", f"dataset={image_folder}")
+    assert result.exit_code == 0, result.output
+    data = load_data(str(image_folder))
+    seen = np.load(model_folder(all_runs()[-1].info.run_id) / "extra_files" / "trained_on.npy")
+    new = int((~np.isin(image_digests(data.val.images), seen)).sum())
+    assert 0 < new < len(data.val)
+    assert f"on the same {new} validation images that the champion was not trained on: " in result.output
+
+    image_folder.rename(tmp_path / "first")
+    for name in ("x", "y"):
+        shutil.copytree(tmp_path / "first" / {"x": "a", "y": "b"}[name], image_folder / name)
+    trained()
+    result = invoke("promote", f"dataset={image_folder}")
+    assert result.exit_code == 1
+    assert "tp1-shapes version 1 knows other classes (a, b, c) than shapes in" in result.stderr
+    assert "it is of another data set of the same name" in result.stderr
+    result = invoke("promote", f"dataset={image_folder}", "force=a data set of other classes now")
+    assert result.exit_code == 0, result.output
+    for dataset in ("shapes", str(image_folder)):
+        assert "tp1-shapes version" in invoke("download", f"dataset={dataset}", "to=here").output
 
 
 @pytest.mark.usefixtures("tampered")
@@ -199,7 +302,14 @@ def test_what_has_no_model_or_no_runs_is_said(store):
     MlflowClient().set_tag(run_id, "mlflow.source.name", "reference/digits/cnnv3-s0")
     result = invoke("promote", "dataset=digits")
     assert result.exit_code == 1
-    assert "has its model here: records carry none" in result.output
+    assert "the newest one, cnnv3-s0, was on data split." in result.output
+    data = load_data("digits")
+    for tag, value in (("tp1.data_digest", data.digest), ("tp1.split_digest", data.split_digest)):
+        MlflowClient().set_tag(run_id, tag, value)
+    result = invoke("promote", "dataset=digits")
+    assert result.exit_code == 1
+    assert "no run on digits has its model here; train one. cnnv3 (" in result.output
+    assert "is better, but has no model here: it was loaded from a record." in result.output
 
 
 def test_the_card_says_what_the_model_is(runs):

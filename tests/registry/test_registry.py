@@ -10,9 +10,11 @@ from mlflow import MlflowClient
 from tests.support.servers import served
 from tp1.base.digests import check_digests, file_digests
 from tp1.base.errors import TP1Error
+from tp1.registry import lock as locks
 from tp1.registry import versions as registry
+from tp1.registry.lock import promotion_lock
 from tp1.registry.stored_models import find_model, find_model_of_run
-from tp1.registry.versions import find_version, promotion_lock
+from tp1.registry.versions import find_version
 
 
 def logged_model() -> str:
@@ -67,18 +69,58 @@ def test_the_lock_lets_one_in_at_a_time(store, over_http, monkeypatch, capsys):
     assert "Waiting for another promotion" in capsys.readouterr().out
 
 
-def test_a_lock_that_stays_is_said_with_its_holder(store, monkeypatch):
-    monkeypatch.setattr(registry, "LOCK_SECONDS", 0.0)
+def test_a_lock_whose_holder_is_at_work_is_said_with_its_holder(store, monkeypatch):
+    monkeypatch.setattr(locks, "LOCK_SECONDS", 0.5)
+    monkeypatch.setattr(locks, "STALE_SECONDS", 0.3)
+    monkeypatch.setattr(locks, "RENEW_SECONDS", 0.05)
     with (
-        promotion_lock("tp1-shapes"),
-        pytest.raises(TP1Error, match=rf"locked: {registry.who()} .* delete the registered model tp1-shapes-promotion"),
+        promotion_lock("tp1-shapes") as lock,
+        pytest.raises(TP1Error, match=rf"tp1-shapes is locked, and its holder is at work: {registry.who()} "),
         promotion_lock("tp1-shapes"),
     ):
         pass
+    assert not mlflow.search_registered_models()
+    with pytest.raises(TP1Error, match="went to another process"):
+        lock.check()
     with pytest.raises(ZeroDivisionError), promotion_lock("tp1-shapes"):  # it is released whatever happens
         _ = 1 / 0
     with promotion_lock("tp1-shapes"):
         pass
+
+
+@pytest.mark.parametrize("tags", [{}, {"tp1.holder": "dead", "tp1.renewed": "3"}])
+def test_a_lock_that_its_holder_left_is_taken_over_by_one(store, monkeypatch, capsys, tags):
+    monkeypatch.setattr(locks, "STALE_SECONDS", 0.3)
+    monkeypatch.setattr(locks, "SETTLE_SECONDS", 0.3)
+    MlflowClient().create_registered_model("tp1-shapes-promotion", tags, "ana@gone is changing tp1-shapes.")
+    entered: list[float] = []
+
+    def work() -> None:
+        with promotion_lock("tp1-shapes") as lock:
+            lock.check()
+            entered.append(time.monotonic())
+            time.sleep(0.2)
+            lock.check()
+
+    threads = [threading.Thread(target=work) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(entered) == 3
+    assert all(later - earlier >= 0.2 for earlier, later in zip(sorted(entered), sorted(entered)[1:], strict=False))
+    assert "Taking over a lock that was not renewed for 0 s: ana@gone" in capsys.readouterr().out
+    assert not mlflow.search_registered_models()
+
+
+def test_who_lost_the_lock_changes_nothing_and_leaves_the_new_holders_lock(store):
+    client = MlflowClient()
+    with promotion_lock("tp1-shapes") as lock:
+        client.delete_registered_model("tp1-shapes-promotion")
+        client.create_registered_model("tp1-shapes-promotion", {"tp1.holder": "another"})
+        with pytest.raises(TP1Error, match="tp1-shapes-promotion went to another process"):
+            lock.check()
+    assert client.get_registered_model("tp1-shapes-promotion").tags == {"tp1.holder": "another"}
 
 
 def test_a_description_is_cut_where_the_database_ends(store):

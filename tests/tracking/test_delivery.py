@@ -1,5 +1,6 @@
 """An entry can be sent any number of times, as after a lost answer or a kill, and arrives once."""
 
+import numpy as np
 import pytest
 from mlflow import MlflowClient
 
@@ -18,7 +19,9 @@ def test_a_result_that_is_sent_again_arrives_once(store, tmp_path, classes):
     run_id = client.create_run("0").info.run_id
     names = tuple(f"class {number}" for number in range(classes))
     model = Classifier(CNNV2(classes, 32, 0.1), names, Preparation(32, (0.5,) * 3, (0.25,) * 3))
-    save_classifier(model, coloured_images(0, 2, 32, 0), "shapes", 32, run_id, tmp_path / "model")
+    save_classifier(
+        model, coloured_images(0, 2, 32, 0), np.zeros(1, np.uint64), "shapes", 32, run_id, tmp_path / "model"
+    )
     (tmp_path / "files").mkdir()
     (tmp_path / "files" / "a.txt").write_text("text")
     points = [
@@ -43,7 +46,9 @@ def test_of_models_that_were_begun_twice_one_is_left(store, tmp_path):
     client = MlflowClient()
     run_id = client.create_run("0").info.run_id
     model = Classifier(CNNV2(3, 32, 0.1), ("a", "b", "c"), Preparation(32, (0.5,) * 3, (0.25,) * 3))
-    save_classifier(model, coloured_images(0, 2, 32, 0), "shapes", 32, run_id, tmp_path / "model")
+    save_classifier(
+        model, coloured_images(0, 2, 32, 0), np.zeros(1, np.uint64), "shapes", 32, run_id, tmp_path / "model"
+    )
     for _ in range(3):
         client.create_logged_model("0", "model", run_id)
     model_id = deliver(client, run_id, Entry(status="FINISHED", folder=tmp_path))

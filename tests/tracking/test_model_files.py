@@ -34,7 +34,7 @@ def classifier():
 def model(store, classifier, monkeypatch):
     monkeypatch.setenv("MLFLOW_ALLOW_PICKLE_DESERIALIZATION", "false")
     with mlflow.start_run():
-        return log_classifier(classifier, coloured_images(0, 2, 32, seed=0), "shapes", 32)
+        return log_classifier(classifier, coloured_images(0, 2, 32, seed=0), np.zeros(1, np.uint64), "shapes", 32)
 
 
 @pytest.mark.parametrize("count", [1, 2, 7])
@@ -88,14 +88,24 @@ def test_no_file_of_the_model_is_a_pickle(model):
 
 def test_an_example_of_one_image_is_refused(classifier, tmp_path):
     with pytest.raises(ValueError, match="two images"):
-        save_classifier(classifier, coloured_images(0, 1, 32, seed=0), "shapes", 32, "0" * 32, tmp_path / "model")
+        save_classifier(
+            classifier,
+            coloured_images(0, 1, 32, seed=0),
+            np.zeros(1, np.uint64),
+            "shapes",
+            32,
+            "0" * 32,
+            tmp_path / "model",
+        )
 
 
 def test_a_model_is_logged_once_however_often_it_is_sent(store, classifier, tmp_path, monkeypatch):
     """A kill may come at any moment of the first time."""
     client = MlflowClient()
     run_id = client.create_run("0").info.run_id
-    save_classifier(classifier, coloured_images(0, 2, 32, seed=0), "shapes", 32, run_id, tmp_path / "model")
+    save_classifier(
+        classifier, coloured_images(0, 2, 32, seed=0), np.zeros(1, np.uint64), "shapes", 32, run_id, tmp_path / "model"
+    )
     begun = client.create_logged_model("0", "model", run_id)  # where it stopped
     with monkeypatch.context() as patched:
 

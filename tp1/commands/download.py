@@ -12,6 +12,7 @@ import click
 from tp1.base.errors import TP1Error
 from tp1.commands.command import Command
 from tp1.commands.tool import tool_command
+from tp1.data.sources import dataset_name
 from tp1.experiment import Experiment, Study, by_name_and_configuration
 from tp1.registry.download import download as write
 from tp1.registry.stored_models import find_model, find_model_of_run
@@ -25,7 +26,7 @@ def download_command(catalog: Sequence[Experiment | Study]) -> Command:
         "download",
         "Fetch a model from the registry into a folder, checked: pt2 program, weights, labels, card.",
         [
-            click.Option(["--dataset"], help="Whose champion.  [default: cifar10]"),
+            click.Option(["--dataset"], help="Whose champion: a name, or the path of a folder.  [default: cifar10]"),
             click.Option(["--version"], type=int, help="This version in place of the champion."),
             click.Option(["--alias"], help="What this alias points to, such as challenger."),
             click.Option(["--run-id"], help="The model of this run, promoted or not."),
@@ -47,7 +48,7 @@ def download(
     """Fetch a model, check it and write it to a folder; return the lines to print."""
     if sum(given is not None for given in (version, alias, run_id)) > 1:
         raise TP1Error("give one of version, alias and run_id.")
-    name = registered_name(dataset)
+    name = registered_name(dataset_name(dataset))
     if run_id is not None:
         model, title = find_model_of_run(run_id), f"run-{run_id[:8]}"
     elif version is not None:

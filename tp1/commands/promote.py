@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import click
 
@@ -15,7 +16,7 @@ from tp1.commands.command import Command
 from tp1.commands.parameters import Names, config_options
 from tp1.commands.tool import tool_command
 from tp1.config import TrainConfig
-from tp1.data.dataset import load_data
+from tp1.data.dataset import ImageData, load_data
 from tp1.experiment import Experiment, Study
 from tp1.report.selection import nothing_found, select
 from tp1.store.addresses import how_to_open
@@ -57,6 +58,8 @@ def promote(
     from tp1.registry.promotion import promote as decide
 
     config = replace(DEFAULTS, dataset=dataset, data_dir=data_dir, image_size=image_size)
+    if force is not None and not force.strip():
+        raise TP1Error("force= takes the reason, which is recorded.")
     run.log_parameters({"dataset": dataset, "force": force or ""})
     reader = RunReader()
     data = load_data(config.dataset, config.data_dir, config.image_size)
@@ -64,19 +67,19 @@ def promote(
     groups = select(reader, catalog, experiments, data.name).groups
     if not groups:
         raise nothing_found(reader, experiments, f" on {data.name}")
-    candidate = choose_candidate(groups)
-    lines = [
-        f"{label} is better, but has no model here: it was loaded from a record." for label in candidate.passed_over
-    ]
-    lines.append(
-        f"Candidate: {candidate.run.name}, run {candidate.run.run_id}, validation accuracy "
-        f"{candidate.run.metrics['best/val_accuracy']:.4f}."
-    )
-    if force is not None and not force.strip():
-        raise TP1Error("force= takes the reason, which is recorded.")
-    decision = decide(candidate, data, force)
+
+    def data_at(size: tuple[int, int]) -> ImageData:
+        return data if size == data.image_shape[:2] else load_data(config.dataset, config.data_dir, size[0])
+
+    with TemporaryDirectory() as folder:
+        candidate = choose_candidate(groups, data, Path(folder))
+        line = (
+            f"Candidate: {candidate.run.name}, run {candidate.run.run_id}, validation accuracy "
+            f"{candidate.run.metrics['best/val_accuracy']:.4f}."
+        )
+        decision = decide(candidate, data, data_at, force)
     what = "champion" if decision.is_champion else "challenger"
     run.log_note(f"**promote**: {decision.version} is {what}. {decision.verdict}\n\n    {run.command}\n")
     uri = f"models:/{decision.version.name}@{what}"
     page = how_to_open(reader.uri, f"models/{decision.version.name}/versions/{decision.version.number}")
-    return [*lines, decision.verdict, f"{decision.version} is {what}: {uri}", f"Its card: {page}"]
+    return [*candidate.passed_over, line, decision.verdict, f"{decision.version} is {what}: {uri}", f"Its card: {page}"]

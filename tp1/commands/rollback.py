@@ -7,6 +7,7 @@ import click
 
 from tp1.commands.command import Command
 from tp1.commands.tool import tool_command
+from tp1.data.sources import dataset_name
 from tp1.registry.versions import registered_name
 from tp1.tracking.tool_run import ToolRun
 
@@ -16,7 +17,7 @@ def rollback_command() -> Command:
     return tool_command(
         "rollback",
         "Make the former champion of a data set champion again.",
-        [click.Option(["--dataset"], help="Its name.  [default: cifar10]")],
+        [click.Option(["--dataset"], help="Its name, or the path of its folder.  [default: cifar10]")],
         rollback,
     )
 
@@ -26,8 +27,9 @@ def rollback(run: ToolRun, dataset: str = "cifar10") -> list[str]:
     from tp1.registry.promotion import rollback as step_back  # imported late, because it imports torch
 
     run.log_parameters({"dataset": dataset})
-    run.rename(f"rollback-{dataset}")
-    stepped_back, champion = step_back(registered_name(dataset))
+    name = dataset_name(dataset)
+    run.rename(f"rollback-{name}")
+    stepped_back, champion = step_back(registered_name(name))
     line = f"{champion} is champion again, in place of version {stepped_back.number}."
     run.log_note(f"**rollback**: {line}\n\n    {run.command}\n")
     return [line]

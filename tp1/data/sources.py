@@ -12,6 +12,16 @@ from tp1.data.image_folder import ImageFolder
 from tp1.data.source import Source
 
 
+def is_path(dataset: str) -> bool:
+    """Whether ``dataset=`` gives the path of a folder, not the name of a data set."""
+    return dataset.startswith((".", "~", os.sep)) or os.sep in dataset
+
+
+def dataset_name(dataset: str) -> str:
+    """The name of the data set that ``dataset=`` gives, whether or not it is there."""
+    return Path(os.path.realpath(user_path(dataset))).name if is_path(dataset) else dataset
+
+
 def find_source(dataset: str, data_dir: Path) -> Source:
     """Return the source that ``dataset`` names.
 
@@ -28,9 +38,7 @@ def find_source(dataset: str, data_dir: Path) -> Source:
         return ImageFolder("eurosat", eurosat_folder(data_dir))
     if dataset == "cifar10" and not is_folder(data_dir / "cifar10" / "train"):
         return Cifar10(data_dir)
-    path = user_path(dataset)
-    is_path = dataset.startswith((".", "~", os.sep)) or os.sep in dataset
-    root = Path(os.path.realpath(path)) if is_path else data_dir / dataset
+    root = Path(os.path.realpath(user_path(dataset))) if is_path(dataset) else data_dir / dataset
     if not is_folder(root):
         raise TP1Error(
             f"no data set {dataset!r}: it is not cifar10, eurosat or digits, and there is no folder {root}. "

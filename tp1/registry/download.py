@@ -77,6 +77,6 @@ def _card(model: StoredModel, known: Mapping[tuple[str, str], Experiment], metad
     if model.version is not None and model.version.description:
         return model.version.description
     height, width, channels = metadata["image_shape"]
-    record = make_record(model.run_id)
+    record = make_record(model.run_id, histories=False)
     experiment = known.get((record.tags.get("tp1.experiment", ""), record.tags.get("tp1.configuration", "")))
     return model_card(model.model_id, record, experiment, (height, width, channels), size)

@@ -31,7 +31,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
 from tp1.base.errors import TP1Error
-from tp1.registry.versions import LOCK_SUFFIX, promotion_lock
+from tp1.registry.lock import LOCK_SUFFIX, promotion_lock
 from tp1.store.access import is_absent
 from tp1.store.addresses import masked, quoted
 from tp1.store.prepare import prepare_store

@@ -1,8 +1,8 @@
 """Choose the best tracked run on a data set, and make it champion if it beats the current champion.
 
 The candidate comes from the configuration with the highest mean validation accuracy over its seeds; of its runs, it is
-the one with the highest validation accuracy. It becomes champion if there is none yet, or if the 95 % bootstrap
-interval of its gain in accuracy, on the same validation images, lies above zero. Test images play no part.
+the one with the highest validation accuracy. Only runs on the data at hand compete. It becomes champion if there is
+none yet, or if it beats the champion (:mod:`tp1.registry.contest`). Test images play no part.
 """
 
 from collections.abc import Sequence
@@ -13,14 +13,16 @@ from tempfile import TemporaryDirectory
 from time import perf_counter
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 from tp1.base.digests import DIGESTS_TAG, as_tag, file_digests
 from tp1.base.errors import TP1Error
-from tp1.data.dataset import ImageData, Part
+from tp1.base.progress import say
+from tp1.data.dataset import ImageData
+from tp1.registry.contest import LEVEL, Contest, DataAt, compete
+from tp1.registry.lock import promotion_lock
 from tp1.registry.predictor import LOGGED_PROGRAM, Predictor, load_logged
-from tp1.registry.stored_models import StoredModel, fetch, find_model_of_run, stored
+from tp1.registry.stored_models import GoneError, StoredModel, fetch, find_model_of_run, stored
 from tp1.registry.versions import (
     CHALLENGER,
     CHAMPION,
@@ -30,17 +32,14 @@ from tp1.registry.versions import (
     make_challenger,
     make_champion,
     now,
-    promotion_lock,
     register,
     registered_name,
     who,
 )
 from tp1.report.comparison import Group
 from tp1.report.model_card import Speed, model_card
-from tp1.report.paired import Paired, compare_predictions
 from tp1.store.records import make_record
 from tp1.store.runs import TrackedRun
-from tp1.training.evaluation import prediction_table
 
 ROUNDS = 20  # timed calls, to measure a model's speed
 
@@ -50,13 +49,17 @@ class Candidate:
     """A run and its model, chosen for promotion.
 
     Attributes:
-        run: The best run of its group that has its model in this store.
-        passed_over: Better groups (label and mean validation accuracy), none of whose runs has its model in this store.
+        run: The best run whose model is in this store.
+        path: The model's files, checked.
+        among: The runs that it is the best of: all on the same data whose models are in this store.
+        passed_over: What is better and has no model in this store, each as a sentence.
     """
 
     group: Group
     run: TrackedRun
     model: StoredModel
+    path: Path
+    among: tuple[TrackedRun, ...]
     passed_over: tuple[str, ...]
 
 
@@ -75,73 +78,103 @@ class Decision:
     verdict: str
 
 
-def choose_candidate(groups: Sequence[Group]) -> Candidate:
-    """Choose the best run that has its model in this store.
+def choose_candidate(groups: Sequence[Group], data: ImageData, folder: Path) -> Candidate:
+    """Choose the best run on ``data`` that has its model in this store, and fetch the model.
 
     Args:
-        groups: Groups of runs on one data set.
+        groups: Groups of runs on data sets of this name.
+        folder: For the model's files.
 
     Raises:
-        TP1Error: No run has its model in this store.
+        TP1Error: No run on this data has its model in this store, or the best one's model cannot be read.
     """
+    here = [group for group in groups if _digests(group.runs[0]) == (data.digest, data.split_digest)]
+    if not here:
+        newest = max((run for group in groups for run in group.runs), key=lambda run: run.start_time)
+        raise TP1Error(
+            f"no run was trained on {data.name} as it is in {data.origin} (digests {data.digest} {data.split_digest}); "
+            f"the newest one, {newest.name}, was on {' '.join(_digests(newest))}. Train on what is there now, or give "
+            "the folder with the former data with data_dir=."
+        )
+    among = tuple(run for group in here for run in group.runs if not run.record)
     passed_over: list[str] = []
-    for group in sorted(groups, key=lambda group: -group.mean("best/val_accuracy")):
+    for group in sorted(here, key=lambda group: -group.mean("best/val_accuracy")):
+        better = f"{group.label} ({group.mean('best/val_accuracy'):.4f}) is better"
+        if all(run.record for run in group.runs):
+            passed_over.append(f"{better}, but has no model here: it was loaded from a record.")
         for run in sorted(group.runs, key=lambda run: -run.metrics["best/val_accuracy"]):
-            if not run.record:
-                return Candidate(group, run, find_model_of_run(run.run_id), tuple(passed_over))
-        passed_over.append(f"{group.label} ({group.mean('best/val_accuracy'):.4f})")
-    raise TP1Error(
-        f"no run of {', '.join(passed_over[:3]) or 'this data set'} has its model here: records carry none. Train one."
-    )
+            if run.record:
+                continue
+            model = find_model_of_run(run.run_id)
+            try:
+                path = fetch(model, folder / run.run_id)
+            except GoneError:
+                passed_over.append(f"{better}, but the model of {run.name} ({run.run_id}) was deleted.")
+                continue
+            except TP1Error as error:
+                raise TP1Error(
+                    f"{error} Or delete the run {run.run_id} in the tracking UI: then the next best one is taken."
+                ) from error
+            return Candidate(group, run, model, path, among, tuple(passed_over))
+    raise TP1Error(f"no run on {data.name} has its model here; train one. {' '.join(passed_over[:3])}")
 
 
-def promote(candidate: Candidate, data: ImageData, force: str | None) -> Decision:
+def promote(candidate: Candidate, data: ImageData, data_at: DataAt, force: str | None) -> Decision:
     """Compare the candidate with the champion, register it, and make it champion or challenger.
 
     A candidate that already is the champion is left as it is.
 
     Args:
-        data: The data set on whose validation images the two are compared.
-        force: Reason to make the candidate champion whatever the comparison shows; None: the rule decides.
+        data: The data set that the candidate was trained on.
+        data_at: The same with images of another size, for a champion that takes these.
+        force: Reason to make the candidate champion whatever the comparison shows, and even if there can be none;
+            None: the rule decides.
 
     Raises:
-        TP1Error: Digests of data, split or files differ, or a model cannot be read.
+        TP1Error: The candidate cannot be read, or cannot be compared with the champion and ``force`` is None.
     """
     name = registered_name(data.name)
-    run = candidate.run
-    _check_digests(run.name, run.data_digest, run.split_digest, data)
-    with promotion_lock(name), TemporaryDirectory() as folder:
+    with promotion_lock(name) as lock, TemporaryDirectory() as folder:
         champion = find_version(name, CHAMPION)
         if champion is not None and champion.model_id == candidate.model.model_id:
             return Decision(champion, True, "It is the champion already.")
-        path = fetch(candidate.model, Path(folder) / "candidate")
-        predictor = load_logged(path, str(candidate.model))
-        paired = None
+        predictor = load_logged(candidate.path, str(candidate.model))
+        contest, reason = None, ""
         if champion is not None:
-            there = fetch(stored(champion), Path(folder) / "champion")
-            paired = _compare(predictor, champion, load_logged(there, str(champion)), data)
-        by_rule = paired is None or paired.low > 0
+            among = sum(run.run_id != champion.run_id for run in candidate.among)
+            try:
+                contest = compete(predictor, champion, data, data_at, among, Path(folder) / "champion")
+            except TP1Error as error:
+                if force is None:
+                    raise TP1Error(f"{error} force=REASON replaces the champion without a comparison.") from error
+                reason = str(error)
+        by_rule = champion is None or (contest is not None and contest.is_won)
         wins = by_rule or force is not None
-        verdict = _verdict(champion, paired, force, wins)
-        version = register(name, run.run_id, candidate.model.model_id)
-        tags = _tags(candidate, champion, paired, data) | {
+        verdict = _verdict(champion, contest, reason, force, wins)
+        forced = "" if by_rule else force or ""
+        tags = _tags(candidate, champion, contest, reason, data) | {
             "tp1.verdict": CHAMPION if wins else CHALLENGER,
-            "tp1.forced": "" if by_rule else force or "",
-            DIGESTS_TAG: as_tag(candidate.model.sha256 or file_digests(path)),
+            "tp1.forced": forced,
+            DIGESTS_TAG: as_tag(candidate.model.sha256 or file_digests(candidate.path)),
         }
         if wins:  # for rollback; else the tag keeps its value from an earlier time as champion
             tags["tp1.replaced"] = str(champion.number) if champion is not None else ""
+        record = make_record(candidate.run.run_id, histories=False)
+        speed = measure_speed(predictor, data_at(predictor.image_shape[:2]).val.images)
+        lock.check()
+        version = register(name, candidate.run.run_id, candidate.model.model_id)
         card = model_card(
             str(version),
-            make_record(run.run_id),
+            record,
             candidate.group.experiment,
             predictor.image_shape,
-            (path / LOGGED_PROGRAM).stat().st_size,
-            measure_speed(predictor, data.val.images),
+            (candidate.path / LOGGED_PROGRAM).stat().st_size,
+            speed,
             f"{_seeds(candidate)} By {tags['tp1.decided_by']}, {tags['tp1.decided_at']}. {verdict}",
         )
         describe(version, card, tags)
         # The alias is set last, so that it only ever points to a complete version.
+        lock.check()
         (make_champion if wins else make_challenger)(version)
     return Decision(version, wins, verdict)
 
@@ -149,34 +182,45 @@ def promote(candidate: Candidate, data: ImageData, force: str | None) -> Decisio
 def rollback(name: str) -> tuple[Version, Version]:
     """Make the champion's predecessor champion again; return the replaced version, then the new champion.
 
+    A predecessor whose files were deleted is passed over for its own predecessor.
+
     Raises:
-        TP1Error: There is no champion, or its predecessor does not exist.
+        TP1Error: There is no champion, it has no predecessor, or the predecessor's files cannot be read or are damaged.
     """
-    with promotion_lock(name):
+    with promotion_lock(name) as lock:
         champion = find_version(name, CHAMPION)
         if champion is None:
             raise TP1Error(f"{name} has no champion: mlflow run . -e promote makes one.")
-        before = champion.tags.get("tp1.replaced", "")
-        former = find_version(name, int(before)) if before else None
-        if former is None:
-            gone = f"version {before}, which was deleted" if before else "none"
-            raise TP1Error(f"there is nothing to roll back to: before {champion} there was {gone}.")
+        former = _former(champion)
         note = f"Rolled back to version {former.number} by {who()}, {now()}."
+        lock.check()
         describe(champion, f"**{note}**\n\n{champion.description}", {"tp1.rolled_back": note})
+        lock.check()
         make_champion(former)
     return champion, former
 
 
-def predictions(predictor: Predictor, part: Part, classes: Sequence[str]) -> pd.DataFrame:
-    """Predict labelled images; return a table with the columns of ``predictions.parquet``.
-
-    Raises:
-        TP1Error: The model and the data have different classes.
-    """
-    if tuple(predictor.classes) != tuple(classes):
-        raise TP1Error(f"the model knows the classes {list(predictor.classes)}, and the data has {list(classes)}.")
-    probabilities = predictor.probabilities(part.images)
-    return prediction_table(part.index, part.labels, probabilities, classes)
+def _former(champion: Version) -> Version:
+    """The nearest predecessor that can be champion again."""
+    version, seen = champion, {champion.number}
+    while before := version.tags.get("tp1.replaced", ""):
+        former = find_version(champion.name, int(before))
+        if former is None:
+            raise TP1Error(
+                f"there is nothing to roll back to: before {version} there was version {before}, which was deleted."
+            )
+        if former.number in seen:
+            break
+        seen.add(former.number)
+        try:
+            with TemporaryDirectory() as folder:
+                fetch(stored(former), Path(folder))
+        except GoneError:
+            say(f"{former} is passed over: its files were deleted.")
+            version = former
+            continue
+        return former
+    raise TP1Error(f"there is nothing to roll back to: before {version} there was none.")
 
 
 def measure_speed(predictor: Predictor, images: NDArray[np.uint8]) -> Speed:
@@ -201,53 +245,49 @@ def measure_speed(predictor: Predictor, images: NDArray[np.uint8]) -> Speed:
     )
 
 
-def _check_digests(what: str, data_digest: str, split_digest: str, data: ImageData) -> None:
-    if (data_digest, split_digest) != (data.digest, data.split_digest):
-        raise TP1Error(
-            f"{what} was trained on other data or another split (digests {data_digest} {split_digest}) than "
-            f"{data.name} in {data.origin} ({data.digest} {data.split_digest}): they cannot be compared."
-        )
+def _digests(run: TrackedRun) -> tuple[str, str]:
+    return run.data_digest, run.split_digest
 
 
-def _compare(predictor: Predictor, champion: Version, its: Predictor, data: ImageData) -> Paired:
-    """Compare the candidate with the champion on the validation images."""
-    tags = champion.tags
-    digests = tags.get("tp1.data_digest", ""), tags.get("tp1.split_digest", "")
-    _check_digests(f"the champion, {champion},", *digests, data)
-    return compare_predictions(*(predictions(one, data.val, data.classes) for one in (predictor, its)))
+def _tags(
+    candidate: Candidate, champion: Version | None, contest: Contest | None, reason: str, data: ImageData
+) -> dict[str, str]:
+    """Return the version's tags: who decided when, on which run and data, against which version, with which figures.
 
-
-def _tags(candidate: Candidate, champion: Version | None, paired: Paired | None, data: ImageData) -> dict[str, str]:
-    """Return the version's tags: who decided when, on which run and data, against which version, with which figures."""
+    Those of an earlier decision on the same version are overwritten.
+    """
     tags = {
         "tp1.decided_by": who(),
         "tp1.decided_at": now(),
         "tp1.run_id": candidate.run.run_id,
         "tp1.against": str(champion.number) if champion else "",
+        "tp1.not_compared": reason,
         "tp1.val_accuracy": f"{candidate.run.metrics['best/val_accuracy']:.4f}",
         "tp1.data_digest": data.digest,
         "tp1.split_digest": data.split_digest,
     }
-    if paired is not None:
-        tags["tp1.difference"] = f"{paired.difference:+.4f}"
-        tags["tp1.difference_low"] = f"{paired.low:+.4f}"
-        tags["tp1.difference_high"] = f"{paired.high:+.4f}"
-    return tags
+    paired = contest.paired if contest else None
+    return tags | {
+        "tp1.difference": f"{paired.difference:+.4f}" if paired else "",
+        "tp1.difference_low": f"{paired.low:+.4f}" if paired else "",
+        "tp1.difference_high": f"{paired.high:+.4f}" if paired else "",
+        "tp1.images": str(paired.images) if paired else "",
+        "tp1.among": str(contest.among) if contest else "",
+        "tp1.p_value": f"{contest.p_value:.4g}" if contest else "",
+    }
 
 
-def _verdict(champion: Version | None, paired: Paired | None, force: str | None, wins: bool) -> str:
-    if champion is None or paired is None:
+def _verdict(champion: Version | None, contest: Contest | None, reason: str, force: str | None, wins: bool) -> str:
+    if champion is None:
         return "It is the first champion."
-    compared = (
-        f"Against {champion} on the same {paired.images:,} validation images: {paired.first_accuracy:.4f} and "
-        f"{paired.second_accuracy:.4f}, difference {paired.difference:+.4f}, 95 % bootstrap interval "
-        f"{paired.low:+.4f} to {paired.high:+.4f}."
-    )
-    if paired.low > 0:
+    if contest is None:
+        return f"Not compared with {champion}: {reason} It is the champion now by force: {force}"
+    compared = contest.text(champion)
+    if contest.is_won:
         return f"{compared} It is the champion now."
     if wins:
         return f"{compared} It is the champion now by force: {force}"
-    return f"{compared} It stays challenger: the lower bound is {-paired.low:.4f} short of being above zero."
+    return f"{compared} It stays challenger: p is above {LEVEL}."
 
 
 def _seeds(candidate: Candidate) -> str:

@@ -18,6 +18,10 @@ from tp1.store.addresses import masked
 from tp1.store.reader import find_run
 
 
+class GoneError(TP1Error):
+    """The tracking store has answered that a model, or its files, are not there (any more)."""
+
+
 @dataclass(frozen=True)
 class StoredModel:
     """A model in the tracking store.
@@ -86,12 +90,18 @@ def fetch(model: StoredModel, folder: Path) -> Path:
     """Download a model's files into ``folder`` and check them against their recorded digests; return their path.
 
     Raises:
+        GoneError: There are no files: they, or the model, were deleted.
         TP1Error: The files cannot be read, or do not match the digests.
     """
+    folder.mkdir(parents=True, exist_ok=True)
     try:
         path = Path(mlflow.artifacts.download_artifacts(f"models:/{model.model_id}", dst_path=str(folder)))
     except (MlflowException, OSError) as error:
+        if _is_gone(model):
+            raise _gone(model) from error
         raise TP1Error(f"cannot read the files of {model} ({str(error).splitlines()[0]}).") from error
+    if not any(path.iterdir()):  # so MLflow answers for a model without files
+        raise _gone(model)
     check_digests(path, model.sha256, str(model), "restore its artifacts, or train it anew")
     return path
 
@@ -113,6 +123,18 @@ def download_weights(model_uri: str, folder: Path) -> Path:
             f"no model {model_uri} with {name} in {masked(mlflow.get_tracking_uri())} "
             f"({str(error).splitlines()[0]}): see the model registry."
         ) from error
+
+
+def _gone(model: StoredModel) -> GoneError:
+    return GoneError(f"the files of {model} were deleted: restore them, or promote another model.")
+
+
+def _is_gone(model: StoredModel) -> bool:
+    """Whether the store says that a model has no files; False if it does not answer."""
+    try:
+        return not MlflowClient().list_logged_model_artifacts(model.model_id)
+    except (MlflowException, OSError) as error:
+        return is_absent(error)
 
 
 def _digests(tags: Mapping[str, str], run_id: str) -> dict[str, str]:

@@ -1,10 +1,8 @@
-"""Registered models: their versions and aliases, and the lock for changing them."""
+"""Registered models: their versions and aliases."""
 
 import re
 import socket
-import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from getpass import getuser
@@ -14,14 +12,10 @@ from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import RESOURCE_ALREADY_EXISTS, ErrorCode
 
-from tp1.base.errors import TP1Error
-from tp1.base.progress import say
 from tp1.store.access import is_absent
 from tp1.store.addresses import quoted
 
 CHAMPION, CHALLENGER = "champion", "challenger"
-LOCK_SUFFIX = "-promotion"  # of the registered model that serves as the lock of another
-LOCK_SECONDS = 120.0  # longest wait for another promotion
 DESCRIPTION_LIMIT = 5000  # characters: longest description of a version in MLflow's database
 
 
@@ -47,7 +41,7 @@ class Version:
 
 def registered_name(dataset: str) -> str:
     """Return the name of a data set's registered model, such as ``tp1-cifar10``."""
-    return f"tp1-{re.sub(r'[/:]', '_', dataset)}"
+    return f"tp1-{re.sub(r'[/:@]', '_', dataset)}"  # signs with a meaning in models:/NAME@ALIAS
 
 
 def who() -> str:
@@ -120,54 +114,12 @@ def make_challenger(version: Version) -> None:
     MlflowClient().set_registered_model_alias(version.name, CHALLENGER, str(version.number))
 
 
-@contextmanager
-def promotion_lock(name: str) -> Iterator[None]:
-    """Context manager: a lock on a registered model, across all processes that use the tracking store.
-
-    The lock is a registered model of its own, ``<name>-promotion``. Every store lets only one process create a name,
-    and the UI shows who holds the lock.
-
-    Raises:
-        TP1Error: Another process still held the lock after :data:`LOCK_SECONDS` of waiting.
-    """
-    client = MlflowClient()
-    lock = f"{name}{LOCK_SUFFIX}"
-    until = time.monotonic() + LOCK_SECONDS
-    waiting = False
-    while True:
-        try:
-            client.create_registered_model(lock, description=f"{who()} is changing {name} since {now()}.")
-            break
-        except MlflowException as error:
-            if error.error_code != ErrorCode.Name(RESOURCE_ALREADY_EXISTS):
-                raise
-        holder = _holder(client, lock)
-        if time.monotonic() > until:
-            raise TP1Error(
-                f"{name} is locked: {holder} If that process is dead, delete the registered model {lock} in the UI."
-            )
-        if not waiting:
-            say(f"Waiting for another promotion: {holder}")
-            waiting = True
-        time.sleep(0.5)
-    try:
-        yield
-    finally:
-        client.delete_registered_model(lock)
-
-
 def _fitting(text: str) -> str:
     """Return the description, cut at a line end if it is too long for MLflow's database."""
     if len(text) <= DESCRIPTION_LIMIT:
         return text
     notice = "\n\n(Cut off here: see the run.)\n"
     return text[: DESCRIPTION_LIMIT - len(notice)].rpartition("\n")[0] + notice
-
-
-def _holder(client: MlflowClient, lock: str) -> str:
-    with suppress(MlflowException):
-        return str(client.get_registered_model(lock).description)
-    return "it was released just now."
 
 
 def _version(found: ModelVersion) -> Version:

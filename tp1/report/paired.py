@@ -91,6 +91,15 @@ def mcnemar(only_first: int, only_second: int) -> float:
     return float(binomtest(only_first, only_first + only_second).pvalue)
 
 
+def greater(only_first: int, only_second: int) -> float:
+    """P value of McNemar's exact one-sided test; null hypothesis: the first model errs at least as often."""
+    from scipy.stats import binomtest
+
+    if only_first + only_second == 0:
+        return 1.0
+    return float(binomtest(only_first, only_first + only_second, alternative="greater").pvalue)
+
+
 def _by_class(
     true: NDArray[np.int64], first: NDArray[np.bool_], second: NDArray[np.bool_], classes: list[str]
 ) -> pd.DataFrame:

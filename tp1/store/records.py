@@ -49,8 +49,11 @@ class RunRecord:
     files: dict[str, bytes]
 
 
-def make_record(run_id: str) -> RunRecord:
+def make_record(run_id: str, *, histories: bool = True) -> RunRecord:
     """Return the record of a finished training or ``eda`` run.
+
+    Args:
+        histories: Read every value of every metric, in one request for each metric; else only the last values.
 
     Raises:
         TP1Error: The run does not exist, is not finished, is of another kind, or lacks an artifact.
@@ -75,8 +78,11 @@ def make_record(run_id: str) -> RunRecord:
             if (key.startswith("tp1.") and key != MACHINE_TAG) or key == "mlflow.note.content"
         },
         metrics={
-            key: [(point.step, point.timestamp, point.value) for point in client.get_metric_history(run_id, key)]
-            for key in run.data.metrics
+            last.key: [
+                (point.step, point.timestamp, point.value)
+                for point in (client.get_metric_history(run_id, last.key) if histories else [last])
+            ]
+            for last in run.data.to_proto().metrics  # the last point of each
         },
         datasets=_datasets(run),
         files=files,

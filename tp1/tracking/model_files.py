@@ -14,6 +14,7 @@ from mlflow.entities import LoggedModelOutput, LoggedModelStatus
 from mlflow.models import Model
 from numpy.typing import NDArray
 
+from tp1.data.image_digests import TRAINED_ON
 from tp1.models.classifier import ImageModel
 
 # Packages that loading and serving the model needs; naming them saves MLflow a search of 10 s.
@@ -23,16 +24,25 @@ CONTEXT_TAGS = ("mlflow.user", "mlflow.source.name", "mlflow.source.type", "mlfl
 
 
 def save_classifier(
-    classifier: ImageModel, example: NDArray[np.uint8], dataset: str, image_size: int, run_id: str, folder: Path
+    classifier: ImageModel,
+    example: NDArray[np.uint8],
+    trained_on: NDArray[np.uint64],
+    dataset: str,
+    image_size: int,
+    run_id: str,
+    folder: Path,
 ) -> None:
     """Write the classifier as an MLflow model, ready for :func:`send_model`; no server is asked.
 
-    The model is a pt2 program, :meth:`~tp1.models.classifier.ImageModel.as_served`, that takes uint8 images (N, H, W, 3), any N, and returns float32
-    probabilities (N, classes). The weights are stored beside it as ``extra_files/weights.safetensors``, the class
-    names in the model's metadata. The classifier is left on the CPU in evaluation mode.
+    The model is a pt2 program of :meth:`~tp1.models.classifier.ImageModel.as_served`: uint8 images (N, H, W, 3), any
+    N, to float32 probabilities (N, classes). The weights are stored beside it as
+    ``extra_files/weights.safetensors``, the class names in the model's metadata. The classifier is left on the CPU in
+    evaluation mode.
 
     Args:
         example: Two or more images, uint8 (N, H, W, 3): an example of one would fix N to 1.
+        trained_on: Digests of the training images. Later they tell on which images of a data set that has grown this
+            model can be compared with another one.
         dataset: The name of the data set that it was trained on.
         image_size: Pixels per side that the network inside takes.
         run_id: ID of the run that trained it.
@@ -51,13 +61,15 @@ def save_classifier(
     with tempfile.TemporaryDirectory() as beside:
         weights = Path(beside) / "weights.safetensors"
         save_weights(classifier, weights)
+        images = Path(beside) / Path(TRAINED_ON).name
+        np.save(images, np.sort(trained_on))
         mlflow.pytorch.save_model(
             classifier.as_served(),
             str(folder),
             mlflow_model=Model(run_id=run_id, metadata=metadata),
             serialization_format="pt2",
             input_example=example,
-            extra_files=[str(weights)],
+            extra_files=[str(weights), str(images)],
             pip_requirements=[f"{name}=={importlib.metadata.version(name)}" for name in REQUIREMENTS],
         )
     for cache in list(folder.rglob("__pycache__")):
