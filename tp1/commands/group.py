@@ -40,10 +40,16 @@ TOOLS: dict[str, Callable[[Catalog], Command]] = {
 }
 # Commands for runs, caches and servers; no entry points.
 MAINTENANCE = (
-    *(cache_command, export_command, import_command, runs_command, store_command, sync_command),
+    *(cache_command, runs_command, store_command, sync_command),
     *(server_init_command, migrate_command, account_command, share_command),
 )
-RESERVED = {*TOOLS, *(str(command.name) for command in MAINTENANCE), "mlproject"}  # names that no experiment can have
+RECORDS = {"export": export_command, "import": import_command}  # the same, but they know the experiments
+RESERVED = {
+    *TOOLS,
+    *(str(command.name) for command in MAINTENANCE),
+    *RECORDS,
+    "mlproject",
+}  # names that no experiment can have
 
 
 class Group(click.Group):
@@ -78,7 +84,7 @@ def command_group(catalog: Catalog, faults: Sequence[str] = ()) -> click.Group:
     group = click.version_option(package_name="tp1")(group)
     for entry in catalog:
         group.add_command(training_command(entry))
-    for make in TOOLS.values():
+    for make in (*TOOLS.values(), *RECORDS.values()):
         group.add_command(make(catalog))
     for command in MAINTENANCE:
         group.add_command(command)

@@ -1,12 +1,13 @@
 """Reading and writing records: finished runs as small folders of JSON and parquet, kept beyond their tracking store.
 
 A folder ``reference/<dataset>/<run name>/`` holds ``run.json`` (parameters, tags, data sets), ``metrics.json``
-(histories) and the run's reports, predictions and configuration.
+(histories) and the run's reports, predictions and configuration; the best ones also hold their model's weights
+(:mod:`tp1.commands.reference_models`).
 """
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
 
@@ -21,15 +22,23 @@ from tp1.tracking.record_runs import write_record
 FORMAT = 1
 RECORD = "run.json"
 METRICS = "metrics.json"
+WEIGHTS, PROBE = "weights.safetensors", "probe.npz"  # the files of the model, where a record has one
 
 
-def export_run(run_id: str, folder: Path, *, replace: bool = False) -> Path:
+def export_run(
+    run_id: str,
+    folder: Path,
+    *,
+    replace: bool = False,
+    model_files: Callable[[RunRecord], Mapping[str, bytes]] | None = None,
+) -> Path:
     """Write the record of a finished run below ``folder``; return the record's folder.
 
     The user's home directory is written as ``~``, because records are meant to be published.
 
     Args:
         replace: Whether to overwrite another run's record of the same name.
+        model_files: Returns the files of the model; None: the record has no model.
 
     Raises:
         TP1Error: The run cannot be read completely, the folder cannot be written, or it holds another run's record of
@@ -41,6 +50,7 @@ def export_run(run_id: str, folder: Path, *, replace: bool = False) -> Path:
         there = read_record(target).run_id
         if there != run_id:
             raise TP1Error(f"{target} holds run {there}: move it away, or write over it with --replace.")
+    further = model_files(record) if model_files else {}
     facts = {key: value for key, value in asdict(record).items() if key not in ("files", "metrics")}
     try:
         with whole_folder(target) as partial:
@@ -50,16 +60,18 @@ def export_run(run_id: str, folder: Path, *, replace: bool = False) -> Path:
             for name, content in record.files.items():
                 is_text = name.endswith((".json", ".txt", ".csv"))
                 (partial / name).write_bytes(_without_home(content.decode()).encode() if is_text else content)
+            for name, content in further.items():
+                (partial / name).write_bytes(content)
     except OSError as error:
         raise TP1Error(f"cannot write the record to {target}: {error.strerror}.") from error
     return target
 
 
-def import_runs(folder: Path) -> Iterator[tuple[Path, str | None]]:
+def import_runs(folder: Path) -> Iterator[tuple[Path, RunRecord, str, bool]]:
     """Load every record below ``folder`` into the tracking store, unless the store has the run already.
 
     Yields:
-        The record's folder, and the id of the new run (None if the store has the run already).
+        The record's folder, the record, the id of its run in the store, and whether that is new.
 
     Raises:
         TP1Error: There are no records, or a record cannot be read.
@@ -70,12 +82,12 @@ def import_runs(folder: Path) -> Iterator[tuple[Path, str | None]]:
     reader = RunReader()
     for path in found:
         record = read_record(path.parent)
-        if reader.find_copy(record.run_id) is not None:
-            yield path.parent, None
+        if (run_id := reader.find_copy(record.run_id)) is not None:
+            yield path.parent, record, run_id, False
         else:
             # The UI has columns for user and source, which then show that the run is a reference.
             tags = {"mlflow.user": "reference", "mlflow.source.name": str(path.parent), REFERENCE_TAG: record.run_id}
-            yield path.parent, write_record(record, record_figures(record), tags)
+            yield path.parent, record, write_record(record, record_figures(record), tags), True
 
 
 def read_record(folder: Path) -> RunRecord:
@@ -97,6 +109,22 @@ def read_record(folder: Path) -> RunRecord:
         return RunRecord(**facts, metrics=metrics, files={name: (folder / name).read_bytes() for name in names})
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise TP1Error(f"cannot read the record {folder}: {error}. Restore it from version control.") from error
+
+
+def read_model_files(folder: Path) -> dict[str, bytes]:
+    """Return the files of a record's model; empty if it has none.
+
+    Raises:
+        TP1Error: One of the two is missing, or cannot be read.
+    """
+    if not (folder / WEIGHTS).exists() and not (folder / PROBE).exists():
+        return {}
+    try:
+        return {name: (folder / name).read_bytes() for name in (WEIGHTS, PROBE)}
+    except OSError as error:
+        raise TP1Error(
+            f"cannot read the model beside the record {folder}: {error}. Restore it from version control."
+        ) from error
 
 
 def _check_facts(

@@ -1,8 +1,9 @@
 """Build an experiment's model for a data set, with its initial weights."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+import torch
 from torch import nn
 
 from tp1.base.errors import TP1Error
@@ -52,6 +53,29 @@ def build(
         load_features(features, given)
         facts["weights_digest"] = features_digest(features.state_dict())
     return Built(Classifier(net, data.classes, Preparation(image_size, mean, std)), (), facts)
+
+
+def rebuild(
+    experiment: Experiment, classes: tuple[str, ...], image_size: int, dropout: float, state: Mapping[str, torch.Tensor]
+) -> ImageModel:
+    """Build the experiment's model from its whole state, which holds the normalisation too; no data set is needed.
+
+    Raises:
+        TP1Error: The state is of another network.
+    """
+    blank = (0.0,) * 3, (1.0,) * 3
+    model: ImageModel
+    if isinstance(experiment.model, Transfer):
+        preparations = [Preparation(image_size, *blank) for _ in experiment.model.trunks]
+        model = build_transfer(experiment.model, preparations, classes, dropout)
+    else:
+        net = experiment.model(len(classes), image_size, dropout)
+        model = Classifier(net, classes, Preparation(image_size, *blank))
+    try:
+        model.load_state_dict(state)
+    except RuntimeError as error:
+        raise TP1Error(f"the weights are of another network than today's {experiment.label} ({error}).") from error
+    return model
 
 
 def _build_transfer(

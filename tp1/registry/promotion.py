@@ -96,26 +96,25 @@ def choose_candidate(groups: Sequence[Group], data: ImageData, folder: Path) -> 
             f"the newest one, {newest.name}, was on {' '.join(_digests(newest))}. Train on what is there now, or give "
             "the folder with the former data with data_dir=."
         )
-    among = tuple(run for group in here for run in group.runs if not run.record)
+    among = tuple(run for group in here for run in group.runs if not run.record)  # few records have models
     passed_over: list[str] = []
     for group in sorted(here, key=lambda group: -group.mean("best/val_accuracy")):
         better = f"{group.label} ({group.mean('best/val_accuracy'):.4f}) is better"
-        if all(run.record for run in group.runs):
-            passed_over.append(f"{better}, but has no model here: it was loaded from a record.")
         for run in sorted(group.runs, key=lambda run: -run.metrics["best/val_accuracy"]):
-            if run.record:
-                continue
-            model = find_model_of_run(run.run_id)
             try:
+                model = find_model_of_run(run.run_id)
                 path = fetch(model, folder / run.run_id)
             except GoneError:
-                passed_over.append(f"{better}, but the model of {run.name} ({run.run_id}) was deleted.")
+                if not run.record:
+                    passed_over.append(f"{better}, but the model of {run.name} ({run.run_id}) was deleted.")
                 continue
             except TP1Error as error:
                 raise TP1Error(
                     f"{error} Or delete the run {run.run_id} in the tracking UI: then the next best one is taken."
                 ) from error
             return Candidate(group, run, model, path, among, tuple(passed_over))
+        if all(run.record for run in group.runs):
+            passed_over.append(f"{better}, but has no model here: it was loaded from a record.")
     raise TP1Error(f"no run on {data.name} has its model here; train one. {' '.join(passed_over[:3])}")
 
 

@@ -72,12 +72,13 @@ def find_model_of_run(run_id: str) -> StoredModel:
     """Find the model that a run logged (the last one, if there are several).
 
     Raises:
-        TP1Error: There is no such run, or it has no model in this store, as runs imported from records have none.
+        GoneError: It has no model in this store, such as one that failed.
+        TP1Error: There is no such run.
     """
     run = find_run(run_id)
     outputs = run.outputs.model_outputs if run.outputs else []
     if not outputs:
-        raise TP1Error(f"run {run_id} has no model here: it failed, or was loaded from a record, which carries none.")
+        raise GoneError(f"run {run_id} has no model here: it failed, or was loaded from a record without its model.")
     return StoredModel(outputs[-1].model_id, run_id, from_tag(run.data.tags.get(DIGESTS_TAG)), None)
 
 

@@ -26,7 +26,7 @@ CONTEXT_TAGS = ("mlflow.user", "mlflow.source.name", "mlflow.source.type", "mlfl
 def save_classifier(
     classifier: ImageModel,
     example: NDArray[np.uint8],
-    trained_on: NDArray[np.uint64],
+    trained_on: NDArray[np.uint64] | None,
     dataset: str,
     image_size: int,
     run_id: str,
@@ -42,7 +42,7 @@ def save_classifier(
     Args:
         example: Two or more images, uint8 (N, H, W, 3): an example of one would fix N to 1.
         trained_on: Digests of the training images. Later they tell on which images of a data set that has grown this
-            model can be compared with another one.
+            model can be compared with another one. None: they are not known.
         dataset: The name of the data set that it was trained on.
         image_size: Pixels per side that the network inside takes.
         run_id: ID of the run that trained it.
@@ -61,15 +61,17 @@ def save_classifier(
     with tempfile.TemporaryDirectory() as beside:
         weights = Path(beside) / "weights.safetensors"
         save_weights(classifier, weights)
-        images = Path(beside) / Path(TRAINED_ON).name
-        np.save(images, np.sort(trained_on))
+        extra = [weights]
+        if trained_on is not None:
+            extra.append(Path(beside) / Path(TRAINED_ON).name)
+            np.save(extra[-1], np.sort(trained_on))
         mlflow.pytorch.save_model(
             classifier.as_served(),
             str(folder),
             mlflow_model=Model(run_id=run_id, metadata=metadata),
             serialization_format="pt2",
             input_example=example,
-            extra_files=[str(weights), str(images)],
+            extra_files=[str(path) for path in extra],
             pip_requirements=[f"{name}=={importlib.metadata.version(name)}" for name in REQUIREMENTS],
         )
     for cache in list(folder.rglob("__pycache__")):
