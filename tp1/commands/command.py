@@ -104,6 +104,9 @@ def one_line(error: BaseException, where: str = "error.txt of the run") -> str:
     """Return the line that users see of an error.
 
     It is the message of a :class:`TP1Error`, the explanation of a refused request, or else type and message.
+
+    Args:
+        where: Where the whole error can be read; empty if nowhere.
     """
     if isinstance(error, TP1Error):
         return message_line(str(error))
@@ -111,7 +114,7 @@ def one_line(error: BaseException, where: str = "error.txt of the run") -> str:
         return said
     first = message_line((str(error).splitlines() or [""])[0])
     kind = "MLflow" if isinstance(error, MlflowException) else type(error).__name__
-    return f"{kind}: {masked_text(first)} (the whole story: {where})"
+    return f"{kind}: {masked_text(first)}" + (f" (the whole story: {where})" if where else "")
 
 
 def _as_options(arguments: list[str], flags: set[str]) -> list[str]:

@@ -59,10 +59,11 @@ def send_waiting(folder: RunFolder, patience: float) -> Run:
         TP1Error: Another process owns the run, the store does not have it, or an entry could not be sent.
     """
     client = MlflowClient()
-    with held(folder.run_id):
+    with held(folder.run_id) as owned:
         run = find_run(folder.run_id)
         if entry_paths(folder.outbox):
             outbox = Outbox(folder.outbox, lambda entry: deliver(client, folder.run_id, entry), is_refused)
+            owned.keep_for(outbox.sender)
             if not outbox.close(patience):
                 reason = (str(outbox.error).splitlines() or [""])[0]
                 raise TP1Error(
