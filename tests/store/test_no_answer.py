@@ -1,12 +1,15 @@
 """A tracking server that fails is never taken for one that has answered "there is none"."""
 
 from collections.abc import Iterator
+from threading import Timer
 
 import mlflow
 import pytest
 from mlflow import MlflowClient
 
+import tp1.commands.main
 import tp1.commands.runs
+import tp1.store.prepare
 from tests.conftest import copy_database, invoke
 from tests.support.faulty_proxy import FaultyProxy, faulty_proxy
 from tests.support.made_runs import make_run
@@ -15,6 +18,7 @@ from tests.support.waiting_runs import waiting_run
 from tp1.base.errors import TP1Error
 from tp1.registry.versions import CHAMPION, find_version, make_champion, register
 from tp1.store.reader import RunReader
+from tp1.sweeps.jobs import Job
 
 NAME = "tp1-digits"
 
@@ -109,3 +113,27 @@ def test_sync_does_not_wait_for_a_store_that_is_away_run_by_run(proxy, monkeypat
     proxy.restart(None)
     monkeypatch.undo()
     assert all(folder.is_there for folder in folders)
+
+
+def test_the_whole_report_waits_for_a_server_that_was_away(proxy, monkeypatch):
+    """It goes away at the end of each job: the next job, and the comparison after the last, come when it is back."""
+    monkeypatch.setattr(tp1.store.prepare, "STORE_WAIT", 0.05)
+    asked = []
+
+    def go_away() -> str:
+        asked.append(len(list(RunReader().find_runs())))
+        proxy.restart("reset")
+        Timer(0.5, proxy.restart, (None,)).start()
+        return "done"
+
+    def compare(catalog, run) -> list[str]:
+        asked.append(len(list(RunReader().find_runs())))
+        return []
+
+    monkeypatch.setattr(tp1.commands.main, "_look_job", lambda dataset, run: Job(f"eda-{dataset}", 1, None, go_away))
+    monkeypatch.setattr(tp1.commands.main, "compare", compare)
+    monkeypatch.setattr(tp1.commands.main, "report", lambda catalog, run, to: [])
+    result = invoke("main", "only=eda")
+    assert result.exit_code == 0, result.output
+    assert len(asked) == 3
+    assert result.output.count("Waiting for the tracking store") == 2
