@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from tp1.base.errors import TP1Error
+from tp1.base.errors import TP1Error, why
 
 
 @contextmanager
@@ -47,8 +47,8 @@ def unwritable(what: str, error: OSError, variable: str) -> TP1Error:
     full = error.errno in (errno.ENOSPC, errno.EDQUOT)
     remedy = "free some space there" if full else "make it writable for you"
     return TP1Error(
-        f"cannot write to {what} ({error.strerror or error}): {remedy}, or name another folder with the environment "
-        f"variable {variable}."
+        f"cannot write to {what} ({error.strerror or why(error)}): {remedy}, or name another folder with the "
+        f"environment variable {variable}."
     )
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import click
 from mlflow.exceptions import MlflowException
 
-from tp1.base.errors import TP1Error
+from tp1.base.errors import TP1Error, why
 from tp1.base.interrupts import Interrupted, interruptible, interruption, watch_launcher
 from tp1.base.names import message_line
 from tp1.store.access import refused
@@ -112,9 +112,10 @@ def one_line(error: BaseException, where: str = "error.txt of the run") -> str:
         return message_line(str(error))
     if said := refused(error):
         return said
-    first = message_line((str(error).splitlines() or [""])[0])
+    first = message_line(why(error))
     kind = "MLflow" if isinstance(error, MlflowException) else type(error).__name__
-    return f"{kind}: {masked_text(first)}" + (f" (the whole story: {where})" if where else "")
+    said = kind if first == kind else f"{kind}: {masked_text(first)}"
+    return f"{said} (the whole story: {where})" if where else said
 
 
 def _as_options(arguments: list[str], flags: set[str]) -> list[str]:

@@ -13,7 +13,7 @@ from requests.exceptions import SSLError
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import SQLAlchemyError
 
-from tp1.base.errors import TP1Error
+from tp1.base.errors import TP1Error, why
 from tp1.base.progress import say
 from tp1.store.access import refusal
 from tp1.store.addresses import is_server, masked
@@ -76,7 +76,7 @@ def _prepare_sqlite(uri: str) -> None:
                 connection.execute("PRAGMA journal_mode=WAL")
             connection.close()
     except (OSError, sqlite3.Error, SQLAlchemyError, mlflow.MlflowException) as error:
-        raise TP1Error(f"cannot open the tracking database {path}: {str(error).splitlines()[0]}") from error
+        raise TP1Error(f"cannot open the tracking database {path}: {why(error)}") from error
 
 
 def _check_server(uri: str) -> None:

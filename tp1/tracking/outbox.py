@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from tp1.base.errors import TP1Error
+from tp1.base.errors import TP1Error, why
 from tp1.base.folders import folder_size, whole_folder, write_synced
 from tp1.base.progress import say
 
@@ -199,7 +199,7 @@ class Outbox:
 
     def _failed(self, error: Exception, wait: float) -> bool:
         """Record a failed attempt, report the first in a row, and wait; return whether to try again."""
-        line = (str(error).splitlines() or [type(error).__name__])[0][:300]
+        line = why(error)[:300]
         with self._changed:
             again = not self._refused(error)
             if self.error is None:
@@ -229,7 +229,9 @@ def read_entry(path: Path) -> Entry:
         has_files = any((path / name).is_dir() for name in ("files", "model"))
         return Entry(**facts, points=points, folder=path if has_files else None)
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise TP1Error(f"cannot read {path / ENTRY} ({error}): remove that folder; what it holds is lost.") from error
+        raise TP1Error(
+            f"cannot read {path / ENTRY} ({why(error)}): remove that folder; what it holds is lost."
+        ) from error
 
 
 def remove_entry(path: Path) -> None:
