@@ -13,6 +13,7 @@ from tp1.base.interrupts import Interrupted, interruptible, interruption, watch_
 from tp1.base.names import message_line
 from tp1.store.access import refused
 from tp1.store.addresses import masked_text
+from tp1.store.proxies import reach_local_hosts
 
 
 class BadArguments(click.ClickException):
@@ -48,6 +49,7 @@ class Command(click.Command):
         # nothing: its outbox sends again.
         os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "30")
         os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
+        reach_local_hosts()
         for argument in args:
             if "\0" in argument:  # no file name can contain one, and click's check of paths would raise
                 raise click.UsageError(f"{argument!r} has a NUL character in it.", ctx)

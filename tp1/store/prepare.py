@@ -17,6 +17,7 @@ from tp1.base.errors import TP1Error, why
 from tp1.base.progress import say
 from tp1.store.access import refusal
 from tp1.store.addresses import is_server, masked
+from tp1.store.proxies import proxy_fault
 
 STORE_WAIT = 10.0  # seconds between attempts to reach the store
 CONNECT_SECONDS = 5  # for the connection, and again for the answer: an absent server is reported within 10 s
@@ -103,11 +104,17 @@ def _check_server(uri: str) -> None:
                 f"the certificate of the tracking server at {masked(uri)} is not trusted here: give its file, or its "
                 "authority's, in MLFLOW_TRACKING_SERVER_CERT_PATH."
             ) from error
+        if said := proxy_fault(uri, f"does not get through ({why(cause)})"):
+            raise TP1Error(said) from error
         raise TP1Error(
             f"the tracking server at {masked(uri)} does not answer ({type(cause).__name__}): start it, or set "
             "MLFLOW_TRACKING_URI to another (unset: SQLite in this folder)."
         ) from error
     if said := refusal(answer.status_code, answer.text, uri):
+        raise TP1Error(said)
+    if answer.status_code != 200 and (
+        said := proxy_fault(uri, f"answers {answer.status_code} {answer.reason}", answer.text)
+    ):
         raise TP1Error(said)
     if answer.status_code >= 500:
         raise TP1Error(
