@@ -44,11 +44,14 @@ def unwritable(what: str, error: OSError, variable: str) -> TP1Error:
         what: Description of the folder, such as ``the cache in /var/cache/tp1``.
         variable: The environment variable that names another folder.
     """
-    full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-    remedy = "free some space there" if full else "make it writable for you"
+    remedy = ""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        remedy = "free some space there, or "
+    elif error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        remedy = "make it writable for you, or "
     return TP1Error(
-        f"cannot write to {what} ({error.strerror or why(error)}): {remedy}, or name another folder with the "
-        f"environment variable {variable}."
+        f"cannot write to {what} ({error.strerror or why(error)}): {remedy}name another folder with the environment "
+        f"variable {variable}."
     )
 
 
