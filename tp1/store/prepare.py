@@ -1,7 +1,9 @@
 """Preparing the tracking store: check that it can be used, and let several processes share it."""
 
+import errno
 import sqlite3
 import time
+from contextlib import closing
 from pathlib import Path
 
 import mlflow
@@ -20,6 +22,7 @@ from tp1.store.addresses import is_server, masked
 from tp1.store.proxies import proxy_fault
 
 STORE_WAIT = 10.0  # seconds between attempts to reach the store
+UNWRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS)
 CONNECT_SECONDS = 5  # for the connection, and again for the answer: an absent server is reported within 10 s
 
 
@@ -69,15 +72,50 @@ def wait_for_store(patience: float) -> None:
 
 
 def _prepare_sqlite(uri: str) -> None:
-    path = Path(make_url(uri).database or "").resolve()
+    location = make_url(uri).database or ""
+    path = Path(location.removeprefix("file:")).resolve()
+    lock = FileLock(path.with_name(f".{path.name}.lock"))
     try:
-        with FileLock(path.with_name(f".{path.name}.lock")):
-            MlflowClient(uri).search_experiments(max_results=1)  # creates the tables
-            with sqlite3.connect(path) as connection:
-                connection.execute("PRAGMA journal_mode=WAL")
-            connection.close()
+        if location.startswith("file:"):  # such an address says itself how the file is to be opened
+            _check_readable(uri, path)
+            return
+        try:
+            lock.acquire()
+        except OSError as error:
+            if error.errno not in UNWRITABLE or not path.is_file():
+                raise
+            _check_readable(uri, path)
+            return
+        MlflowClient(uri).search_experiments(max_results=1)  # creates the tables
+        with closing(sqlite3.connect(path)) as connection:
+            connection.execute("PRAGMA journal_mode=WAL")
     except (OSError, sqlite3.Error, SQLAlchemyError, mlflow.MlflowException) as error:
         raise TP1Error(f"cannot open the tracking database {path}: {why(error)}") from error
+    finally:
+        lock.release()
+
+
+def _check_readable(uri: str, path: Path) -> None:
+    """Check that a database can be read where nothing can be written.
+
+    Raises:
+        TP1Error: SQLite would have to write a file beside it, or would not see the last writes.
+    """
+    wal, immutable = path.with_name(f"{path.name}-wal"), "immutable=1" in uri
+    if immutable and wal.is_file() and wal.stat().st_size:
+        raise TP1Error(f"{wal} holds runs that immutable=1 does not show: leave that out of MLFLOW_TRACKING_URI.")
+    options = "mode=ro&immutable=1" if immutable else "mode=ro"
+    try:
+        with closing(sqlite3.connect(f"{path.as_uri()}?{options}", uri=True)) as connection:
+            connection.execute("SELECT count(*) FROM sqlite_master")
+    except sqlite3.OperationalError as error:
+        if immutable or wal.exists():
+            raise
+        raise TP1Error(
+            f"the tracking database {path} cannot be opened where nothing can be written ({error}): copy it, or read "
+            f"it as it is with MLFLOW_TRACKING_URI='sqlite:///file:{path}?immutable=1&uri=true'."
+        ) from error
+    MlflowClient(uri).search_experiments(max_results=1)
 
 
 def _check_server(uri: str) -> None:
