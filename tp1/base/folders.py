@@ -9,6 +9,9 @@ from pathlib import Path
 
 from tp1.base.errors import TP1Error, why
 
+FULL = (errno.ENOSPC, errno.EDQUOT)
+READ_ONLY = (errno.EACCES, errno.EPERM, errno.EROFS)
+
 
 @contextmanager
 def whole_folder(target: Path) -> Iterator[Path]:
@@ -45,9 +48,9 @@ def unwritable(what: str, error: OSError, variable: str) -> TP1Error:
         variable: The environment variable that names another folder.
     """
     remedy = ""
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+    if error.errno in FULL:
         remedy = "free some space there, or "
-    elif error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+    elif error.errno in READ_ONLY:
         remedy = "make it writable for you, or "
     return TP1Error(
         f"cannot write to {what} ({error.strerror or why(error)}): {remedy}name another folder with the environment "

@@ -6,7 +6,6 @@ import os
 import re
 import shutil
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from stat import S_ISREG
@@ -18,7 +17,7 @@ from numpy.typing import NDArray
 from platformdirs import user_cache_path
 
 from tp1.base.errors import TP1Error, why
-from tp1.base.folders import unwritable, whole_folder
+from tp1.base.folders import FULL, READ_ONLY, unwritable, whole_folder
 from tp1.base.names import printable, user_path
 from tp1.base.progress import progress
 from tp1.data.source import Listing, Source, check_listing
@@ -159,9 +158,13 @@ def _content_digest(files: Mapping[str, Path], folder: Path) -> str:
         except OSError as error:
             raise TP1Error(f"cannot read {path}: {error.strerror}.") from error
     digest = content.hexdigest()[:16]
-    with suppress(OSError):  # if the folder cannot be written, the files are hashed again the next time
+    try:
         known.parent.mkdir(parents=True, exist_ok=True)
         known.write_text(f"{digest} {_check(known.name, digest)}", encoding="utf-8")
+    except OSError as error:
+        if error.errno not in (*READ_ONLY, *FULL):
+            raise cache_unwritable(folder, error) from error
+        # What is whole can still be read; the files are hashed again the next time.
     return digest
 
 

@@ -1,6 +1,5 @@
 """Preparing the tracking store: check that it can be used, and let several processes share it."""
 
-import errno
 import sqlite3
 import time
 from contextlib import closing
@@ -16,13 +15,13 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import SQLAlchemyError
 
 from tp1.base.errors import TP1Error, why
+from tp1.base.folders import READ_ONLY
 from tp1.base.progress import say
 from tp1.store.access import refusal
 from tp1.store.addresses import is_server, masked
 from tp1.store.proxies import proxy_fault
 
 STORE_WAIT = 10.0  # seconds between attempts to reach the store
-UNWRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS)
 CONNECT_SECONDS = 5  # for the connection, and again for the answer: an absent server is reported within 10 s
 
 
@@ -82,7 +81,7 @@ def _prepare_sqlite(uri: str) -> None:
         try:
             lock.acquire()
         except OSError as error:
-            if error.errno not in UNWRITABLE or not path.is_file():
+            if error.errno not in READ_ONLY or not path.is_file():
                 raise
             _check_readable(uri, path)
             return
