@@ -16,8 +16,8 @@ from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 from platformdirs import user_cache_path
 
-from tp1.base.errors import TP1Error
-from tp1.base.folders import unwritable, whole_folder
+from tp1.base.errors import TP1Error, why
+from tp1.base.folders import FULL, READ_ONLY, unwritable, whole_folder
 from tp1.base.names import printable, user_path
 from tp1.base.progress import progress
 from tp1.data.source import Listing, Source, check_listing
@@ -98,19 +98,22 @@ def load_images(source: Source, folder: Path) -> Images:
     """Load the source's images; they are decoded on first use and cached in ``folder``.
 
     Several processes may call this at once: one decodes, the others wait. A truncated or altered entry is decoded
-    again. Changed files have another key.
+    again. Changed files have another key. Whole entries are read from a folder that cannot be written, too.
 
     Raises:
         MixedSizesError: The images differ in size.
         TP1Error: The images cannot be read, or the cache cannot be written.
     """
+    digest = _content_digest(source.files(), folder)
+    resized = f"-{source.resize}px" if source.resize else ""
+    entry = folder / f"{entry_title(source.name)}-{digest}{resized}"
+    images = _read(source, entry, digest)
+    if images is not None:
+        return images
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        digest = _content_digest(source.files(), folder)
-        resized = f"-{source.resize}px" if source.resize else ""
-        entry = folder / f"{entry_title(source.name)}-{digest}{resized}"
         with FileLock(folder / f".{entry.name}.lock"):
-            images = _read(source, entry, digest)
+            images = _read(source, entry, digest)  # another process may have been at it
             if images is None:
                 _build(source, entry)
                 images = _read(source, entry, digest)
@@ -155,8 +158,13 @@ def _content_digest(files: Mapping[str, Path], folder: Path) -> str:
         except OSError as error:
             raise TP1Error(f"cannot read {path}: {error.strerror}.") from error
     digest = content.hexdigest()[:16]
-    known.parent.mkdir(exist_ok=True)
-    known.write_text(f"{digest} {_check(known.name, digest)}", encoding="utf-8")
+    try:
+        known.parent.mkdir(parents=True, exist_ok=True)
+        known.write_text(f"{digest} {_check(known.name, digest)}", encoding="utf-8")
+    except OSError as error:
+        if error.errno not in (*READ_ONLY, *FULL):
+            raise cache_unwritable(folder, error) from error
+        # What is whole can still be read; the files are hashed again the next time.
     return digest
 
 
@@ -188,6 +196,8 @@ def _read(source: Source, entry: Path, digest: str) -> Images | None:
         listing = Listing(tuple(meta["classes"]), meta["names"], np.array(meta["labels"], np.int64), is_test)
     except (FileNotFoundError, NotADirectoryError, IsADirectoryError, *NO_JSON):
         return None
+    except OSError as error:
+        raise cache_unreadable(entry, error) from error
     return Images(source.name, source.origin, listing, pixels, digest)
 
 
@@ -234,6 +244,14 @@ def _build(source: Source, entry: Path) -> None:
 def cache_unwritable(folder: Path, error: OSError) -> TP1Error:
     """Return the error for a cache that cannot be written."""
     return unwritable(f"the cache in {folder}", error, "TP1_CACHE_DIR")
+
+
+def cache_unreadable(entry: Path, error: OSError) -> TP1Error:
+    """Return the error for an entry that is there and cannot be read."""
+    return TP1Error(
+        f"cannot read {entry} in the cache ({error.strerror or why(error)}): make it readable for you, remove it, or "
+        "name another folder with the environment variable TP1_CACHE_DIR."
+    )
 
 
 def check_images_fit(needed: int, origin: str) -> None:

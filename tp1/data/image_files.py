@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
-from tp1.base.errors import TP1Error
+from tp1.base.errors import TP1Error, why
 from tp1.data.decoding import read_image
 
 # Suffixes of images in a folder: those of torchvision, and gif. A file that is given directly may have any suffix.
@@ -157,7 +157,7 @@ def _in_array(path: Path) -> list[FoundImage]:
     try:
         pixels = np.asarray(np.lib.format.open_memmap(path, mode="r"))  # reads plain arrays only, no pickles
     except (OSError, ValueError, EOFError) as error:
-        raise TP1Error(f"cannot read the array file {path}: {str(error).splitlines()[0]}.") from error
+        raise TP1Error(f"cannot read the array file {path}: {why(error)}.") from error
     if pixels.dtype != np.uint8 or pixels.ndim not in (3, 4) or pixels.shape[-1] != 3 or 0 in pixels.shape:
         raise TP1Error(
             f"the array in {path} is {pixels.dtype} {pixels.shape}: give uint8 images (N, H, W, 3), or "
@@ -194,4 +194,4 @@ def _reason(error: Exception) -> str:
         return "not an image"
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
-    return (str(error).splitlines() or [type(error).__name__])[0]
+    return why(error)

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from tp1.base.errors import TP1Error
+from tp1.base.errors import TP1Error, why
 from tp1.base.names import is_folder
 from tp1.data.decoding import bombs_refused, read_image
 from tp1.data.source import Listing, sorted_listing
@@ -92,7 +92,7 @@ class ImageFolder:
         try:
             rgb = read_image(path)
         except Exception as error:  # see read_image
-            raise TP1Error(f"cannot read image {path}: {error}. Mend or remove the file.") from error
+            raise TP1Error(f"cannot read image {path}: {why(error)}. Mend or remove the file.") from error
         if self.resize is not None:
             rgb = rgb.resize((self.resize, self.resize), Image.Resampling.BICUBIC)
         return np.asarray(rgb)
