@@ -7,7 +7,10 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from tp1.base.errors import TP1Error
+from tp1.base.errors import TP1Error, why
+
+FULL = (errno.ENOSPC, errno.EDQUOT)
+READ_ONLY = (errno.EACCES, errno.EPERM, errno.EROFS)
 
 
 @contextmanager
@@ -44,10 +47,13 @@ def unwritable(what: str, error: OSError, variable: str) -> TP1Error:
         what: Description of the folder, such as ``the cache in /var/cache/tp1``.
         variable: The environment variable that names another folder.
     """
-    full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-    remedy = "free some space there" if full else "make it writable for you"
+    remedy = ""
+    if error.errno in FULL:
+        remedy = "free some space there, or "
+    elif error.errno in READ_ONLY:
+        remedy = "make it writable for you, or "
     return TP1Error(
-        f"cannot write to {what} ({error.strerror or error}): {remedy}, or name another folder with the environment "
+        f"cannot write to {what} ({error.strerror or why(error)}): {remedy}name another folder with the environment "
         f"variable {variable}."
     )
 

@@ -8,11 +8,12 @@ from typing import Any
 import click
 from mlflow.exceptions import MlflowException
 
-from tp1.base.errors import TP1Error
+from tp1.base.errors import TP1Error, why
 from tp1.base.interrupts import Interrupted, interruptible, interruption, watch_launcher
 from tp1.base.names import message_line
 from tp1.store.access import refused
 from tp1.store.addresses import masked_text
+from tp1.store.proxies import reach_local_hosts
 
 
 class BadArguments(click.ClickException):
@@ -48,6 +49,7 @@ class Command(click.Command):
         # nothing: its outbox sends again.
         os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "30")
         os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
+        reach_local_hosts()
         for argument in args:
             if "\0" in argument:  # no file name can contain one, and click's check of paths would raise
                 raise click.UsageError(f"{argument!r} has a NUL character in it.", ctx)
@@ -104,14 +106,18 @@ def one_line(error: BaseException, where: str = "error.txt of the run") -> str:
     """Return the line that users see of an error.
 
     It is the message of a :class:`TP1Error`, the explanation of a refused request, or else type and message.
+
+    Args:
+        where: Where the whole error can be read; empty if nowhere.
     """
     if isinstance(error, TP1Error):
         return message_line(str(error))
     if said := refused(error):
         return said
-    first = message_line((str(error).splitlines() or [""])[0])
+    first = message_line(why(error))
     kind = "MLflow" if isinstance(error, MlflowException) else type(error).__name__
-    return f"{kind}: {masked_text(first)} (the whole story: {where})"
+    said = kind if first == kind else f"{kind}: {masked_text(first)}"
+    return f"{said} (the whole story: {where})" if where else said
 
 
 def _as_options(arguments: list[str], flags: set[str]) -> list[str]:

@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from tp1.base.errors import TP1Error
+from tp1.base.folders import FULL, READ_ONLY
 from tp1.data.cache import NO_JSON, cache_unwritable, check_of, content_digest
 from tp1.data.image_folder import ImageFolder
 
@@ -14,20 +14,19 @@ def broken_images(source: ImageFolder, folder: Path) -> dict[str, str]:
     The answer is remembered in ``folder``, the cache, for as long as no file changes.
 
     Raises:
-        TP1Error: A file cannot be opened at all, which may change, or the cache cannot be written.
+        TP1Error: A file cannot be opened at all, which may change, or the cache cannot be written (unless it is full or
+            only for reading).
     """
+    known = folder / "broken" / f"{content_digest(source.files(), folder)}.json"
+    if (found := _known(known)) is not None:
+        return found
+    found = source.broken()
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        known = folder / "broken" / f"{content_digest(source.files(), folder)}.json"
-        if (found := _known(known)) is not None:
-            return found
-        found = source.broken()
-        known.parent.mkdir(exist_ok=True)
+        known.parent.mkdir(parents=True, exist_ok=True)
         known.write_text(json.dumps({"broken": found, "check": _check(found)}), encoding="utf-8")
-    except TP1Error:
-        raise
     except OSError as error:
-        raise cache_unwritable(folder, error) from error
+        if error.errno not in (*READ_ONLY, *FULL):
+            raise cache_unwritable(folder, error) from error
     return found
 
 

@@ -16,8 +16,8 @@ from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 from platformdirs import user_cache_path
 
-from tp1.base.errors import TP1Error
-from tp1.base.folders import unwritable, whole_folder
+from tp1.base.errors import TP1Error, why
+from tp1.base.folders import FULL, READ_ONLY, unwritable, whole_folder
 from tp1.base.names import printable, user_path
 from tp1.base.progress import progress
 from tp1.data.class_names import check_class_names
@@ -111,7 +111,7 @@ def load_images(source: Source, folder: Path, image_size: int | None = None) -> 
     """Load the source's images; they are decoded on first use and cached in ``folder``.
 
     Several processes may call this at once: one decodes, the others wait. A truncated or altered entry is decoded
-    again. Changed files have another key.
+    again. Changed files have another key. Whole entries are read from a folder that cannot be written, too.
 
     Args:
         image_size: Pixels per side that the network sees. Images that differ in size are resized to it; so are large
@@ -122,30 +122,32 @@ def load_images(source: Source, folder: Path, image_size: int | None = None) -> 
         LargeImagesError: They are larger than :data:`LARGEST`, and no ``image_size`` is given.
         TP1Error: The images cannot be read, or the cache cannot be written.
     """
+    digest = content_digest(source.files(), folder)
+    if image_size is None or not isinstance(source, Resizable):
+        return _load(source, folder, digest)
+    small = source.resized(image_size)
+    # The entry is there only if these images were once found to need resizing.
+    if (images := _read(small, _entry(small, folder, digest), digest)) is not None:
+        return images
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        digest = content_digest(source.files(), folder)
-        if image_size is None or not isinstance(source, Resizable):
-            return _load(source, folder, digest)
-        small = source.resized(image_size)
-        # The entry is there only if these images were once found to need resizing.
-        if (images := _read(small, _entry(small, folder, digest), digest)) is not None:
-            return images
-        try:
-            return _load(source, folder, digest, image_size)
-        except (MixedSizesError, LargeImagesError):
-            return _load(small, folder, digest)
-    except OSError as error:
-        raise cache_unwritable(folder, error) from error
+        return _load(source, folder, digest, image_size)
+    except (MixedSizesError, LargeImagesError):
+        return _load(small, folder, digest)
 
 
 def _load(source: Source, folder: Path, digest: str, image_size: int | None = None) -> Images:
     entry = _entry(source, folder, digest)
-    with FileLock(folder / f".{entry.name}.lock"):
-        images = _read(source, entry, digest)
-        if images is None:
-            _build(source, entry, image_size)
-            images = _read(source, entry, digest)
+    images = _read(source, entry, digest)
+    if images is None:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            with FileLock(folder / f".{entry.name}.lock"):
+                images = _read(source, entry, digest)  # another process may have been at it
+                if images is None:
+                    _build(source, entry, image_size)
+                    images = _read(source, entry, digest)
+        except OSError as error:
+            raise cache_unwritable(folder, error) from error
     if images is None:
         raise TP1Error(f"the cache at {entry} changes while it is read: check that disk.")
     if source.resize is None:
@@ -178,11 +180,11 @@ def content_digest(files: Mapping[str, Path], folder: Path) -> str:
     """Return SHA-256 over the files' names and bytes, first 16 hex digits; cached by their paths, sizes and times.
 
     Args:
-        folder: The folder of the caches, which exists.
+        folder: The folder of the caches.
 
     Raises:
-        TP1Error: There are no files, or one cannot be read.
-        OSError: The cache cannot be written.
+        TP1Error: There are no files, one cannot be read, or the cache cannot be written (unless it is full or only for
+            reading: then nothing is remembered).
     """
     if not files:  # the digest of nothing never changes
         raise TP1Error("the source names no file that its images are made of, so that a change could not be seen.")
@@ -211,8 +213,13 @@ def content_digest(files: Mapping[str, Path], folder: Path) -> str:
         except OSError as error:
             raise TP1Error(f"cannot read {path}: {error.strerror}.") from error
     digest = content.hexdigest()[:16]
-    known.parent.mkdir(exist_ok=True)
-    known.write_text(f"{digest} {check_of(known.name, digest)}", encoding="utf-8")
+    try:
+        known.parent.mkdir(parents=True, exist_ok=True)
+        known.write_text(f"{digest} {check_of(known.name, digest)}", encoding="utf-8")
+    except OSError as error:
+        if error.errno not in (*READ_ONLY, *FULL):
+            raise cache_unwritable(folder, error) from error
+        # What is whole can still be read; the files are hashed again the next time.
     return digest
 
 
@@ -245,6 +252,8 @@ def _read(source: Source, entry: Path, digest: str) -> Images | None:
         listing = Listing(tuple(meta["classes"]), meta["names"], np.array(meta["labels"], np.int64), is_test, is_val)
     except (FileNotFoundError, NotADirectoryError, IsADirectoryError, *NO_JSON):
         return None
+    except OSError as error:
+        raise cache_unreadable(entry, error) from error
     return Images(source.name, source.origin, listing, pixels, digest, entry, source.resize)
 
 
@@ -301,6 +310,14 @@ def _build(source: Source, entry: Path, image_size: int | None) -> None:
 def cache_unwritable(folder: Path, error: OSError) -> TP1Error:
     """Return the error for a cache that cannot be written."""
     return unwritable(f"the cache in {folder}", error, "TP1_CACHE_DIR")
+
+
+def cache_unreadable(entry: Path, error: OSError) -> TP1Error:
+    """Return the error for an entry that is there and cannot be read."""
+    return TP1Error(
+        f"cannot read {entry} in the cache ({error.strerror or why(error)}): make it readable for you, remove it, or "
+        "name another folder with the environment variable TP1_CACHE_DIR."
+    )
 
 
 def check_images_fit(needed: int, origin: str) -> None:

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from tp1.base.errors import TP1Error
-from tp1.data.cache import NO_JSON, check_of
+from tp1.base.folders import FULL, READ_ONLY
+from tp1.data.cache import NO_JSON, cache_unwritable, check_of
 from tp1.data.image_digests import image_digests
 from tp1.data.splits import Split
 
@@ -49,7 +49,10 @@ def find_copies(pixels: NDArray[np.uint8], split: Split, entry: Path) -> Copies:
 
     Args:
         pixels: uint8 (N, H, W, 3).
-        entry: The entry's folder; where it cannot be written, the answer is only not kept.
+        entry: The entry's folder; where it is full or only for reading, the answer is not kept.
+
+    Raises:
+        TP1Error: The cache cannot be written for another reason.
     """
     known = entry / f"copies-{FORMAT}-{split.digest}.json"
     if (found := _read(known, len(pixels))) is not None:
@@ -58,10 +61,11 @@ def find_copies(pixels: NDArray[np.uint8], split: Split, entry: Path) -> Copies:
     content = json.dumps([found.pairs.tolist(), found.exact.tolist(), found.whole])
     try:
         known.write_text(json.dumps({"content": content, "check": check_of(content)}), encoding="utf-8")
+    except FileNotFoundError:  # the entry was removed meanwhile
+        pass
     except OSError as error:
-        if not entry.is_dir():  # removed by another process meanwhile
-            return found
-        raise TP1Error(f"cannot write to {known}: {error.strerror}. Make it writable for you.") from error
+        if error.errno not in (*READ_ONLY, *FULL):
+            raise cache_unwritable(entry.parent, error) from error
     return found
 
 

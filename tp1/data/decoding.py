@@ -9,6 +9,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps, TiffImagePlugin, UnidentifiedImageError
 
+from tp1.base.errors import why
+
 # Formats that an image file may have, whatever its suffix: those that Pillow decodes itself. For PostScript it would
 # start Ghostscript.
 FORMATS = ("BMP", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "TIFF", "WEBP")
@@ -79,7 +81,7 @@ def reason(error: Exception, path: Path | None = None) -> str:
         return f"a TIFF of {bands} bands, not of 1, 3 or 4: make it RGB" if bands > 1 else "not an image"
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
-    return (str(error).splitlines() or [type(error).__name__])[0]
+    return why(error)
 
 
 def _tiff_bands(path: Path) -> int:

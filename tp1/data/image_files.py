@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from tp1.base.errors import TP1Error
+from tp1.base.errors import TP1Error, why
 from tp1.data.decoding import read_image, read_resized, reason
 from tp1.data.file_kinds import SUFFIXES, read_tree
 
@@ -148,7 +148,7 @@ def _in_array(path: Path) -> list[FoundImage]:
     try:
         pixels = np.asarray(np.lib.format.open_memmap(path, mode="r"))  # reads plain arrays only, no pickles
     except (OSError, ValueError, EOFError) as error:
-        raise TP1Error(f"cannot read the array file {path}: {str(error).splitlines()[0]}.") from error
+        raise TP1Error(f"cannot read the array file {path}: {why(error)}.") from error
     if pixels.dtype != np.uint8 or pixels.ndim not in (3, 4) or pixels.shape[-1] != 3 or 0 in pixels.shape:
         raise TP1Error(
             f"the array in {path} is {pixels.dtype} {pixels.shape}: give uint8 images (N, H, W, 3), or "

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from tp1.base.errors import TP1Error
+from tp1.base.errors import TP1Error, why
 from tp1.data.dataset import ImageData
 from tp1.experiment import Experiment, Transfer
 from tp1.models.classifier import Classifier, ImageModel, Preparation
@@ -74,7 +74,7 @@ def rebuild(
     try:
         model.load_state_dict(state)
     except RuntimeError as error:
-        raise TP1Error(f"the weights are of another network than today's {experiment.label} ({error}).") from error
+        raise TP1Error(f"the weights are of another network than today's {experiment.label} ({why(error)}).") from error
     return model
 
 

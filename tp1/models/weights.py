@@ -11,7 +11,7 @@ import safetensors.torch
 import torch
 from torch import nn
 
-from tp1.base.errors import TP1Error
+from tp1.base.errors import TP1Error, why
 from tp1.base.names import is_file, user_path
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -86,7 +86,7 @@ def imagenet_weights(architecture: str) -> Weights:
         state = enum.get_state_dict(progress=True, check_hash=True)
     except (OSError, RuntimeError) as error:
         raise TP1Error(
-            f"the ImageNet weights of {architecture} could not be downloaded from {enum.url} ({error}): "
+            f"the ImageNet weights of {architecture} could not be downloaded from {enum.url} ({why(error)}): "
             "get them from there and give weights=FILE, or a model as weights=models:/NAME@ALIAS."
         ) from error
     transforms = enum.transforms()
@@ -115,7 +115,7 @@ def file_weights(path: Path, architecture: str, source: str) -> Weights:
     except TP1Error:
         raise
     except Exception as error:  # torch raises many types, such as MemoryError for a declared tensor size
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        reason = why(error)
         raise TP1Error(f"cannot read weights file {path}: it is damaged ({reason}).") from error
     if not isinstance(state, Mapping) or not all(isinstance(key, str) and _is_plain(state[key]) for key in state):
         raise TP1Error(f"weights file {path} is no state dict: it must hold tensors by layer name.")

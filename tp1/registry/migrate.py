@@ -30,7 +30,7 @@ from mlflow.entities.model_registry import ModelVersion, RegisteredModel
 from mlflow.exceptions import MlflowException
 from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
-from tp1.base.errors import TP1Error
+from tp1.base.errors import TP1Error, why
 from tp1.registry.lock import LOCK_SUFFIX, promotion_lock
 from tp1.store.access import is_absent
 from tp1.store.addresses import masked, quoted
@@ -261,9 +261,7 @@ class _Migration:
                 files.download_artifacts("", folder)
             except (MlflowException, OSError) as error:
                 hint = " (a server kept them: migrate from its address)" if uri.startswith("mlflow-artifacts:") else ""
-                raise TP1Error(
-                    f"cannot read the files of {what} in {masked(uri)}{hint}: {str(error).splitlines()[0]}"
-                ) from error
+                raise TP1Error(f"cannot read the files of {what} in {masked(uri)}{hint}: {why(error)}") from error
             upload(folder)
 
     def _registered(self, model: RegisteredModel) -> Iterator[Copied]:

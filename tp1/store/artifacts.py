@@ -6,7 +6,7 @@ from tempfile import TemporaryDirectory
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
-from tp1.base.errors import TP1Error
+from tp1.base.errors import TP1Error, why
 
 
 def read_artifact(client: MlflowClient, run_id: str, name: str) -> bytes:
@@ -22,7 +22,7 @@ def read_artifact(client: MlflowClient, run_id: str, name: str) -> bytes:
         try:
             return Path(client.download_artifacts(run_id, name, folder)).read_bytes()
         except (MlflowException, OSError) as error:
-            failure, reason = error, (str(error).splitlines() or [type(error).__name__])[0]
+            failure, reason = error, why(error)
     try:
         is_listed = any(entry.path == name for entry in client.list_artifacts(run_id, name.rpartition("/")[0] or None))
     except (MlflowException, OSError):  # neither is known: whether it is there, and what is in it

@@ -2,6 +2,7 @@
 
 import sqlite3
 import time
+from contextlib import closing
 from pathlib import Path
 
 import mlflow
@@ -13,10 +14,12 @@ from requests.exceptions import SSLError
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import SQLAlchemyError
 
-from tp1.base.errors import TP1Error
+from tp1.base.errors import TP1Error, why
+from tp1.base.folders import READ_ONLY
 from tp1.base.progress import say
 from tp1.store.access import refusal
 from tp1.store.addresses import is_server, masked
+from tp1.store.proxies import proxy_fault
 
 STORE_WAIT = 10.0  # seconds between attempts to reach the store
 CONNECT_SECONDS = 5  # for the connection, and again for the answer: an absent server is reported within 10 s
@@ -68,15 +71,50 @@ def wait_for_store(patience: float) -> None:
 
 
 def _prepare_sqlite(uri: str) -> None:
-    path = Path(make_url(uri).database or "").resolve()
+    location = make_url(uri).database or ""
+    path = Path(location.removeprefix("file:")).resolve()
+    lock = FileLock(path.with_name(f".{path.name}.lock"))
     try:
-        with FileLock(path.with_name(f".{path.name}.lock")):
-            MlflowClient(uri).search_experiments(max_results=1)  # creates the tables
-            with sqlite3.connect(path) as connection:
-                connection.execute("PRAGMA journal_mode=WAL")
-            connection.close()
+        if location.startswith("file:"):  # such an address says itself how the file is to be opened
+            _check_readable(uri, path)
+            return
+        try:
+            lock.acquire()
+        except OSError as error:
+            if error.errno not in READ_ONLY or not path.is_file():
+                raise
+            _check_readable(uri, path)
+            return
+        MlflowClient(uri).search_experiments(max_results=1)  # creates the tables
+        with closing(sqlite3.connect(path)) as connection:
+            connection.execute("PRAGMA journal_mode=WAL")
     except (OSError, sqlite3.Error, SQLAlchemyError, mlflow.MlflowException) as error:
-        raise TP1Error(f"cannot open the tracking database {path}: {str(error).splitlines()[0]}") from error
+        raise TP1Error(f"cannot open the tracking database {path}: {why(error)}") from error
+    finally:
+        lock.release()
+
+
+def _check_readable(uri: str, path: Path) -> None:
+    """Check that a database can be read where nothing can be written.
+
+    Raises:
+        TP1Error: SQLite would have to write a file beside it, or would not see the last writes.
+    """
+    wal, immutable = path.with_name(f"{path.name}-wal"), "immutable=1" in uri
+    if immutable and wal.is_file() and wal.stat().st_size:
+        raise TP1Error(f"{wal} holds runs that immutable=1 does not show: leave that out of MLFLOW_TRACKING_URI.")
+    options = "mode=ro&immutable=1" if immutable else "mode=ro"
+    try:
+        with closing(sqlite3.connect(f"{path.as_uri()}?{options}", uri=True)) as connection:
+            connection.execute("SELECT count(*) FROM sqlite_master")
+    except sqlite3.OperationalError as error:
+        if immutable or wal.exists():
+            raise
+        raise TP1Error(
+            f"the tracking database {path} cannot be opened where nothing can be written ({error}): copy it, or read "
+            f"it as it is with MLFLOW_TRACKING_URI='sqlite:///file:{path}?immutable=1&uri=true'."
+        ) from error
+    MlflowClient(uri).search_experiments(max_results=1)
 
 
 def _check_server(uri: str) -> None:
@@ -103,11 +141,17 @@ def _check_server(uri: str) -> None:
                 f"the certificate of the tracking server at {masked(uri)} is not trusted here: give its file, or its "
                 "authority's, in MLFLOW_TRACKING_SERVER_CERT_PATH."
             ) from error
+        if said := proxy_fault(uri, f"does not get through ({why(cause)})"):
+            raise TP1Error(said) from error
         raise TP1Error(
             f"the tracking server at {masked(uri)} does not answer ({type(cause).__name__}): start it, or set "
             "MLFLOW_TRACKING_URI to another (unset: SQLite in this folder)."
         ) from error
     if said := refusal(answer.status_code, answer.text, uri):
+        raise TP1Error(said)
+    if answer.status_code != 200 and (
+        said := proxy_fault(uri, f"answers {answer.status_code} {answer.reason}", answer.text)
+    ):
         raise TP1Error(said)
     if answer.status_code >= 500:
         raise TP1Error(

@@ -13,11 +13,13 @@ from tp1.store.identity import differing, have_digest, sources_of
 from tp1.store.prepare import wait_for_store
 from tp1.store.reader import RunReader
 from tp1.store.runs import TrackedRun
-from tp1.sweeps.jobs import Job
+from tp1.sweeps.jobs import Job, Outcome, run_jobs
 from tp1.tracking.resumption import find_unfinished
 from tp1.tracking.tool_run import ToolRun
 
-STORE_PATIENCE = 600.0  # seconds that each of several runs waits for an unreachable tracking server
+STORE_PATIENCE = (
+    600.0  # seconds to wait for an unreachable tracking server, before each of several runs and after the last
+)
 
 
 def training_jobs(
@@ -50,6 +52,25 @@ def training_jobs(
             work = _work(experiment, one, command_of(experiment, seed), parent, resume=resume)
             jobs.append(Job(f"{experiment.label}-s{seed}", minutes, _finished(experiment, one, earlier, now), work))
     return jobs
+
+
+def run_all(jobs: Sequence[Job], describe_error: Callable[[Exception], str]) -> list[Outcome]:
+    """Do jobs as :func:`~tp1.sweeps.jobs.run_jobs` does; wait for the tracking store before each and after the last.
+
+    Raises:
+        TP1Error: The store did not answer for :data:`STORE_PATIENCE` after the last job. Before a job, that job fails.
+    """
+
+    def patient(job: Job) -> Job:
+        def work() -> str:
+            wait_for_store(STORE_PATIENCE)
+            return job.work()
+
+        return replace(job, work=work)
+
+    outcomes = run_jobs([patient(job) for job in jobs], describe_error)
+    wait_for_store(STORE_PATIENCE)
+    return outcomes
 
 
 @dataclass(frozen=True)
@@ -107,7 +128,6 @@ def _work(
     experiment: Experiment, config: TrainConfig, command: str, parent: ToolRun, *, resume: bool
 ) -> Callable[[], str]:
     def work() -> str:
-        wait_for_store(STORE_PATIENCE)
         folder = find_unfinished(experiment, config) if resume else None
         if folder is not None and not folder.is_there:
             return f"run {folder.run_id} was finished but for what it had to send"

@@ -5,7 +5,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Metric, Run, RunTag
 
 from tp1.base.digests import DIGESTS_TAG, as_tag, file_digests
-from tp1.base.errors import TP1Error
+from tp1.base.errors import TP1Error, why
 from tp1.store.access import is_refused
 from tp1.store.addresses import masked
 from tp1.store.reader import find_run
@@ -59,12 +59,13 @@ def send_waiting(folder: RunFolder, patience: float) -> Run:
         TP1Error: Another process owns the run, the store does not have it, or an entry could not be sent.
     """
     client = MlflowClient()
-    with held(folder.run_id):
+    with held(folder.run_id) as owned:
         run = find_run(folder.run_id)
         if entry_paths(folder.outbox):
             outbox = Outbox(folder.outbox, lambda entry: deliver(client, folder.run_id, entry), is_refused)
+            owned.keep_for(outbox.sender)
             if not outbox.close(patience):
-                reason = (str(outbox.error).splitlines() or [""])[0]
+                reason = "no answer in time" if outbox.error is None else why(outbox.error)
                 raise TP1Error(
                     f"{outbox.waiting} entries of run {folder.run_id} could not be sent ({reason}); they stay in "
                     f"{folder.outbox}."

@@ -10,7 +10,7 @@ from typing import Any
 
 from platformdirs import user_state_path
 
-from tp1.base.errors import TP1Error
+from tp1.base.errors import TP1Error, why
 from tp1.base.folders import folder_size, unwritable
 from tp1.config import TrainConfig
 from tp1.training.checkpoint_files import checkpoint_paths, epochs_done
@@ -82,7 +82,7 @@ class RunFolder:
             return Plan(**facts, config=TrainConfig(**config))
         except (OSError, ValueError, TypeError, AttributeError, KeyError) as error:
             raise TP1Error(
-                f"cannot read {self.path / PLAN} ({str(error).splitlines()[0]}): the run cannot be resumed; close it "
+                f"cannot read {self.path / PLAN} ({why(error)}): the run cannot be resumed; close it "
                 f"(tp1 runs --close {self.run_id})."
             ) from error
 

@@ -39,9 +39,12 @@ def is_resumable(folder: RunFolder | None, state: str) -> bool:
 
 
 def local_folders() -> list[RunFolder]:
-    """Return the run folders on this machine that belong to the tracking store in use, newest first."""
+    """Return the run folders on this machine that belong to the tracking store in use, newest first.
+
+    One whose plan is damaged may belong to any store, and is among them.
+    """
     store = masked(mlflow.get_tracking_uri())
-    return [folder for folder in folders() if folder.store() == store]
+    return [folder for folder in folders() if folder.store() in (store, "")]
 
 
 def _state(run: TrackedRun, folder: RunFolder | None) -> str | None:
