@@ -278,7 +278,8 @@ def _log_result(
         save_classifier(model, data.val.images[:2], trained_on, data.name, size, writer.info.run_id, folder / "model")
         (folder / "files").mkdir()
         write_evaluation(evaluation, folder / "files")
-        title = run_title(experiment.label, data.name, config.seed)
-        write_figures(title, state.history, best.number, evaluation, folder / "files")
 
     writer.log_result(data, on_val, on_test, note, fill)
+    # Last, when the result is safe: whatever happens to a figure, it cannot cost the model.
+    title = run_title(experiment.label, data.name, config.seed)
+    writer.log_figures(lambda folder: write_figures(title, state.history, best.number, evaluation, folder))

@@ -39,6 +39,8 @@ def test_the_summary_lists_layers_shapes_and_parameters():
         published_and_measured([("a", 0.5, 0.6, None), ("b", None, 0.7, 0.01)], "accuracy"),
         confusion_matrix(np.array([[5, 1, 0], [0, 6, 0], [2, 0, 4]]), CLASSES, "t"),
         confusion_matrix(np.eye(25, dtype=int), [str(n) for n in range(25)], "many classes"),
+        confusion_matrix(np.eye(300, dtype=int) * 3 + np.eye(300, k=1, dtype=int), [f"${n}" for n in range(300)], "t"),
+        class_distribution({"train": range(50, 150), "test": [3] * 100}, [str(n) for n in range(100)], "t"),
         sample_images(np.zeros((3, 4, 8, 8, 3), np.uint8), CLASSES, "t"),
         class_distribution({"train": [5, 6, 7], "test": [1, 2, 3]}, CLASSES, "t"),
     ],
@@ -54,3 +56,25 @@ def test_the_confusion_matrix_shows_every_count():
     texts = [text.get_text() for text in figure.axes[0].texts]
     assert texts == ["5", "1", "0", "62"]
     assert [label.get_text() for label in figure.axes[0].get_yticklabels()] == ["cat", "dog"]
+
+
+@pytest.mark.parametrize("classes", [41, 1000, 2000])
+def test_figures_of_many_classes_have_a_bounded_size(classes):
+    matrix = np.random.default_rng(0).integers(0, 10, (classes, classes))
+    names = [f"class {number}" for number in range(classes)]
+    figure = confusion_matrix(matrix, names, "t")
+    assert figure.get_size_inches().tolist() == [14, 7]
+    whole, most = figure.axes[:2]
+    assert whole.images[0].get_array().shape[0] <= 700
+    assert len(most.patches) == 25
+    off = matrix - np.diag(np.diag(matrix))
+    true, other = np.unravel_index(off.argmax(), off.shape)
+    assert most.get_yticklabels()[0].get_text() == f"class {true} → class {other}"
+    assert class_distribution({"train": [1] * classes}, names, "t").get_size_inches()[1] < 4
+
+
+def test_a_single_confusion_of_a_thousand_classes_is_on_the_map():
+    matrix = np.diag(np.full(1000, 5))
+    matrix[3, 997] = 5
+    shown = confusion_matrix(matrix, [str(n) for n in range(1000)], "t").axes[0].images[0].get_array()
+    assert (shown > 0).sum() == 701  # the diagonal, and it

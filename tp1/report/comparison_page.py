@@ -2,6 +2,8 @@
 
 from collections.abc import Mapping, Sequence
 
+import pandas as pd
+
 from tp1.report.comparison import RULE, Group, table
 from tp1.report.details import read_histories
 from tp1.report.figures import COMPARED_CURVES, LINES, compared_curves
@@ -11,6 +13,7 @@ from tp1.report.tables import number, signed, summary_table
 from tp1.report.texts import TEXTS
 from tp1.store.reader import RunReader
 
+MOST_EACH = 25  # classes that gain, and that lose, in the table of a paired comparison
 ROWS = 500  # most rows of the page's table; the CSV file has all
 
 
@@ -66,7 +69,12 @@ def paired_sentence(pair: Paired) -> str:
 
 
 def paired_blocks(pair: Paired) -> list[Block]:
-    """Return the result of a paired comparison as a paragraph and a table of classes."""
+    """Return the result of a paired comparison as a paragraph and a table of classes, of many the outermost."""
+    shown, left_out = pair.classes, len(pair.classes) - 2 * MOST_EACH
+    caption = "Classes that gain come first, those that lose last."
+    if left_out > 0:
+        shown = pd.concat([shown.head(MOST_EACH), shown.tail(MOST_EACH)])
+        caption = f"{caption} {left_out:,} between them are left out."
     return [
         Paragraph([paired_sentence(pair)]),
         Table(
@@ -79,9 +87,9 @@ def paired_blocks(pair: Paired) -> list[Block]:
                     number(row["second"], 3),
                     signed(row["gain"], 3),
                 ]
-                for _, row in pair.classes.iterrows()
+                for _, row in shown.iterrows()
             ],
-            "Classes that gain come first, those that lose last.",
+            caption,
         ),
     ]
 

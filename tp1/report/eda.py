@@ -1,7 +1,7 @@
 """Exploration of a data set (report section 1.1, figures 1, 2 and 10): compute it, write it to files, read it back."""
 
 import io
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -14,6 +14,8 @@ from tp1.report.page import plain_png
 from tp1.report.run_figures import distribution_figure, read_distribution
 
 SAMPLES_PER_CLASS = 10
+MOST_SAMPLED = 30  # classes in the figure of samples
+SAMPLE_SIDE = 256  # pixels of a sample
 SAMPLES_DPI = 80  # about one pixel per image pixel; at the resolution of other figures, photographs take megabytes
 
 
@@ -43,12 +45,14 @@ def explore(data: ImageData, seed: int) -> Look:
     Args:
         seed: Seed for drawing the samples.
     """
-    samples = draw_samples(data.train, len(data.classes), seed)
+    shown = np.unique(np.linspace(0, len(data.classes) - 1, min(MOST_SAMPLED, len(data.classes))).round().astype(int))
+    samples = draw_samples(data.train, shown.tolist(), seed)
     height, width, _ = data.image_shape
-    title = f"{data.name}: random training images of {width}x{height} pixels"
+    some = f", {len(shown)} of {len(data.classes):,} classes" if len(shown) < len(data.classes) else ""
+    title = f"{data.name}: random training images of {width}x{height} pixels{some}"
     return Look(
         dataset=data.name,
-        samples=plain_png(sample_images(samples, data.classes, title), SAMPLES_DPI),
+        samples=plain_png(sample_images(samples, [data.classes[label] for label in shown], title), SAMPLES_DPI),
         distribution=count_classes(data),
         channels=pd.DataFrame({"mean": data.mean, "std": data.std}, index=pd.Index(list("RGB"), name="channel")),
     )
@@ -81,9 +85,19 @@ def count_classes(data: ImageData) -> pd.DataFrame:
     return pd.DataFrame(counts, index=pd.Index(data.classes, name="class"))
 
 
-def draw_samples(part: Part, classes: int, seed: int) -> NDArray[np.uint8]:
-    """Draw random images by class: uint8 (classes, columns, H, W, 3), at most :data:`SAMPLES_PER_CLASS` columns."""
+def draw_samples(part: Part, classes: Sequence[int], seed: int) -> NDArray[np.uint8]:
+    """Draw random images of some classes, at most :data:`SAMPLES_PER_CLASS` of each.
+
+    Args:
+        classes: The classes' numbers.
+
+    Returns:
+        uint8 (classes, columns, H, W, 3); of large images every second or third pixel and so on, up to
+        :data:`SAMPLE_SIDE` per side.
+    """
     generator = np.random.default_rng(seed)
-    rows = [np.flatnonzero(part.labels == label) for label in range(classes)]
+    rows = [np.flatnonzero(part.labels == label) for label in classes]
     columns = min(SAMPLES_PER_CLASS, *(len(found) for found in rows))
-    return np.stack([part.images[generator.choice(found, columns, replace=False)] for found in rows])
+    step = -(-max(part.images.shape[1:3]) // SAMPLE_SIDE)
+    chosen = [part.images[generator.choice(found, columns, replace=False)] for found in rows]
+    return np.stack([images[:, ::step, ::step] for images in chosen])

@@ -10,6 +10,10 @@ from tp1.base.names import printable
 
 TRAIN, VALIDATION, PUBLISHED = "#8a8f98", "#0f62ac", "#c2560a"
 LONGEST_NAME, LONGEST_CLASS = 120, 40  # characters of a label or title, and of a class's name
+MOST_NAMED = 40  # classes whose names and cells a figure shows one by one; of more, it shows the most telling
+CONFUSIONS = 25  # pairs of classes beside the map of a large confusion matrix
+SHORT = 24  # characters of a class's name in such a pair
+MAP_CELLS = 700  # per side of that map: what its pixels can show
 LINES = ("#0f62ac", "#c2560a", "#2e8540", "#8250a8", "#b3347c", "#8a6d00", "#1b8a99", "#8a8f98", "#5b4a3f", "#d9480f")
 
 
@@ -106,13 +110,18 @@ def _mean(lines: Sequence[Sequence[float]]) -> NDArray[np.float64]:
 def confusion_matrix(matrix: NDArray[np.int64], classes: Sequence[str], title: str) -> Figure:
     """Counts by true class (rows) and predicted class (columns), shaded by the row's share.
 
+    Above :data:`MOST_NAMED` classes, the whole is a map of one cell per class without names or numbers, beside the
+    classes that are most often taken for another: the figure has the same size for any number of classes.
+
     Args:
         matrix: (classes, classes) counts.
     """
+    share = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
+    if len(classes) > MOST_NAMED:
+        return _confusion_map(matrix, share, classes, title)
     side = max(5.0, 0.62 * len(classes) + 2.2)
     figure = Figure(figsize=(side + 0.8, side), layout="constrained")
     axes = figure.subplots()
-    share = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
     image = axes.imshow(share, cmap="Blues", vmin=0, vmax=1)
     ticks = range(len(classes))
     names = [_shown(name, LONGEST_CLASS) for name in classes]
@@ -128,6 +137,43 @@ def confusion_matrix(matrix: NDArray[np.int64], classes: Sequence[str], title: s
     axes.tick_params(length=0)
     figure.colorbar(image, ax=axes, shrink=0.8, label="share of the true class")
     return figure
+
+
+def _confusion_map(matrix: NDArray[np.int64], share: NDArray[np.float64], classes: Sequence[str], title: str) -> Figure:
+    """The matrix as a map, beside a bar for each of the most frequent confusions."""
+    figure = Figure(figsize=(14, 7), layout="constrained")
+    whole, most = figure.subplots(1, 2, width_ratios=(1.15, 1))
+    # By the root, single confusions can be seen; as a picture of bounded size, whatever the number of classes.
+    image = whole.imshow(
+        _coarse(np.sqrt(share)), cmap="Blues", vmin=0, vmax=1, extent=(0, len(classes), len(classes), 0)
+    )
+    whole.set(xlabel="predicted (class number)", ylabel="true (class number)", title=f"{len(classes):,} classes")
+    bar = figure.colorbar(image, ax=whole, shrink=0.8, label="share of the true class")
+    bar.set_ticks([0, 0.1**0.5, 0.5, 0.5**0.5, 1], labels=["0", "0.1", "0.25", "0.5", "1"])
+    off = matrix.astype(np.int64, copy=True)
+    np.fill_diagonal(off, 0)
+    places = np.argsort(-off, axis=None, kind="stable")[:CONFUSIONS]
+    pairs = [divmod(int(place), len(classes)) for place in places if off.flat[place]]
+    counts = [int(off[pair]) for pair in pairs]
+    bars = most.barh(range(len(pairs)), counts, color=VALIDATION)
+    most.bar_label(bars, labels=[f"{off[true, other]:,} of {matrix[true].sum():,}" for true, other in pairs], padding=3)
+    labels = [f"{_shown(classes[true], SHORT)} → {_shown(classes[other], SHORT)}" for true, other in pairs]
+    most.set_yticks(range(len(pairs)), labels, fontsize=8)
+    most.set(xlabel="images", title="Most frequent confusions: true → predicted")
+    most.margins(x=0.25)
+    most.invert_yaxis()
+    _clean(most)
+    figure.suptitle(_shown(title))
+    return figure
+
+
+def _coarse(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Reduce a square matrix to :data:`MAP_CELLS` cells per side at most; each cell shows its largest value."""
+    if len(values) <= MAP_CELLS:
+        return values
+    starts = np.unique(np.arange(MAP_CELLS) * len(values) // MAP_CELLS)
+    rows: NDArray[np.float64] = np.maximum.reduceat(np.maximum.reduceat(values, starts, axis=0), starts, axis=1)
+    return rows
 
 
 def sample_images(images: NDArray[np.uint8], classes: Sequence[str], title: str) -> Figure:
@@ -154,21 +200,30 @@ def sample_images(images: NDArray[np.uint8], classes: Sequence[str], title: str)
 def class_distribution(counts: Mapping[str, Sequence[int]], classes: Sequence[str], title: str) -> Figure:
     """Images per class in each part of the split (the report's figure 2).
 
+    Above :data:`MOST_NAMED` classes they are drawn as one line, from the largest class to the smallest.
+
     Args:
         counts: By part, such as ``train``: one count per class.
     """
-    figure = Figure(figsize=(4.2 * len(counts), max(2.4, 0.3 * len(classes) + 1)), layout="constrained")
-    for axes, (part, values) in zip(
-        np.atleast_1d(figure.subplots(1, len(counts), sharey=True)), counts.items(), strict=True
-    ):
-        bars = axes.barh(range(len(classes)), values, color=VALIDATION)
-        axes.bar_label(bars, fmt="{:,.0f}", padding=3, fontsize=8)
-        axes.set_yticks(range(len(classes)), [_shown(name, LONGEST_CLASS) for name in classes])
-        axes.set(xlabel="images", title=f"{part} ({sum(values):,})")
-        axes.margins(x=0.18)
+    is_named = len(classes) <= MOST_NAMED
+    height = max(2.4, 0.3 * len(classes) + 1) if is_named else 3.6
+    figure = Figure(figsize=(4.2 * len(counts), height), layout="constrained")
+    panels = np.atleast_1d(figure.subplots(1, len(counts), sharey=is_named))
+    for axes, (part, values) in zip(panels, counts.items(), strict=True):
+        if is_named:
+            bars = axes.barh(range(len(classes)), values, color=VALIDATION)
+            axes.bar_label(bars, fmt="{:,.0f}", padding=3, fontsize=8)
+            axes.set_yticks(range(len(classes)), [_shown(name, LONGEST_CLASS) for name in classes])
+            axes.set(xlabel="images", title=f"{part} ({sum(values):,})")
+            axes.margins(x=0.18)
+        else:
+            axes.fill_between(range(1, len(values) + 1), sorted(values, reverse=True), color=VALIDATION, step="mid")
+            axes.set(xlabel=f"the {len(values):,} classes by size", title=f"{part} ({sum(values):,})", ylim=(0, None))
+            axes.set(ylabel="images")
         _clean(axes)
-        axes.grid(visible=False, axis="y")
-    axes.invert_yaxis()
+        axes.grid(visible=not is_named, axis="y")
+    if is_named:
+        panels[-1].invert_yaxis()
     figure.suptitle(_shown(title))
     return figure
 

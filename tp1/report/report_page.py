@@ -11,7 +11,7 @@ from tp1.experiment import Experiment, Study
 from tp1.report.comparison import RULE, Group, chosen_groups, groups_of
 from tp1.report.details import Detail
 from tp1.report.eda import Look
-from tp1.report.figures import compared_curves, confusion_matrix, curves, published_and_measured
+from tp1.report.figures import MOST_NAMED, compared_curves, confusion_matrix, curves, published_and_measured
 from tp1.report.page import (
     Block,
     Code,
@@ -32,6 +32,7 @@ from tp1.report.tables import Texts, number, signed, summary_table
 from tp1.report.texts import TEXTS
 from tp1.store.runs import TrackedRun
 
+MOST_ROWS = 50  # classes in a table; of more, those with the lowest F1
 SHOWN = {  # tracked metric -> metric of the published figure
     "train/accuracy": "train/accuracy",
     "train/loss": "train/loss",
@@ -231,7 +232,12 @@ def _per_class(detail: Detail, experiment: Experiment, texts: Texts) -> Table:
     published = (experiment.published.test_report or {}).get("per_class", {}) if detail.group.published else {}
     names = (("precision", "precision"), ("recall", "recall"), ("f1", "f1-score"))
     rows: list[list[Inline]] = []
-    for name in detail.confusion.columns:
+    names_shown, caption = list(detail.confusion.columns), texts["per_class"]
+    if len(names_shown) > MOST_ROWS:
+        first = detail.reports[0]
+        names_shown = sorted(names_shown, key=lambda name: first[name]["f1-score"])[:MOST_ROWS]
+        caption = f"{caption} {texts['lowest'].format(shown=MOST_ROWS, of=len(detail.confusion.columns))}"
+    for name in names_shown:
         row: list[Inline] = [str(name)]
         for short, key in names:
             values = [report[name][key] for report in detail.reports]
@@ -241,27 +247,30 @@ def _per_class(detail: Detail, experiment: Experiment, texts: Texts) -> Table:
         rows.append(row)
     heads = [texts["precision"], texts["recall"], "F1"]
     if not published:
-        return Table([texts["class"], *heads], rows, texts["per_class"])
+        return Table([texts["class"], *heads], rows, caption)
     return Table(
         [texts["class"], *([texts["published"], texts["measured"]] * 3)],
         rows,
-        texts["per_class"],
+        caption,
         groups=[("", 1), *((head, 2) for head in heads)],
     )
 
 
-def _matrix(detail: Detail, texts: Texts) -> Matrix:
+def _matrix(detail: Detail, texts: Texts) -> Matrix | Picture:
     run = detail.group.runs[0]
     classes = [str(name) for name in detail.confusion.columns]
     counts = detail.confusion.to_numpy()
+    figure, caption = confusion_matrix(counts, classes, ""), texts["matrix"].format(seed=run.seed)
+    if len(classes) > MOST_NAMED:  # as a table it would have a million cells
+        return Picture(f"{_label(detail.group)}-confusion", figure, caption, caption)
     return Matrix(
         name=f"{_label(detail.group)}-confusion",
         classes=classes,
         counts=[[int(count) for count in row] for row in counts],
-        caption=texts["matrix"].format(seed=run.seed),
+        caption=caption,
         true=texts["true"],
         predicted=texts["predicted"],
-        figure=confusion_matrix(counts, classes, ""),
+        figure=figure,
     )
 
 

@@ -12,7 +12,7 @@ import mlflow
 from mlflow import MlflowClient
 from mlflow.entities import Param, Run, RunTag
 
-from tp1.base.errors import TP1Error
+from tp1.base.errors import TP1Error, why
 from tp1.base.interrupts import deferred, interruption
 from tp1.base.progress import say
 from tp1.config import same_value
@@ -180,6 +180,24 @@ class RunWriter:
             self._outbox.put(entry, fill)
         except OSError as error:
             raise state_unwritable(error) from error
+
+    def log_figures(self, draw: Callable[[Path], None]) -> None:
+        """Log figures of a result that is logged already; where they cannot be drawn, that is only said.
+
+        Args:
+            draw: Writes the figures into the folder that it is given.
+        """
+
+        def fill(folder: Path) -> None:
+            (folder / "files").mkdir()
+            draw(folder / "files")
+
+        try:
+            self._outbox.put(Entry(), fill)
+        except Exception as error:  # too little memory or disk, or whatever a font makes of a name
+            if interruption(error) is not None:
+                raise
+            say(f"The figures could not be drawn ({why(error)}): the run has its model and its numbers without them.")
 
     def end(self, status: str, error: BaseException | None = None) -> None:
         """End the run; do nothing if its end is already in the outbox or :attr:`begun` is False.
