@@ -33,7 +33,9 @@ class TrainConfig:
     """
 
     dataset: str = _param(
-        "cifar10", "cifar10, eurosat, digits, or an image folder (a name in the data directory, or a path)."
+        "cifar10",
+        "cifar10, eurosat, digits, torchvision:NAME (as torchvision:CIFAR100), or an image folder (a name in the data "
+        "directory, or a path).",
     )
     data_dir: Path | None = _param(None, "Where the data sets are. Default: $TP1_DATA_DIR, else the user cache.")
     image_size: int | None = _param(None, "Pixels per side that the network sees. Default: the data set's own.")

@@ -14,7 +14,7 @@ from tp1.base.names import printable
 from tp1.data import image_files
 from tp1.data.cache import load_images
 from tp1.data.decoding import bombs_refused
-from tp1.data.image_files import find_images, read_batches, thumbnail
+from tp1.data.image_files import find_images, left_out, read_batches, thumbnail
 from tp1.data.image_folder import ImageFolder
 
 SHAPE = (8, 8, 3)
@@ -276,3 +276,12 @@ def test_a_thumbnail_keeps_the_shape(tmp_path, size, kind, shown):
 
 def test_names_are_one_line():
     assert printable("a\nb\x1b[31m\udcff é.png") == "a\\nb\\x1b[31m\\udcff é.png"
+
+
+def test_what_is_no_image_is_counted(tmp_path):
+    Image.new("RGB", (8, 8)).save(tmp_path / "a.png")
+    assert left_out([tmp_path, tmp_path / "a.png"]) == ""
+    for name in ("b.heic", "notes.txt", ".DS_Store", "sub/c.heic"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("x")
+    assert left_out([tmp_path, tmp_path / "a.png"]) == "3 files that are no images (2 .heic, 1 .txt)"

@@ -16,7 +16,7 @@ from tp1.base.folders import write_files
 from tp1.base.names import is_file, is_folder, user_path
 from tp1.commands.command import BadArguments, Command, take_launched_run
 from tp1.commands.parameters import as_command, given_values
-from tp1.data.image_files import find_images
+from tp1.data.image_files import find_images, left_out
 from tp1.registry.gallery import gallery_html
 from tp1.registry.predictions import Predictions, as_csv, as_json, as_table, predict_images
 from tp1.registry.predictor import is_stored, load_predictor
@@ -78,6 +78,8 @@ def predict(
             files["gallery.html"] = gallery_html(predictions, model)
             _write(gallery, files["gallery.html"], "gallery")
         notes = _notes(predictions, predictor.image_shape)
+        if others := left_out([user_path(path) for path in paths]):
+            notes.append(f"Left out: {others}.")
         for line in notes:
             click.echo(line, err=True)
         if run is not None:

@@ -2,7 +2,7 @@
 
 import io
 import os
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Collection, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -14,7 +14,7 @@ from PIL import Image
 
 from tp1.base.errors import TP1Error, why
 from tp1.data.decoding import read_image, read_resized, reason
-from tp1.data.file_kinds import SUFFIXES, read_tree
+from tp1.data.file_kinds import SUFFIXES, count_others, read_tree
 
 READ_AHEAD = 2  # batches per reading thread that may wait in memory
 THUMBNAIL = 192  # pixels of the longer side
@@ -92,6 +92,11 @@ def find_images(paths: Sequence[Path]) -> list[FoundImage]:
         for image in new or [FoundImage(str(path), path)]:
             found.setdefault(image.name, image)
     return list(found.values())
+
+
+def left_out(paths: Sequence[Path]) -> str:
+    """Describe the files in folders that :func:`find_images` leaves out, since they are no images; empty for none."""
+    return count_others(sum((read_tree(path).all_others() for path in paths if path.is_dir()), Counter()))
 
 
 def read_batches(images: Sequence[FoundImage], shape: tuple[int, int, int], size: int) -> Iterator[Batch]:
