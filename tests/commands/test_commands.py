@@ -159,7 +159,7 @@ def test_eda_logs_figures_and_statistics(store, image_folder):
     (run,) = all_runs()
     assert run.info.run_name == "eda-shapes"
     names = {item.path for item in MlflowClient().list_artifacts(run.info.run_id)}
-    assert names == {"samples.png", "class_distribution.png", "class_distribution.csv", "channels.csv"}
+    assert names == {"samples.png", "class_distribution.png", "class_distribution.csv", "channels.csv", "files.csv"}
     rows = mlflow.artifacts.load_text(f"{run.info.artifact_uri}/class_distribution.csv").splitlines()
     assert rows[:2] == ["class,train,validation,test", "a,14,2,4"]
 

@@ -14,6 +14,7 @@ from tp1.report.page import plain_png
 from tp1.report.run_figures import distribution_figure, read_distribution
 
 SAMPLES_PER_CLASS = 10
+MOST_PRINTED = 40  # classes in the printed table
 MOST_SAMPLED = 30  # classes in the figure of samples
 SAMPLE_SIDE = 256  # pixels of a sample
 SAMPLES_DPI = 80  # about one pixel per image pixel; at the resolution of other figures, photographs take megabytes
@@ -36,7 +37,16 @@ class Look:
     channels: pd.DataFrame
 
     def __str__(self) -> str:
-        return f"{self.distribution.to_string()}\n\n{self.channels.to_string(float_format='{:.4f}'.format)}"
+        counts, many = self.distribution, len(self.distribution) - MOST_PRINTED
+        table = counts.to_string()
+        if many > 0:
+            by_size = counts.iloc[np.argsort(-counts["train"].to_numpy(), kind="stable")]
+            half = MOST_PRINTED // 2
+            table = (
+                f"{by_size.head(half).to_string()}\n... {many:,} classes between the largest and the smallest, all in "
+                f"class_distribution.csv ...\n{by_size.tail(half).to_string(header=False)}"
+            )
+        return f"{table}\n\n{self.channels.to_string(float_format='{:.4f}'.format)}"
 
 
 def explore(data: ImageData, seed: int) -> Look:

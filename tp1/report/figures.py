@@ -42,7 +42,7 @@ def curves(histories: Sequence[Mapping[str, Sequence[float]]], title: str, best_
             )
         axes.set(xlabel="epoch", ylabel=unit, title=quantity.capitalize())
         axes.xaxis.get_major_locator().set_params(integer=True)
-        _clean(axes)
+        cleaned(axes)
         axes.legend(frameon=False)
     figure.suptitle(_shown(title))
     return figure
@@ -73,7 +73,7 @@ def compared_curves(groups: Mapping[str, Sequence[Mapping[str, Sequence[float]]]
             )
         axes.set(xlabel="epoch", ylabel=unit, title=f"Validation {quantity}")
         axes.xaxis.get_major_locator().set_params(integer=True)
-        _clean(axes)
+        cleaned(axes)
     figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=2, frameon=False)
     figure.suptitle(_shown(title))
     return figure
@@ -96,7 +96,7 @@ def published_and_measured(rows: Sequence[tuple[str, float | None, float, float 
     axes.set_yticks(range(len(rows)), [_shown(label) for label, *_ in rows])
     axes.set_ylim(len(rows) - 0.5, -0.7)
     axes.set(xlabel=xlabel)
-    _clean(axes)
+    cleaned(axes)
     return figure
 
 
@@ -162,7 +162,7 @@ def _confusion_map(matrix: NDArray[np.int64], share: NDArray[np.float64], classe
     most.set(xlabel="images", title="Most frequent confusions: true → predicted")
     most.margins(x=0.25)
     most.invert_yaxis()
-    _clean(most)
+    cleaned(most)
     figure.suptitle(_shown(title))
     return figure
 
@@ -220,7 +220,7 @@ def class_distribution(counts: Mapping[str, Sequence[int]], classes: Sequence[st
             axes.fill_between(range(1, len(values) + 1), sorted(values, reverse=True), color=VALIDATION, step="mid")
             axes.set(xlabel=f"the {len(values):,} classes by size", title=f"{part} ({sum(values):,})", ylim=(0, None))
             axes.set(ylabel="images")
-        _clean(axes)
+        cleaned(axes)
         axes.grid(visible=not is_named, axis="y")
     if is_named:
         panels[-1].invert_yaxis()
@@ -234,7 +234,8 @@ def _shown(text: str, longest: int = LONGEST_NAME) -> str:
     return (line if len(line) <= longest else f"{line[: longest - 1]}…").replace("$", r"\$")
 
 
-def _clean(axes) -> None:  # type: ignore[no-untyped-def]
+def cleaned(axes) -> None:  # type: ignore[no-untyped-def]
+    """Draw a grid behind the data, and no frame above and on the right."""
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(color="#e6e8eb", linewidth=0.8)
     axes.set_axisbelow(True)
