@@ -172,3 +172,14 @@ def test_the_file_that_a_tile_shows_is_the_image(labelled):
     pixels = labelled.images[2].where
     assert not isinstance(pixels, Path)
     np.testing.assert_allclose(shown, pixels.mean(axis=(0, 1)), atol=3)
+
+
+def test_the_matrix_of_many_classes_is_a_picture():
+    count = 300
+    images = [FoundImage(f"{row}.png", coloured_images(0, 1, 8, seed=row)[0]) for row in range(10)]
+    probabilities = np.eye(count, dtype=np.float32)[:10]
+    classes = tuple(f"class {number}" for number in range(count))
+    html = gallery_html(Predictions(classes, images, probabilities, np.arange(10), 0, []), "m")
+    assert html.count(b"<td") < 1000
+    assert len(html) < 1_000_000
+    assert "Accuracy 1.0000 (10 of 10 images)." in texts(html)

@@ -6,7 +6,9 @@ import pytest
 
 from tests.support.made_runs import COUNT, predictions
 from tp1.base.errors import TP1Error
+from tp1.report.comparison_page import paired_blocks
 from tp1.report.paired import bootstrap_interval, compare_predictions, mcnemar
+from tp1.training.evaluation import prediction_table
 
 
 def test_counts_difference_and_classes_are_those_of_the_images():
@@ -64,3 +66,18 @@ def test_different_images_are_refused(fault):
         second = second.rename(columns={"owl": "eel"})
     with pytest.raises(TP1Error, match="different test images or classes"):
         compare_predictions(first, pd.DataFrame(second))
+
+
+def test_the_table_of_many_classes_shows_the_outermost():
+    count = 200
+    true = np.repeat(np.arange(count), 2)
+    tables = []
+    for seed in (0, 1):
+        probabilities = np.random.default_rng(seed).random((len(true), count), np.float32)
+        tables.append(prediction_table(np.arange(len(true)), true, probabilities, [f"c{n}" for n in range(count)]))
+    pair = compare_predictions(*tables)
+    _, table = paired_blocks(pair)
+    assert len(table.rows) == 50
+    assert table.caption.endswith("150 between them are left out.")
+    assert table.rows[0][0] == pair.classes["class"].iloc[0]
+    assert table.rows[-1][0] == pair.classes["class"].iloc[-1]

@@ -10,8 +10,8 @@ from tp1.base.names import printable
 from tp1.data.decoding import bombs_refused
 from tp1.data.image_files import thumbnail
 from tp1.registry.predictions import Predictions
-from tp1.report.figures import confusion_matrix
-from tp1.report.page import Block, Code, Gallery, Inline, Matrix, Page, Paragraph, Section, Tile, to_html
+from tp1.report.figures import MOST_NAMED, confusion_matrix
+from tp1.report.page import Block, Code, Gallery, Inline, Matrix, Page, Paragraph, Picture, Section, Tile, to_html
 
 MOST_IMAGES = 200  # on the page
 
@@ -51,8 +51,11 @@ def gallery_html(predictions: Predictions, model: str) -> bytes:
     return to_html(Page("Predictions", "en", lead, sections)).encode(errors="backslashreplace")
 
 
-def _matrix(predictions: Predictions) -> Matrix:
+def _matrix(predictions: Predictions) -> Matrix | Picture:
     counts = predictions.confusion()
+    if len(predictions.classes) > MOST_NAMED:  # as a table it would have up to a million cells
+        figure = confusion_matrix(counts, predictions.classes, "")
+        return Picture("confusion", figure, "Confusion matrix of the images whose class is known.")
     return Matrix(
         name="confusion",
         classes=predictions.classes,
