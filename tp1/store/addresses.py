@@ -1,8 +1,12 @@
 """Addresses (URIs) of tracking stores and of pages in the tracking UI."""
 
 import re
+from pathlib import Path
 
 from mlflow.store.db.db_types import DATABASE_ENGINES
+from mlflow.utils.file_utils import local_file_uri_to_path
+from mlflow.utils.uri import is_local_uri
+from sqlalchemy.engine import make_url
 
 from tp1.base.errors import TP1Error
 
@@ -38,6 +42,24 @@ def is_server(uri: str) -> bool:
 def is_database(uri: str) -> bool:
     """Whether a tracking store is a database."""
     return uri.partition("://")[0].partition("+")[0] in DATABASE_ENGINES
+
+
+def is_sqlite(uri: str) -> bool:
+    """Whether a tracking store is an SQLite database."""
+    return uri.partition(":")[0].partition("+")[0] == "sqlite"
+
+
+def sqlite_path(uri: str) -> Path:
+    """Return the file of an SQLite database, absolute, with links followed."""
+    return Path(make_url(uri).database or "").resolve()
+
+
+def local_path(location: str) -> Path | None:
+    """Return the absolute path in a location of files; None for one in a server, in an object store, or of a model."""
+    if not is_local_uri(location):
+        return None
+    path = Path(local_file_uri_to_path(location))
+    return path if path.is_absolute() else None
 
 
 def how_to_open(uri: str, page: str = "experiments") -> str:

@@ -2,7 +2,6 @@
 
 import sqlite3
 import time
-from pathlib import Path
 
 import mlflow
 from filelock import FileLock
@@ -10,13 +9,13 @@ from mlflow import MlflowClient
 from mlflow.utils.credentials import get_default_host_creds
 from mlflow.utils.rest_utils import http_request
 from requests.exceptions import SSLError
-from sqlalchemy.engine import make_url
 from sqlalchemy.exc import SQLAlchemyError
 
 from tp1.base.errors import TP1Error
 from tp1.base.progress import say
 from tp1.store.access import refusal
-from tp1.store.addresses import is_server, masked
+from tp1.store.addresses import is_server, is_sqlite, masked, sqlite_path
+from tp1.store.places import find_moves
 
 STORE_WAIT = 10.0  # seconds between attempts to reach the store
 CONNECT_SECONDS = 5  # for the connection, and again for the answer: an absent server is reported within 10 s
@@ -33,11 +32,12 @@ def prepare_store(uri: str | None = None) -> str:
             directory.
 
     Raises:
-        TP1Error: The server does not answer or refuses, or the database cannot be opened.
+        TP1Error: The server does not answer or refuses, or the database cannot be opened, or its folder was moved.
     """
     uri = uri or mlflow.get_tracking_uri()
-    if uri.startswith("sqlite"):
-        _prepare_sqlite(uri)
+    if is_sqlite(uri):
+        open_sqlite(uri)
+        _check_places(uri)
     elif is_server(uri):
         _check_server(uri)
     return uri
@@ -67,8 +67,13 @@ def wait_for_store(patience: float) -> None:
             time.sleep(min(STORE_WAIT, max(until - time.monotonic(), 0)))
 
 
-def _prepare_sqlite(uri: str) -> None:
-    path = Path(make_url(uri).database or "").resolve()
+def open_sqlite(uri: str) -> None:
+    """Make sure that an SQLite database can be used, wherever its runs' files are.
+
+    Raises:
+        TP1Error: It cannot be opened.
+    """
+    path = sqlite_path(uri)
     try:
         with FileLock(path.with_name(f".{path.name}.lock")):
             MlflowClient(uri).search_experiments(max_results=1)  # creates the tables
@@ -77,6 +82,16 @@ def _prepare_sqlite(uri: str) -> None:
             connection.close()
     except (OSError, sqlite3.Error, SQLAlchemyError, mlflow.MlflowException) as error:
         raise TP1Error(f"cannot open the tracking database {path}: {str(error).splitlines()[0]}") from error
+
+
+def command_on(uri: str, command: str) -> str:
+    """Return ``command`` as it must be given to work on a store, which may be another than the one in use."""
+    return command if uri == mlflow.get_tracking_uri() else f"MLFLOW_TRACKING_URI={masked(uri)} {command}"
+
+
+def _check_places(uri: str) -> None:
+    for move in find_moves(uri):
+        raise TP1Error(move.explain(sqlite_path(uri), command_on(uri, "tp1 store relocate")))
 
 
 def _check_server(uri: str) -> None:

@@ -124,15 +124,30 @@ def create_folder(run_id: str, plan: Plan, store: str) -> RunFolder:
         TP1Error: The folder cannot be written.
     """
     folder = run_folder(run_id)
-    facts: dict[str, Any] = asdict(plan) | {"store": store}
     try:
         folder.path.mkdir(parents=True, exist_ok=True)
-        partial = folder.path / f".{PLAN}.partial"
-        partial.write_text(json.dumps(facts, indent=1, default=str), encoding="utf-8")
-        partial.replace(folder.path / PLAN)
+        _write(folder, asdict(plan) | {"store": store})
     except OSError as error:
         raise state_unwritable(error) from error
     return folder
+
+
+def change_store(before: str, after: str) -> None:
+    """Let the runs of a store that was moved go on at its new address.
+
+    Args:
+        before, after: URIs without passwords.
+
+    Raises:
+        TP1Error: A folder cannot be written.
+    """
+    for folder in folders():
+        if folder.store() == before:
+            facts = json.loads((folder.path / PLAN).read_text(encoding="utf-8"))
+            try:
+                _write(folder, facts | {"store": after})
+            except OSError as error:
+                raise state_unwritable(error) from error
 
 
 def sweep() -> None:
@@ -160,6 +175,12 @@ def find_folder(run_id: str) -> RunFolder | None:
 def state_unwritable(error: OSError) -> TP1Error:
     """Return the error to raise if the state directory cannot be written."""
     return unwritable(str(error.filename or state_dir()), error, "TP1_STATE_DIR")
+
+
+def _write(folder: RunFolder, facts: dict[str, Any]) -> None:
+    partial = folder.path / f".{PLAN}.partial"
+    partial.write_text(json.dumps(facts, indent=1, default=str), encoding="utf-8")
+    partial.replace(folder.path / PLAN)
 
 
 def _made(path: Path) -> float:
