@@ -10,25 +10,31 @@ from tp1.commands.command import Command
 from tp1.store.addresses import how_to_open, is_sqlite, masked, sqlite_path
 from tp1.store.places import Relocated, relocate
 from tp1.store.prepare import open_sqlite, prepare_store
+from tp1.store.schema import upgrade
 from tp1.tracking.run_folders import change_store
 
 SHOWN = 3  # folders that stay where they are, by name
 
 
 def _store(action: str | None, quiet: bool) -> None:
-    if action == "relocate":
-        for line in _relocate(mlflow.get_tracking_uri()):
-            click.echo(line)
+    if action is not None:
+        given = mlflow.get_tracking_uri()
+        _check_file(given, action)
+        for line in [upgrade(given)] if action == "upgrade" else _relocate(given):
+            click.echo(line, err=quiet)
     uri = prepare_store()
     click.echo(uri if quiet else f"Tracking in {masked(uri)}, to be seen at {how_to_open(uri)}")
 
 
-def _relocate(uri: str) -> list[str]:
+def _check_file(uri: str, action: str) -> None:
     if not is_sqlite(uri):
-        raise TP1Error(f"{masked(uri)} is no SQLite database: only such a one lies in a folder with its files.")
+        raise TP1Error(f"{masked(uri)} is no SQLite database: there is nothing to {action} here.")
+    if not sqlite_path(uri).is_file():
+        raise TP1Error(f"there is no database {sqlite_path(uri)}: set MLFLOW_TRACKING_URI to the one to {action}.")
+
+
+def _relocate(uri: str) -> list[str]:
     path = sqlite_path(uri)
-    if not path.is_file():
-        raise TP1Error(f"there is no database {path}: set MLFLOW_TRACKING_URI to the one that was moved.")
     open_sqlite(uri)
     done = relocate(uri)
     for move in done.moves:  # runs that go on here were begun there
@@ -56,9 +62,10 @@ store_command = Command(
     "store",
     callback=_store,
     help="Make sure that the tracking store is there, and say where. relocate: record the files of its runs beside "
-    "the database, after its folder was moved or copied.",
+    "the database, after its folder was moved or copied. upgrade: make an older MLflow's database one of this MLflow. "
+    "Both keep a copy of the database.",
     params=[
-        click.Argument(["action"], type=click.Choice(["relocate"]), required=False),
+        click.Argument(["action"], type=click.Choice(["relocate", "upgrade"]), required=False),
         click.Option(["--quiet"], is_flag=True, help="Print its URI alone."),
     ],
 )

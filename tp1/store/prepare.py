@@ -14,8 +14,9 @@ from sqlalchemy.exc import SQLAlchemyError
 from tp1.base.errors import TP1Error
 from tp1.base.progress import say
 from tp1.store.access import refusal
-from tp1.store.addresses import is_server, is_sqlite, masked, sqlite_path
+from tp1.store.addresses import is_database, is_server, is_sqlite, masked, sqlite_path
 from tp1.store.places import find_moves
+from tp1.store.schema import check_schema, lock_of
 
 STORE_WAIT = 10.0  # seconds between attempts to reach the store
 CONNECT_SECONDS = 5  # for the connection, and again for the answer: an absent server is reported within 10 s
@@ -32,7 +33,8 @@ def prepare_store(uri: str | None = None) -> str:
             directory.
 
     Raises:
-        TP1Error: The server does not answer or refuses, or the database cannot be opened, or its folder was moved.
+        TP1Error: The server does not answer or refuses; or the database cannot be opened, is of another MLflow, or its
+            folder was moved.
     """
     uri = uri or mlflow.get_tracking_uri()
     if is_sqlite(uri):
@@ -40,6 +42,8 @@ def prepare_store(uri: str | None = None) -> str:
         _check_places(uri)
     elif is_server(uri):
         _check_server(uri)
+    elif is_database(uri):
+        check_schema(uri, "")
     return uri
 
 
@@ -71,11 +75,12 @@ def open_sqlite(uri: str) -> None:
     """Make sure that an SQLite database can be used, wherever its runs' files are.
 
     Raises:
-        TP1Error: It cannot be opened.
+        TP1Error: It cannot be opened, or is of another MLflow.
     """
     path = sqlite_path(uri)
     try:
-        with FileLock(path.with_name(f".{path.name}.lock")):
+        with FileLock(lock_of(uri)):
+            check_schema(uri, command_on(uri, "tp1 store upgrade"))
             MlflowClient(uri).search_experiments(max_results=1)  # creates the tables
             with sqlite3.connect(path) as connection:
                 connection.execute("PRAGMA journal_mode=WAL")
