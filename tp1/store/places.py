@@ -98,11 +98,15 @@ def find_moves(uri: str) -> list[Move]:
         engine.dispose()
 
 
-def relocate(uri: str) -> Relocated:
+def relocate(uri: str, folder: Path | None = None) -> Relocated:
     """Record the files of an SQLite store's runs and models where they lie, in one transaction; keep a copy before.
 
     A folder that lies only where it was recorded stays recorded there. One that is nowhere, as of a run without files,
     is recorded in the new place.
+
+    Args:
+        uri: Its address, absolute; the tables exist.
+        folder: The folder in which the files lie; None for the database's own.
 
     Raises:
         TP1Error: A run or model lies in both places, and the new place lacks some of its files.
@@ -111,7 +115,7 @@ def relocate(uri: str) -> Relocated:
     engine = create_engine(uri)
     try:
         with engine.connect() as connection:
-            if not (moves := _moves(connection, path.parent)):
+            if not (moves := _moves(connection, folder or path.parent)):
                 return Relocated()
             for column, _, before, after in _affected(connection, moves):
                 of_one = column is not SqlExperiment.artifact_location

@@ -15,6 +15,7 @@ from tp1.base.errors import TP1Error
 from tp1.base.progress import say
 from tp1.store.access import refusal
 from tp1.store.addresses import is_database, is_server, is_sqlite, masked, sqlite_path
+from tp1.store.file_stores import file_store_path, refusal_of
 from tp1.store.places import find_moves
 from tp1.store.schema import check_schema, lock_of
 
@@ -44,6 +45,8 @@ def prepare_store(uri: str | None = None) -> str:
         _check_server(uri)
     elif is_database(uri):
         check_schema(uri, "")
+    elif (folder := file_store_path(uri)) is not None:
+        raise TP1Error(refusal_of(folder))
     return uri
 
 
