@@ -79,7 +79,7 @@ def _sync() -> None:
         raise TP1Error(f"{failed} of {sent + failed} runs could not be sent; what is left stays for the next tp1 sync.")
     if not sent:
         click.echo("Nothing waits to be sent.")
-    others = {folder.store() for folder in folders() if entry_paths(folder.outbox)} - {masked(uri)}
+    others = {folder.store() for folder in folders() if entry_paths(folder.outbox) and not folder.is_of(uri)}
     for other in sorted(others):
         click.echo(f"Something waits for another tracking store: MLFLOW_TRACKING_URI={other}")
 

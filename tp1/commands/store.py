@@ -3,13 +3,12 @@
 from pathlib import Path
 
 import click
-import mlflow
 
 from tp1.base.errors import TP1Error
 from tp1.commands.command import Command
 from tp1.store.addresses import how_to_open, is_sqlite, masked, sqlite_path
 from tp1.store.places import Relocated, relocate
-from tp1.store.prepare import open_sqlite, prepare_store
+from tp1.store.prepare import open_sqlite, prepare_store, store_in_use
 from tp1.store.schema import upgrade
 from tp1.tracking.run_folders import change_store
 
@@ -18,7 +17,7 @@ SHOWN = 3  # folders that stay where they are, by name
 
 def _store(action: str | None, quiet: bool) -> None:
     if action is not None:
-        given = mlflow.get_tracking_uri()
+        given = store_in_use()
         _check_file(given, action)
         for line in [upgrade(given)] if action == "upgrade" else _relocate(given):
             click.echo(line, err=quiet)

@@ -10,7 +10,7 @@ from mlflow import MlflowClient
 
 from tp1.base.errors import TP1Error
 from tp1.registry.copied import pages
-from tp1.store.addresses import is_sqlite, local_path, masked, sqlite_path
+from tp1.store.addresses import is_same_store, is_sqlite, local_path, masked, sqlite_path
 from tp1.store.file_stores import file_store_path, opened_file_store
 from tp1.store.prepare import prepare_store
 from tp1.tracking.ownership import held, is_held
@@ -56,17 +56,11 @@ def opened_source(source_uri: str, target_uri: str) -> Iterator[Source]:
         return
     if is_sqlite(source_uri) and not sqlite_path(source_uri).is_file():
         raise TP1Error(f"there is no database {sqlite_path(source_uri)}: check the address.")
-    if _names_the_same(source_uri, target_uri):
+    if is_same_store(source_uri, target_uri):
         raise TP1Error(f"{masked(source_uri)} is the store in use: set MLFLOW_TRACKING_URI to the one to copy to.")
     uri = prepare_store(source_uri)
     with _alone(masked(uri)):
         yield Source(uri, masked(uri))
-
-
-def _names_the_same(one: str, other: str) -> bool:
-    if is_sqlite(one) and is_sqlite(other):
-        return sqlite_path(one).samefile(sqlite_path(other))
-    return one.rstrip("/") == other.rstrip("/")
 
 
 @contextmanager

@@ -1,5 +1,6 @@
 """Addresses (URIs) of tracking stores and of pages in the tracking UI."""
 
+import os
 import re
 from pathlib import Path
 
@@ -47,6 +48,26 @@ def is_database(uri: str) -> bool:
 def is_sqlite(uri: str) -> bool:
     """Whether a tracking store is an SQLite database."""
     return uri.partition(":")[0].partition("+")[0] == "sqlite"
+
+
+def absolute(uri: str) -> str:
+    """Return the address of an SQLite database with its path made absolute; any other address as it is.
+
+    MLflow takes a relative one from wherever a process works at the moment, so that it names several databases.
+    """
+    scheme, separator, rest = uri.partition("///")
+    name, question, query = rest.partition("?")
+    if not is_sqlite(uri) or not separator or name.startswith(("/", "file:")) or name in ("", ":memory:"):
+        return uri
+    folder = str(Path.cwd()).replace("%", "%25").replace("?", "%3F")
+    return f"{scheme}{separator}{os.path.normpath(f'{folder}/{name}')}{question}{query}"
+
+
+def is_same_store(one: str, other: str) -> bool:
+    """Whether two addresses are spellings of one: the path of a database may lead through links or be relative."""
+    if is_sqlite(one) and is_sqlite(other):
+        return sqlite_path(one) == sqlite_path(other)
+    return one.rstrip("/") == other.rstrip("/")
 
 
 def sqlite_path(uri: str) -> Path:

@@ -1,5 +1,6 @@
 """Preparing the tracking store: check that it can be used, and let several processes share it."""
 
+import os
 import sqlite3
 import time
 
@@ -14,17 +15,18 @@ from sqlalchemy.exc import SQLAlchemyError
 from tp1.base.errors import TP1Error
 from tp1.base.progress import say
 from tp1.store.access import refusal
-from tp1.store.addresses import is_database, is_server, is_sqlite, masked, sqlite_path
+from tp1.store.addresses import absolute, is_database, is_same_store, is_server, is_sqlite, masked, sqlite_path
 from tp1.store.file_stores import file_store_path, refusal_of
 from tp1.store.places import find_moves
 from tp1.store.schema import check_schema, lock_of
 
+VARIABLES = ("MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI")
 STORE_WAIT = 10.0  # seconds between attempts to reach the store
 CONNECT_SECONDS = 5  # for the connection, and again for the answer: an absent server is reported within 10 s
 
 
 def prepare_store(uri: str | None = None) -> str:
-    """Make sure that a tracking store can be used, and return its URI.
+    """Make sure that a tracking store can be used, and return its URI, with the path of a database made absolute.
 
     An SQLite database is created under a lock, because MLflow's own creation fails if several processes start at
     once. It is put into WAL mode, in which readers and a writer do not block each other.
@@ -37,7 +39,7 @@ def prepare_store(uri: str | None = None) -> str:
         TP1Error: The server does not answer or refuses; or the database cannot be opened, is of another MLflow, or its
             folder was moved.
     """
-    uri = uri or mlflow.get_tracking_uri()
+    uri = absolute(uri) if uri else store_in_use()
     if is_sqlite(uri):
         open_sqlite(uri)
         _check_places(uri)
@@ -48,6 +50,14 @@ def prepare_store(uri: str | None = None) -> str:
     elif (folder := file_store_path(uri)) is not None:
         raise TP1Error(refusal_of(folder))
     return uri
+
+
+def store_in_use() -> str:
+    """Return the URI of the store in use, with the path of a database made absolute, for MLflow and children too."""
+    for name in VARIABLES:
+        if uri := os.environ.get(name):
+            os.environ[name] = absolute(uri)
+    return str(mlflow.get_tracking_uri())
 
 
 def wait_for_store(patience: float) -> None:
@@ -94,7 +104,7 @@ def open_sqlite(uri: str) -> None:
 
 def command_on(uri: str, command: str) -> str:
     """Return ``command`` as it must be given to work on a store, which may be another than the one in use."""
-    return command if uri == mlflow.get_tracking_uri() else f"MLFLOW_TRACKING_URI={masked(uri)} {command}"
+    return command if is_same_store(uri, mlflow.get_tracking_uri()) else f"MLFLOW_TRACKING_URI={masked(uri)} {command}"
 
 
 def _check_places(uri: str) -> None:

@@ -13,6 +13,7 @@ from platformdirs import user_state_path
 from tp1.base.errors import TP1Error
 from tp1.base.folders import folder_size, unwritable
 from tp1.config import TrainConfig
+from tp1.store.addresses import is_same_store, masked
 from tp1.training.checkpoint_files import checkpoint_paths, epochs_done
 
 PLAN = "plan.json"
@@ -93,6 +94,10 @@ class RunFolder:
         except (OSError, ValueError, KeyError, TypeError):
             return ""
 
+    def is_of(self, uri: str) -> bool:
+        """Whether the run is one of the tracking store with this URI."""
+        return is_same_store(self.store(), masked(uri))
+
     @property
     def is_there(self) -> bool:
         """Whether the folder exists; it is removed when the run is finished and sent, or given up."""
@@ -142,7 +147,7 @@ def change_store(before: str, after: str) -> None:
         TP1Error: A folder cannot be written.
     """
     for folder in folders():
-        if folder.store() == before:
+        if folder.is_of(before):
             facts = json.loads((folder.path / PLAN).read_text(encoding="utf-8"))
             try:
                 _write(folder, facts | {"store": after})

@@ -4,7 +4,6 @@ from collections.abc import Iterator
 
 import mlflow
 
-from tp1.store.addresses import masked
 from tp1.store.reader import RunReader
 from tp1.store.runs import TrackedRun
 from tp1.tracking.outbox import entry_paths
@@ -40,8 +39,8 @@ def is_resumable(folder: RunFolder | None, state: str) -> bool:
 
 def local_folders() -> list[RunFolder]:
     """Return the run folders on this machine that belong to the tracking store in use, newest first."""
-    store = masked(mlflow.get_tracking_uri())
-    return [folder for folder in folders() if folder.store() == store]
+    store = mlflow.get_tracking_uri()
+    return [folder for folder in folders() if folder.is_of(store)]
 
 
 def _state(run: TrackedRun, folder: RunFolder | None) -> str | None:
