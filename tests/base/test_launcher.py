@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import psutil
+import pytest
 
 from tests.conftest import PROJECT
 from tp1.base.launcher import launch_folder
@@ -38,11 +39,10 @@ def test_it_is_that_of_mlflow_run(tmp_path):
     assert ask(LAUNCH, tmp_path / "user", str(tmp_path / "project")) == str(tmp_path / "user")
 
 
-def test_without_mlflow_run_it_is_the_processes_own(tmp_path, monkeypatch):
-    assert ask(ASK, tmp_path) == str(tmp_path)
-    monkeypatch.chdir(tmp_path)
+def test_without_mlflow_run_there_is_none(monkeypatch):
+    assert launch_folder() is None
     monkeypatch.setenv("MLFLOW_RUN_ID", "1" * 32)  # in this process; nothing has launched it
-    assert launch_folder() == tmp_path
+    assert launch_folder() is None
 
 
 def test_it_may_be_unknown(monkeypatch):
@@ -52,4 +52,5 @@ def test_it_may_be_unknown(monkeypatch):
 
     monkeypatch.setenv("MLFLOW_RUN_ID", "1" * 32)
     monkeypatch.setattr(psutil, "Process", Closed)
-    assert launch_folder() is None
+    with pytest.raises(LookupError):
+        launch_folder()

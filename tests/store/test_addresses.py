@@ -81,8 +81,11 @@ def test_runs_that_wait_under_a_relative_address_are_those_of_the_store(store):
 
 
 def test_a_relative_address_of_an_unknown_folder_is_refused(tmp_path, monkeypatch):
+    def unknown():
+        raise LookupError
+
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(command, "launch_folder", lambda: None)
+    monkeypatch.setattr(command, "launch_folder", unknown)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "sqlite:///mlflow.db")
     result = invoke("compare")
     assert result.exit_code == 1

@@ -9,19 +9,22 @@ RUN_ID = "MLFLOW_RUN_ID"  # `mlflow run` sets it for the process that it starts,
 
 
 def launch_folder() -> Path | None:
-    """Return the working directory of the `mlflow run` that has started this process; else that of this process.
+    """Return the working directory of the `mlflow run` that has started this process; None if none has.
 
     It is the one of the nearest ancestor that did not get the run's id when it was started, and so has given it on.
-    None if it cannot be known.
+
+    Raises:
+        LookupError: It cannot be known.
     """
-    run_id = os.environ.get(RUN_ID)
+    if (run_id := os.environ.get(RUN_ID)) is None:
+        return None
     try:
         process = psutil.Process()
-        if run_id is None or process.environ().get(RUN_ID) != run_id:  # set within this process, not by a launcher
-            return Path.cwd()
+        if process.environ().get(RUN_ID) != run_id:  # set within this process, not by a launcher
+            return None
         for parent in process.parents():
             if parent.environ().get(RUN_ID) != run_id:
                 return Path(parent.cwd())
-    except (psutil.Error, OSError):  # such as another user's process
-        pass
-    return None
+    except (psutil.Error, OSError) as error:  # such as another user's process
+        raise LookupError(str(error)) from error
+    raise LookupError(run_id)

@@ -103,10 +103,12 @@ def work_where_the_user_is() -> None:
     Raises:
         ClickException: The user's folder cannot be known, and the address of the store depends on it.
     """
-    folder = launch_folder()
-    if folder is not None:
-        os.chdir(folder)
+    try:
+        if (folder := launch_folder()) is not None:
+            os.chdir(folder)
         return
+    except (LookupError, OSError):  # or the folder was removed meanwhile
+        pass
     uri = os.environ.get("MLFLOW_TRACKING_URI", "")
     if absolute(uri) != uri:
         raise click.ClickException(

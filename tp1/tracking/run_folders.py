@@ -11,7 +11,7 @@ from typing import Any
 from platformdirs import user_state_path
 
 from tp1.base.errors import TP1Error
-from tp1.base.folders import folder_size, unwritable
+from tp1.base.folders import check_readable, folder_size, unwritable
 from tp1.config import TrainConfig
 from tp1.store.addresses import is_same_store, masked
 from tp1.training.checkpoint_files import checkpoint_paths, epochs_done
@@ -157,12 +157,18 @@ def change_store(before: str, after: str) -> None:
 
 def sweep() -> None:
     """Delete what interrupted removals left behind."""
-    for path in (state_dir() / "runs").glob(f".*{REMOVED}"):
-        shutil.rmtree(path, ignore_errors=True)
+    with suppress(OSError):
+        for path in (state_dir() / "runs").glob(f".*{REMOVED}"):
+            shutil.rmtree(path, ignore_errors=True)
 
 
 def folders() -> list[RunFolder]:
-    """Return the folders of all runs on this machine, newest first."""
+    """Return the folders of all runs on this machine, newest first.
+
+    Raises:
+        TP1Error: The state directory cannot be read.
+    """
+    check_readable(state_dir() / "runs", "TP1_STATE_DIR")
     found = [RunFolder(path.parent) for path in (state_dir() / "runs").glob(f"[!.]*/{PLAN}")]
     return sorted(found, key=lambda folder: _made(folder.path / PLAN), reverse=True)
 
