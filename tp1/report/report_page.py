@@ -284,7 +284,6 @@ def _runs_table(groups: Sequence[Group], texts: Texts, link: Callable[[TrackedRu
                     number(run.metrics["best/val_accuracy"]),
                     number(run.metrics["test/accuracy"]),
                     Number(f"{best:.0f} / {epochs:.0f}" if isinstance(epochs, (int, float)) else f"{best:.0f}", best),
-                    Number(duration(run.seconds), run.seconds),
                 ]
             )
     columns = [
@@ -294,7 +293,6 @@ def _runs_table(groups: Sequence[Group], texts: Texts, link: Callable[[TrackedRu
         texts["validation"],
         texts["test"],
         texts["best_epoch"],
-        texts["time"],
     ]
     return Table(columns, rows)
 
@@ -310,16 +308,6 @@ def _made(groups: Sequence[Group], texts: Texts) -> Section:
     if processors:
         blocks.append(Paragraph([texts["machine"], "; ".join(processors), "."]))
     return Section("made", texts["made"], blocks)
-
-
-def duration(seconds: float) -> str:
-    """Format a duration: ``22 s``, ``5 min 27 s``, ``1 h 02 min``."""
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60:02} s"
-    return f"{whole // 3600} h {whole % 3600 // 60:02} min"
 
 
 def _label(group: Group) -> str:

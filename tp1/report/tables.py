@@ -17,12 +17,14 @@ def summary_table(
     caption: str = "",
     *,
     brief: bool = False,
+    times: bool = False,
     images: Mapping[str, int] | None = None,
 ) -> Table:
     """Return one row per group: measured and published figures, and the remark.
 
     Args:
-        brief: Leave out the columns for hyperparameters, time, size and the published remark.
+        brief: Leave out the columns for hyperparameters, size and the published remark.
+        times: Add a column for the seconds of an epoch.
         images: By the id of each group's first run, the images behind the accuracy that is compared with the published
             one (0: not known). Adds a column: whether that lies within 2 standard deviations.
     """
@@ -44,7 +46,8 @@ def summary_table(
             texts["difference"],
         ),
         *(() if images is None else (texts["within"],)),
-        *(() if brief else (texts["epoch_time"], texts["parameters"])),
+        *((texts["epoch_time"],) if times else ()),
+        *(() if brief else (texts["parameters"],)),
         texts["remark"],
     ]
     published_remarks = not brief and any(_published_remark(group) for group in groups)
@@ -65,7 +68,8 @@ def summary_table(
             Number(f"{published:g} ({short[metric]})", published) if metric and published is not None else "–",
             signed(group.mean(metric) - published if metric and published is not None else None),
             *(() if images is None else (_within(group, images, texts),)),
-            *(() if brief else (number(group.epoch_seconds, 1), _count(parameters))),
+            *((number(group.epoch_seconds, 1),) if times else ()),
+            *(() if brief else (_count(parameters),)),
             texts["remarks"].get(group.remark(), group.remark()),
         ]
         if published_remarks:
