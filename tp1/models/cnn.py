@@ -50,7 +50,7 @@ class CNNV2(nn.Module):
     (N, 3, 32, 32) -> 16x16x16 -> 32x8x8 -> 64x4x4 -> 128x2x2 -> 512 -> 256 -> classes.
 
     The report gives filters, batch norm, pooling and "dense layers with dropout 0.4". Chosen here: one hidden
-    dense layer of 256, with dropout before and after it.
+    dense layer of 256, followed by dropout. With dropout before it too, training accuracy ended at 0.86, not 0.94.
     """
 
     def __init__(self, classes: int, image_size: int = 32, dropout: float = 0.4) -> None:
@@ -61,7 +61,6 @@ class CNNV2(nn.Module):
         )
         self.head = nn.Sequential(
             nn.Flatten(),
-            Dropout(dropout),
             nn.Linear(128 * side * side, 256),
             nn.ReLU(inplace=True),
             Dropout(dropout),
