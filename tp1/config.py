@@ -13,6 +13,10 @@ from tp1.base.names import LONGEST_PATH, is_plain
 AUGMENTATIONS = ("none", "flip-crop")
 DEVICES = ("auto", "cpu", "cuda", "mps")
 PRECISIONS = ("auto", "fp32", "bf16")
+CLASS_WEIGHTS = ("none", "balanced")
+TEST_FROM = ("train", "val")
+SKIP_BROKEN = ("no", "yes")
+DROP_DUPLICATES = ("no", "train")
 
 
 def _param(default: Any, help_text: str) -> Any:
@@ -44,6 +48,16 @@ class TrainConfig:
         "none",
         "none, imagenet, a .safetensors or .pth file, or models:/NAME@ALIAS (for fusion: one each, with a comma).",
     )
+    class_weights: str = _param(
+        "none", "none, or balanced: in the loss, images of rare classes count more, by 1 / the class's images."
+    )
+    test_from: str = _param(
+        "train", "Where a folder without test/ takes its test images: train (cut from it), or val (all of it)."
+    )
+    skip_broken: str = _param("no", "yes: leave out images that cannot be read, and record them with the run.")
+    drop_duplicates: str = _param(
+        "no", "train: drop training images that are also among the validation or test images."
+    )
     device: str = _param("auto", f"One of {', '.join(DEVICES)}, or one of several as cuda:1.")
     precision: str = _param("auto", "fp32, bf16, or auto: bf16 where the hardware has it.")
 
@@ -61,14 +75,31 @@ class TrainConfig:
         if self.image_size is not None:
             _check("image_size", self.image_size, 8 <= self.image_size <= 1024, "8 to 1024 pixels")
         _check_choice("augment", self.augment, AUGMENTATIONS)
+        _check_choice("class_weights", self.class_weights, CLASS_WEIGHTS)
+        _check_choice("test_from", self.test_from, TEST_FROM)
+        _check_choice("skip_broken", self.skip_broken, SKIP_BROKEN)
+        _check_choice("drop_duplicates", self.drop_duplicates, DROP_DUPLICATES)
         _check_choice("device", self.device.split(":")[0], DEVICES)
         _check_choice("precision", self.precision, PRECISIONS)
 
+    @property
+    def reading(self) -> dict[str, str]:
+        """How the data set is read: the parameters in :data:`READING`, as ``load_data`` takes them."""
+        return {name: getattr(self, name) for name in READING}
 
-# Seed, data folder, device and precision do not make another configuration.
+
+READING = ("test_from", "skip_broken", "drop_duplicates")
+# Seed, data folder, device and precision do not make another configuration. How the data set is read makes another data
+# or split digest, which tell runs apart.
 HYPERPARAMETERS = tuple(
-    item.name for item in fields(TrainConfig) if item.name not in ("seed", "data_dir", "device", "precision")
+    item.name for item in fields(TrainConfig) if item.name not in ("seed", "data_dir", "device", "precision", *READING)
 )
+
+
+def tracked_reading(params: Mapping[str, str]) -> dict[str, str]:
+    """Return how a run's data set was read, from its tracked parameters: :attr:`TrainConfig.reading` of then."""
+    defaults = TrainConfig().reading
+    return {name: str(_value(params.get(name, default))) for name, default in defaults.items()}
 
 
 def hyperparameters(params: Mapping[str, str]) -> dict[str, str | float | None]:

@@ -15,7 +15,16 @@ from hypothesis import strategies as st
 from tests.conftest import PROJECT, invoke
 from tests.support.generated_cases import quick
 from tp1.base.names import LONGEST_LINE, is_folder
-from tp1.config import AUGMENTATIONS, DEVICES, PRECISIONS, TrainConfig
+from tp1.config import (
+    AUGMENTATIONS,
+    CLASS_WEIGHTS,
+    DEVICES,
+    DROP_DUPLICATES,
+    PRECISIONS,
+    SKIP_BROKEN,
+    TEST_FROM,
+    TrainConfig,
+)
 
 ANY = st.characters(exclude_categories=())  # control characters, NUL and halves of surrogate pairs among them
 TEXT = st.one_of(
@@ -72,7 +81,15 @@ OUT_OF_RANGE = {
     "weight_decay": st.one_of(st.floats(max_value=-1e-300), st.sampled_from([math.nan, math.inf, "1e999"])),
 }
 NUMBERS = {name: int if name in ("image_size", "epochs", "batch_size", "seed") else float for name in OUT_OF_RANGE}
-CHOICES = {"augment": AUGMENTATIONS, "device": DEVICES, "precision": PRECISIONS}
+CHOICES = {
+    "augment": AUGMENTATIONS,
+    "class_weights": CLASS_WEIGHTS,
+    "test_from": TEST_FROM,
+    "skip_broken": SKIP_BROKEN,
+    "drop_duplicates": DROP_DUPLICATES,
+    "device": DEVICES,
+    "precision": PRECISIONS,
+}
 DEVICES_THAT_ARE_NOT = ["cpu:1", "cpu:-1", "cuda:99", f"cuda:{'9' * 400}", "cuda:x", "auto:0", "mps:", "CPU", "cpu:\n"]
 
 

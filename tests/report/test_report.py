@@ -62,6 +62,7 @@ def last_run(name: str):
 
 
 def test_compare_prints_logs_and_writes(runs, tmp_path):
+    assert invoke("compare", "sort=test_balanced_accuracy").exit_code == 0
     result = invoke("compare", "sort=test_accuracy", "to=out")
     assert result.exit_code == 0, result.output
     assert re.search(

@@ -98,7 +98,7 @@ def _train_once(experiment: Experiment, resume: str | None, changed: dict[str, A
     published = experiment.published_on(config.dataset).get("test/accuracy")
     beside = f" (published: {published:g})" if published is not None else ""
     return [
-        result.evaluation.report_text(),
+        result.evaluation.brief_report(),
         f"Test accuracy {result.evaluation.accuracy:.4f}{beside}; best epoch {result.best.number}, "
         f"validation accuracy {result.best.val_accuracy:.4f}; {result.seconds:.0f} s",
         f"Model {result.model_uri}" if result.model_uri else "The model waits to be sent: tp1 sync",

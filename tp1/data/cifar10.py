@@ -45,7 +45,7 @@ class Cifar10:
             data = self._load(part)
             names += [f"{part}/{data.classes[label]}/{row:05d}" for row, label in enumerate(data.targets)]
             labels += data.targets
-        return sorted_listing(tuple(data.classes), names, labels, parted=True)
+        return sorted_listing(tuple(data.classes), names, labels, ("train", "test"))
 
     def decode(self, listing: Listing) -> Iterator[NDArray[np.uint8]]:
         arrays = {part: self._load(part).data for part in ("test", "train")}

@@ -156,7 +156,10 @@ def chosen_groups(entries: Sequence[Experiment | Study | tuple[str, str]], group
 
 
 # Columns of the table in which higher is better, and which therefore sort in descending order.
-DESCENDING = ("val_accuracy", "test_accuracy", "test_f1_macro", "difference", "published", "n")
+DESCENDING = (
+    *("val_accuracy", "test_accuracy", "test_balanced_accuracy", "test_f1_macro"),
+    *("difference", "published", "n"),
+)
 
 
 def table(groups: Sequence[Group]) -> pd.DataFrame:
@@ -179,6 +182,7 @@ def table(groups: Sequence[Group]) -> pd.DataFrame:
                 "val_accuracy_sd": g.sd("best/val_accuracy"),
                 "test_accuracy": g.mean("test/accuracy"),
                 "test_accuracy_sd": g.sd("test/accuracy"),
+                "test_balanced_accuracy": g.mean("test/recall_macro"),  # the same where each class has test images
                 "test_f1_macro": g.mean("test/f1_macro"),
                 "test_f1_macro_sd": g.sd("test/f1_macro"),
                 "epoch_seconds": g.epoch_seconds,

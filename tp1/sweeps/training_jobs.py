@@ -89,7 +89,7 @@ class _Present:
 def _look(experiment: Experiment, config: TrainConfig) -> _Present | None:
     """The data and weights that a run would be trained on now; None where they are not here, which is said."""
     try:
-        data = load_data(config.dataset, config.data_dir, config.image_size)
+        data = load_data(config.dataset, config.data_dir, config.image_size, **config.reading)
         if not have_digest(config.weights) or set(sources_of(config.weights)) == {"imagenet"}:
             return _Present(data.digest, data.split_digest, None)
         from tp1.models.build import build  # here, for torch comes with them

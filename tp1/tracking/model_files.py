@@ -20,6 +20,7 @@ from tp1.models.classifier import ImageModel
 # Packages that loading and serving the model needs; naming them saves MLflow a search of 10 s.
 REQUIREMENTS = ("mlflow", "torch", "numpy")
 MODEL = "model"  # its name in the tracking store
+LARGEST_EXAMPLE = 1_000_000  # bytes of an example that is kept: two images of 400x400 pixels
 CONTEXT_TAGS = ("mlflow.user", "mlflow.source.name", "mlflow.source.type", "mlflow.source.git.commit")
 
 
@@ -76,6 +77,18 @@ def save_classifier(
         )
     for cache in list(folder.rglob("__pycache__")):
         shutil.rmtree(cache)
+    if example.nbytes > LARGEST_EXAMPLE:
+        _remove_example(folder)
+
+
+def _remove_example(folder: Path) -> None:
+    """Remove the example of a saved model: as JSON, photographs take 10 bytes for each of their values, twice."""
+    saved = Model.load(str(folder))
+    for key in ("artifact_path", "serving_input_path"):
+        if name := (saved.saved_input_example_info or {}).get(key):
+            (folder / name).unlink(missing_ok=True)
+    saved.saved_input_example_info = None  # type: ignore[assignment]  # its type forgets that there may be none
+    saved.save(str(folder / "MLmodel"))
 
 
 def send_model(client: MlflowClient, run_id: str, folder: Path) -> str:

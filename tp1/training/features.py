@@ -14,7 +14,16 @@ from numpy.typing import NDArray
 from tp1.base.errors import TP1Error
 from tp1.base.folders import whole_folder
 from tp1.base.progress import progress, say
-from tp1.data.cache import FORMAT, NO_JSON, cache_unreadable, cache_unwritable, check_memory, check_space, entry_title
+from tp1.data.cache import (
+    FORMAT,
+    NO_JSON,
+    RESIZED_FORMAT,
+    cache_unreadable,
+    cache_unwritable,
+    check_memory,
+    check_space,
+    entry_title,
+)
 from tp1.data.dataset import ImageData, Part
 from tp1.models.transfer import Trunk, join
 
@@ -89,6 +98,8 @@ class FeatureEntry:
             "data": data.digest,
             "images": data.image_shape,
         }
+        if data.is_resized:
+            key["resizing"] = RESIZED_FORMAT
         self.key = key
         digest = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:16]
         title = f"features-{entry_title(data.name)}-{trunk.architecture}"

@@ -23,7 +23,8 @@ class Epoch:
     """The metrics of one epoch.
 
     Training figures are means over the epoch, while the weights change, with dropout and augmentation;
-    validation figures are taken at its end. Losses are mean cross entropy in nats, accuracies 0 to 1.
+    validation figures are taken at its end. Losses are mean cross entropy in nats, accuracies 0 to 1. With
+    ``class_weights=balanced``, the training loss is the weighted one; the validation loss never is.
     """
 
     number: int
@@ -108,21 +109,22 @@ def train(state: TrainingState, train_part: Part, val_part: Part, config: TrainC
         Whether all epochs are done. If training was stopped, ``state`` is ready to be resumed.
 
     Raises:
-        TP1Error: The loss is no longer finite, or the batch size exceeds the number of training images.
+        TP1Error: The loss is no longer finite.
         ValueError: The precision is ``auto``.
     """
     if config.precision == "auto":
         raise ValueError("precision is auto: choose_precision says what that is on a device")
-    if config.batch_size > len(train_part):
-        raise TP1Error(f"batch_size={config.batch_size} is larger than the {len(train_part)} training images.")
     images, labels = torch.from_numpy(train_part.images), torch.from_numpy(train_part.labels)
+    weights = None
+    if config.class_weights == "balanced":
+        weights = balanced_weights(labels, len(state.classifier.classes)).to(state.classifier.device)
     done = len(state.history) * len(labels)
     with progress_bar(config.epochs * len(labels), "Training", initial=done) as bar:
         while (number := len(state.history) + 1) <= config.epochs:
             if hooks.stopped():
                 return False
             state.under_way = state.under_way or _begin_epoch(state, len(labels))
-            if not _train_epoch(state, images, labels, config, hooks, bar.update):
+            if not _train_epoch(state, images, labels, weights, config, hooks, bar.update):
                 return False
             finished = state.under_way
             val_logits = predict_logits(state.classifier, val_part.images, config.precision)
@@ -153,6 +155,15 @@ def train(state: TrainingState, train_part: Part, val_part: Part, config: TrainC
     return True
 
 
+def balanced_weights(labels: torch.Tensor, classes: int) -> torch.Tensor:
+    """Return the weight of each class in the loss, float32 (classes,): N / (classes * its images), as scikit-learn's.
+
+    Args:
+        labels: (N,) class numbers; each class has images.
+    """
+    return len(labels) / (classes * torch.bincount(labels, minlength=classes).float())
+
+
 def _begin_epoch(state: TrainingState, count: int) -> EpochUnderWay:
     device = state.classifier.device
     return EpochUnderWay(
@@ -167,6 +178,7 @@ def _train_epoch(
     state: TrainingState,
     images: torch.Tensor,
     labels: torch.Tensor,
+    weights: torch.Tensor | None,
     config: TrainConfig,
     hooks: Hooks,
     advance: Callable[[int], object],
@@ -192,7 +204,7 @@ def _train_epoch(
         batch, target = batch.to(device, non_blocking=True), labels[rows].to(device, non_blocking=True)
         with torch.autocast(device.type, torch.bfloat16, enabled=config.precision == "bf16"):
             logits = classifier.logits(batch)
-        loss = F.cross_entropy(logits, target)
+        loss = F.cross_entropy(logits, target, weights)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
