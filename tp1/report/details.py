@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
-from mlflow.utils.mlflow_tags import MLFLOW_DATASET_CONTEXT
 
 from tp1.report.comparison import Group
 from tp1.report.eda import Look, read_look
@@ -76,7 +75,7 @@ def _images(run_id: str) -> dict[str, int]:
         tag.value: images_of(given.dataset.profile)
         for given in (inputs.dataset_inputs if inputs else ())
         for tag in given.tags
-        if tag.key == MLFLOW_DATASET_CONTEXT
+        if tag.key == "mlflow.data.context"
     }
 
 
