@@ -84,3 +84,23 @@ def write_files(folder: Path, files: Mapping[str, bytes]) -> None:
         raise TP1Error(
             f"cannot write to {error.filename or folder}: {error.strerror}. Choose another with to=."
         ) from error
+
+
+def check_readable(folder: Path, variable: str) -> None:
+    """Make sure that what is in one of this program's own folders can be known; one that is not there has nothing.
+
+    Args:
+        variable: The environment variable that names another folder.
+
+    Raises:
+        TP1Error: It cannot be read, such as in another user's home.
+    """
+    try:
+        os.scandir(folder).close()
+    except FileNotFoundError:
+        pass
+    except OSError as error:
+        raise TP1Error(
+            f"cannot read {folder} ({error.strerror}): make it readable for you, or name another folder with the "
+            f"environment variable {variable}."
+        ) from error

@@ -3,6 +3,7 @@
 import logging
 import os
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import click
@@ -10,9 +11,10 @@ from mlflow.exceptions import MlflowException
 
 from tp1.base.errors import TP1Error, why
 from tp1.base.interrupts import Interrupted, interruptible, interruption, watch_launcher
+from tp1.base.launcher import launch_folder
 from tp1.base.names import message_line
 from tp1.store.access import refused
-from tp1.store.addresses import masked_text
+from tp1.store.addresses import absolute, masked_text
 from tp1.store.proxies import reach_local_hosts
 
 
@@ -60,6 +62,7 @@ class Command(click.Command):
         return {"--help", *(name for option in flags for name in option.opts)}
 
     def make_context(self, *args: Any, **kwargs: Any) -> click.Context:
+        work_where_the_user_is()
         try:
             return super().make_context(*args, **kwargs)
         except click.UsageError as error:
@@ -92,6 +95,29 @@ class Command(click.Command):
             if ctx.meta["verbose"]:
                 raise
             raise click.ClickException(one_line(error, self.whole_story)) from error
+
+
+def work_where_the_user_is() -> None:
+    """Let relative paths and addresses mean the same with ``mlflow run`` as without it.
+
+    ``mlflow run`` starts this process in the project's folder, which may be a temporary clone.
+
+    Raises:
+        ClickException: The user's folder cannot be known, and the address of the store depends on it.
+    """
+    try:
+        if (folder := launch_folder()) is not None:
+            os.chdir(folder)
+        return
+    except (LookupError, OSError):  # or the folder was removed meanwhile
+        pass
+    uri = os.environ.get("MLFLOW_TRACKING_URI", "")
+    if absolute(uri) != uri:
+        raise click.ClickException(
+            f"MLFLOW_TRACKING_URI={uri} is relative to the folder that mlflow run was started in, which is not known "
+            "here: give the whole path (sqlite:////PATH/mlflow.db)."
+        )
+    click.echo(f"Note: where mlflow run was started is not known here; relative paths are in {Path.cwd()}.", err=True)
 
 
 def take_launched_run() -> str | None:

@@ -90,7 +90,7 @@ def _sync() -> None:
         )
     if not sent and not busy:
         click.echo("Nothing waits to be sent.")
-    others = {folder.store() for folder in folders() if entry_paths(folder.outbox)} - {masked(uri)}
+    others = {folder.store() for folder in folders() if entry_paths(folder.outbox) and not folder.is_of(uri)}
     for other in sorted(others):
         click.echo(f"Something waits for another tracking store: MLFLOW_TRACKING_URI={other}")
 

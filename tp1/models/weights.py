@@ -16,7 +16,7 @@ from tp1.base.names import is_file, user_path
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 IMAGENET_NAMES = {"alexnet": "AlexNet_Weights.IMAGENET1K_V1", "mobilenet_v2": "MobileNet_V2_Weights.IMAGENET1K_V2"}
-MOST_NAMED = 4  # layers named in a mismatch; the others are counted
+MOST_NAMED = 8  # layers named in a mismatch; the others are counted
 
 
 @dataclass(frozen=True)
@@ -33,6 +33,11 @@ class Weights:
     state: dict[str, torch.Tensor]
     mean: tuple[float, ...]
     std: tuple[float, ...]
+
+    @property
+    def is_trunk_alone(self) -> bool:
+        """Whether the source holds convolutions and no classifier, from which a head could start."""
+        return all(key.startswith(("features.", "preparation.")) for key in self.state)
 
 
 def find_weights(
@@ -182,7 +187,9 @@ def load_features(features: nn.Module, weights: Weights) -> None:
     found = {
         key.removeprefix("features."): value for key, value in weights.state.items() if key.startswith("features.")
     }
-    differences = [f"{key} is missing" for key in wanted if key not in found]
+    there = {_layer(key) for key in found}
+    lacking = dict.fromkeys(key if _layer(key) in there else _layer(key) for key in wanted if key not in found)
+    differences = [f"{layer} is missing" for layer in lacking]
     differences += [f"{key} is not in the network" for key in found if key not in wanted]
     differences += [
         f"{key} is {_shape(found[key])}, not {_shape(wanted[key])}"
@@ -201,6 +208,10 @@ def load_features(features: nn.Module, weights: Weights) -> None:
     if broken := [key for key, value in found.items() if not _is_finite(value)]:
         raise TP1Error(f"weights={weights.source} are damaged: features.{broken[0]} holds NaN or infinity.")
     features.load_state_dict(found)
+
+
+def _layer(key: str) -> str:
+    return key.rpartition(".")[0]
 
 
 def _shape(tensor: torch.Tensor) -> str:

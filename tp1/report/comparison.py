@@ -79,7 +79,10 @@ class Group:
 
     @property
     def published_metric(self) -> str | None:
-        """The metric to compare with the report: test accuracy, else validation accuracy, else None."""
+        """The metric to compare with the report: test accuracy, else validation accuracy, else None.
+
+        Validation accuracy is that of the last epoch, as in the report.
+        """
         return next((name for name in ("test/accuracy", "val/accuracy") if name in self.published), None)
 
     def remark(self) -> str:
@@ -166,7 +169,6 @@ def table(groups: Sequence[Group]) -> pd.DataFrame:
         first = g.runs[0]
         metric = g.published_metric
         published = g.published[metric] if metric else None
-        measured = {"test/accuracy": "test/accuracy", "val/accuracy": "best/val_accuracy"}
         rows.append(
             {
                 "experiment": first.experiment,
@@ -187,7 +189,7 @@ def table(groups: Sequence[Group]) -> pd.DataFrame:
                 "parameters": whole_number(first.params.get("model_parameters", "")),
                 "published_metric": metric,
                 "published": published,
-                "difference": g.mean(measured[metric]) - published if metric and published is not None else None,
+                "difference": g.mean(metric) - published if metric and published is not None else None,
                 "remark": g.remark(),
                 "published_remark": g.experiment.published.remark if g.experiment and g.published else "",
                 "data_digest": first.data_digest,

@@ -1,5 +1,6 @@
 """Preparing the tracking store: check that it can be used, and let several processes share it."""
 
+import os
 import sqlite3
 import time
 from contextlib import closing
@@ -11,22 +12,34 @@ from mlflow import MlflowClient
 from mlflow.utils.credentials import get_default_host_creds
 from mlflow.utils.rest_utils import http_request
 from requests.exceptions import SSLError
-from sqlalchemy.engine import make_url
 from sqlalchemy.exc import SQLAlchemyError
 
 from tp1.base.errors import TP1Error, why
 from tp1.base.folders import READ_ONLY
 from tp1.base.progress import say
 from tp1.store.access import refusal
-from tp1.store.addresses import is_server, masked
+from tp1.store.addresses import (
+    absolute,
+    is_database,
+    is_file_uri,
+    is_same_store,
+    is_server,
+    is_sqlite,
+    masked,
+    sqlite_path,
+)
+from tp1.store.file_stores import file_store_path, refusal_of
+from tp1.store.places import find_moves
 from tp1.store.proxies import proxy_fault
+from tp1.store.schema import check_schema, lock_of
 
+VARIABLES = ("MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI")
 STORE_WAIT = 10.0  # seconds between attempts to reach the store
 CONNECT_SECONDS = 5  # for the connection, and again for the answer: an absent server is reported within 10 s
 
 
 def prepare_store(uri: str | None = None) -> str:
-    """Make sure that a tracking store can be used, and return its URI.
+    """Make sure that a tracking store can be used, and return its URI, with the path of a database made absolute.
 
     An SQLite database is created under a lock, because MLflow's own creation fails if several processes start at
     once. It is put into WAL mode, in which readers and a writer do not block each other.
@@ -36,14 +49,28 @@ def prepare_store(uri: str | None = None) -> str:
             directory.
 
     Raises:
-        TP1Error: The server does not answer or refuses, or the database cannot be opened.
+        TP1Error: The server does not answer or refuses; or the database cannot be opened, is of another MLflow, or its
+            folder was moved.
     """
-    uri = uri or mlflow.get_tracking_uri()
-    if uri.startswith("sqlite"):
-        _prepare_sqlite(uri)
+    uri = absolute(uri) if uri else store_in_use()
+    if is_sqlite(uri):
+        open_sqlite(uri)
+        _check_places(uri)
     elif is_server(uri):
         _check_server(uri)
+    elif is_database(uri):
+        check_schema(uri, "")
+    elif (folder := file_store_path(uri)) is not None:
+        raise TP1Error(refusal_of(folder))
     return uri
+
+
+def store_in_use() -> str:
+    """Return the URI of the store in use, with the path of a database made absolute, for MLflow and children too."""
+    for name in VARIABLES:
+        if uri := os.environ.get(name):
+            os.environ[name] = absolute(uri)
+    return str(mlflow.get_tracking_uri())
 
 
 def wait_for_store(patience: float) -> None:
@@ -70,12 +97,15 @@ def wait_for_store(patience: float) -> None:
             time.sleep(min(STORE_WAIT, max(until - time.monotonic(), 0)))
 
 
-def _prepare_sqlite(uri: str) -> None:
-    location = make_url(uri).database or ""
-    path = Path(location.removeprefix("file:")).resolve()
-    lock = FileLock(path.with_name(f".{path.name}.lock"))
+def open_sqlite(uri: str) -> None:
+    """Make sure that an SQLite database can be used, wherever its runs' files are.
+
+    Raises:
+        TP1Error: It cannot be opened, or is of another MLflow.
+    """
+    path, lock = sqlite_path(uri), FileLock(lock_of(uri))
     try:
-        if location.startswith("file:"):  # such an address says itself how the file is to be opened
+        if is_file_uri(uri):  # such an address says itself how the file is to be opened
             _check_readable(uri, path)
             return
         try:
@@ -85,6 +115,7 @@ def _prepare_sqlite(uri: str) -> None:
                 raise
             _check_readable(uri, path)
             return
+        check_schema(uri, command_on(uri, "tp1 store upgrade"))
         MlflowClient(uri).search_experiments(max_results=1)  # creates the tables
         with closing(sqlite3.connect(path)) as connection:
             connection.execute("PRAGMA journal_mode=WAL")
@@ -115,6 +146,16 @@ def _check_readable(uri: str, path: Path) -> None:
             f"it as it is with MLFLOW_TRACKING_URI='sqlite:///file:{path}?immutable=1&uri=true'."
         ) from error
     MlflowClient(uri).search_experiments(max_results=1)
+
+
+def command_on(uri: str, command: str) -> str:
+    """Return ``command`` as it must be given to work on a store, which may be another than the one in use."""
+    return command if is_same_store(uri, mlflow.get_tracking_uri()) else f"MLFLOW_TRACKING_URI={masked(uri)} {command}"
+
+
+def _check_places(uri: str) -> None:
+    for move in find_moves(uri):
+        raise TP1Error(move.explain(sqlite_path(uri), command_on(uri, "tp1 store relocate")))
 
 
 def _check_server(uri: str) -> None:

@@ -7,7 +7,6 @@ from mlflow.entities import Metric, Run, RunTag
 from tp1.base.digests import DIGESTS_TAG, as_tag, file_digests
 from tp1.base.errors import TP1Error, why
 from tp1.store.access import is_refused
-from tp1.store.addresses import masked
 from tp1.store.reader import find_run
 from tp1.tracking.outbox import Entry, Outbox, entry_paths
 from tp1.tracking.ownership import held
@@ -104,7 +103,7 @@ def close_run(run_id: str) -> None:
             if find_run(run_id).info.status in ("RUNNING", "SCHEDULED"):
                 MlflowClient().set_terminated(run_id, "KILLED")
         except TP1Error:  # such as a deleted run: its folder here can still be removed
-            if folder is None or folder.store() != masked(mlflow.get_tracking_uri()):
+            if folder is None or not folder.is_of(mlflow.get_tracking_uri()):
                 raise
         if folder is not None:
             folder.remove()

@@ -4,7 +4,6 @@ from collections.abc import Iterator
 
 import mlflow
 
-from tp1.store.addresses import masked
 from tp1.store.reader import RunReader
 from tp1.store.runs import TrackedRun
 from tp1.tracking.outbox import entry_paths
@@ -43,8 +42,8 @@ def local_folders() -> list[RunFolder]:
 
     One whose plan is damaged may belong to any store, and is among them.
     """
-    store = masked(mlflow.get_tracking_uri())
-    return [folder for folder in folders() if folder.store() in (store, "")]
+    store = mlflow.get_tracking_uri()
+    return [folder for folder in folders() if not folder.store() or folder.is_of(store)]
 
 
 def _state(run: TrackedRun, folder: RunFolder | None) -> str | None:
