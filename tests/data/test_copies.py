@@ -7,6 +7,7 @@ import pytest
 from PIL import Image
 
 from tests.conftest import invoke
+from tp1.base.errors import TP1Error
 from tp1.data.cache import cache_dir
 from tp1.data.dataset import load_data
 
@@ -93,3 +94,27 @@ def test_plain_surfaces_and_noise_are_no_copies(tmp_path):
         noise = np.random.default_rng(number).normal(0, 2 if number < 20 else 40, (32, 32, 3))
         Image.fromarray(np.clip(100 + noise, 0, 255).astype(np.uint8)).save(folder / f"{number:03d}.png")
     assert len(load_data(str(tmp_path / "set")).reading.copies) == 0
+
+
+def test_many_copies_are_as_many_pairs_as_images(tmp_path):
+    for part, count in (("train", 60), ("test", 40)):
+        for name in "ab":
+            folder = tmp_path / "set" / part / name
+            folder.mkdir(parents=True)
+            for number in range(count):
+                Image.new("RGB", (8, 8)).save(folder / f"{number}.png")
+    copies = load_data(str(tmp_path / "set")).reading.copies
+    assert len(copies) < 2 * 200
+    assert copies.exact.all()
+    data = load_data(str(tmp_path / "set"))
+    assert len(copies.between(data.train.index, data.test.index)) == len(data.train)
+    with pytest.raises(TP1Error, match=r"drop_duplicates=train leaves no training images of \['a', 'b'\]"):
+        load_data(str(tmp_path / "set"), drop_duplicates="train")
+
+
+def test_pictures_that_are_all_alike_are_not_compared_for_ever(parted, monkeypatch):
+    monkeypatch.setattr("tp1.data.copies.MOST_CANDIDATES", 1)
+    monkeypatch.setattr("tp1.data.copies._near", lambda *args: pytest.fail("compared"))
+    data = load_data(str(parted))
+    assert found(data) == {("train/a/000.png", "test/a/copy.png", True)}
+    assert "Only images with the same pixels were looked for" in data.reading.notes()[-1]

@@ -1,6 +1,7 @@
 """Images that lie in two parts of a data set: the same pixels, or the same picture encoded again."""
 
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,17 +19,19 @@ ALIKE = 0.995  # correlation of two small pictures from which they are compared 
 NEAR = 6.0  # mean difference of two pictures in grey levels, below which they are the same picture
 FLAT = 4.0  # standard deviation in grey levels, below which a picture has nothing to recognise it by
 MOST_PAIRS = 4e9  # comparisons, some 20 s; with more, only the same pixels are found
+MOST_CANDIDATES = 100_000  # pairs compared pixel by pixel, some 5 s; with more, only the same pixels are found
 CHUNK = 1024
 
 
 @dataclass(frozen=True)
 class Copies:
-    """Pairs of images in two different parts that show the same picture.
+    """Pairs of images in two different parts that show the same picture: each such image is in one pair at least.
 
     Attributes:
         pairs: (n, 2) rows of the data set: the one in the earlier part (training, validation, test) comes first.
         exact: (n,) whether their pixels are the same; else they are the same picture encoded again.
-        whole: Whether encoded-again pictures were looked for, which takes too long in a very large data set.
+        whole: Whether encoded-again pictures were looked for. That takes too long in a very large data set, and where
+            most pictures are alike it cannot be told.
     """
 
     pairs: NDArray[np.int64]
@@ -82,36 +85,57 @@ def _read(known: Path, count: int) -> Copies | None:
 
 
 def _find(pixels: NDArray[np.uint8], split: Split) -> Copies:
-    digests = image_digests(pixels)
-    small, flat = _small_pictures(pixels)
     parts = (split.train, split.val, split.test)
-    pairs: dict[tuple[int, int], bool] = {}
     steps = [(parts[0], parts[1]), (parts[0], parts[2]), (parts[1], parts[2])]
+    digests = image_digests(pixels)
+    pairs = {pair: True for first, second in steps for pair in _same(digests, first, second)}
     whole = sum(len(first) * len(second) for first, second in steps) <= MOST_PAIRS
-    for first, second in steps:
-        rows: dict[int, list[int]] = {}
-        for row in first.tolist():
-            rows.setdefault(int(digests[row]), []).append(row)
-        for row in second.tolist():
-            pairs |= {(other, row): True for other in rows.get(int(digests[row]), [])}
-        if whole:
-            for one, other in _alike(small, first[~flat[first]], second[~flat[second]]):
-                if (one, other) not in pairs and _near(pixels[one], pixels[other]):
-                    pairs[one, other] = False
-    found = sorted(pairs)
-    return Copies(np.array(found, np.int64).reshape(-1, 2), np.array([pairs[pair] for pair in found], bool), whole)
+    if whole:
+        small, flat = _small_pictures(pixels)
+        found: list[tuple[int, int]] = []
+        for first, second in steps:
+            for alike in _alike(small, first[~flat[first]], second[~flat[second]]):
+                found += alike
+                if len(found) > MOST_CANDIDATES:  # as of pictures that one camera took of one thing
+                    whole = False
+                    break
+        for one, other in found if whole else []:
+            if (one, other) not in pairs and _near(pixels[one], pixels[other]):
+                pairs[one, other] = False
+    rows = sorted(pairs)
+    return Copies(np.array(rows, np.int64).reshape(-1, 2), np.array([pairs[pair] for pair in rows], bool), whole)
 
 
-def _alike(small: NDArray[np.float32], first: NDArray[np.int64], second: NDArray[np.int64]) -> list[tuple[int, int]]:
-    """Pairs of rows whose small pictures correlate."""
-    pairs: list[tuple[int, int]] = []
+def _same(
+    digests: NDArray[np.uint64], first: NDArray[np.int64], second: NDArray[np.int64]
+) -> Iterator[tuple[int, int]]:
+    """Pairs of rows with the same pixels: each row that has copies in the other part, with one of them.
+
+    All pairs would be a million where a thousand images are black.
+    """
+    earliest: tuple[dict[int, int], dict[int, int]] = ({}, {})
+    for found, rows in zip(earliest, (first, second), strict=True):
+        for row in rows.tolist():
+            found.setdefault(int(digests[row]), row)
+    for row in first.tolist():
+        if (other := earliest[1].get(int(digests[row]))) is not None:
+            yield row, other
+    for row in second.tolist():
+        if (one := earliest[0].get(int(digests[row]))) is not None:
+            yield one, row
+
+
+def _alike(
+    small: NDArray[np.float32], first: NDArray[np.int64], second: NDArray[np.int64]
+) -> Iterator[list[tuple[int, int]]]:
+    """Pairs of rows whose small pictures correlate, in portions; of a portion with too many, only some."""
     for start in range(0, len(second), CHUNK):
         rows = second[start : start + CHUNK]
         for begin in range(0, len(first), 16 * CHUNK):
             others = first[begin : begin + 16 * CHUNK]
-            found = np.argwhere(small[rows] @ small[others].T >= ALIKE)
-            pairs += [(int(others[column]), int(rows[row])) for row, column in found]
-    return pairs
+            found = np.flatnonzero(small[rows] @ small[others].T >= ALIKE)[: MOST_CANDIDATES + 1]
+            places = zip(*np.divmod(found, len(others)), strict=True)
+            yield [(int(others[column]), int(rows[row])) for row, column in places]
 
 
 def _near(one: NDArray[np.uint8], other: NDArray[np.uint8]) -> bool:

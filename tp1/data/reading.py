@@ -55,6 +55,8 @@ class Reading:
                 else "drop_duplicates=train leaves them out of training, `eda` lists them"
             )
             notes.append(f"{len(self.copies):,} pairs of images are the same in two parts{what}: {remedy}.")
+        if not self.copies.whole:
+            notes.append("Only images with the same pixels were looked for in two parts: too many pictures are alike.")
         return notes
 
     def facts(self) -> dict[str, object]:
