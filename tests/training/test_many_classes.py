@@ -68,7 +68,7 @@ def test_the_printed_report_is_bounded():
     assert evaluation(20).brief_report() == evaluation(20).report_text()
 
 
-@pytest.mark.parametrize("error", [MemoryError("4 GB"), ValueError("a font\nfailed"), OSError(28, "No space left")])
+@pytest.mark.parametrize("error", [MemoryError("4 GB"), OSError(28, "No space left")])
 def test_a_figure_that_fails_does_not_fail_the_run(store, image_folder, error, monkeypatch):
     def fail(*args: object) -> None:
         raise error
