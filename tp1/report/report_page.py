@@ -78,7 +78,7 @@ def _nearness(entries: Sequence[Any], groups: Sequence[Group], texts: Texts) -> 
     if found is None:
         return []
     difference, count = found
-    return [texts["nearness"].format(difference=difference, count=count, printed=printed_accuracies(entries))]
+    return [texts["nearness"].format(difference=difference, count=count, printed=printed_accuracies(entries)), " "]
 
 
 def _overview(entries: Sequence[Any], groups: Sequence[Group], details: Mapping[str, Detail], texts: Texts) -> Section:
