@@ -19,6 +19,7 @@ from experiments.cnnv3 import experiment
 from tp1.config import TrainConfig
 from tp1.data.dataset import Part
 from tp1.models.classifier import Classifier, Preparation
+from tp1.recipe import Adam
 from tp1.training.devices import choose_device, choose_precision, describe
 from tp1.training.loop import start, train
 
@@ -66,7 +67,9 @@ def main() -> None:
     arguments = parser.parse_args()
     device = choose_device("auto")
     precision = choose_precision("auto", device)
-    config = TrainConfig(epochs=1, precision=precision, dropout=experiment.config.dropout, weight_decay=1e-4)
+    config = TrainConfig(
+        epochs=1, precision=precision, dropout=experiment.config.dropout, optimizer=Adam(weight_decay=1e-4)
+    )
     part, val = random_part(arguments.images), random_part(arguments.images // 9)  # CIFAR-10 has 45,000 to 5,000
     mine, other = new_state(config, device), new_state(config, device)
     with torch.no_grad():

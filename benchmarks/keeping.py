@@ -19,6 +19,7 @@ from epoch import new_state, random_part
 
 from experiments.cnnv3 import experiment
 from tp1.config import TrainConfig
+from tp1.recipe import Adam
 from tp1.store.prepare import prepare_store
 from tp1.tracking.delivery import deliver
 from tp1.tracking.outbox import Entry, Outbox, Point
@@ -36,7 +37,9 @@ def main() -> None:
     arguments = parser.parse_args()
     device = choose_device("auto")
     precision = choose_precision("auto", device)
-    config = TrainConfig(epochs=1, precision=precision, dropout=experiment.config.dropout, weight_decay=1e-4)
+    config = TrainConfig(
+        epochs=1, precision=precision, dropout=experiment.config.dropout, optimizer=Adam(weight_decay=1e-4)
+    )
     part, val = random_part(STEPS * config.batch_size), random_part(config.batch_size)
     state = new_state(config, device)
     with tempfile.TemporaryDirectory() as name:

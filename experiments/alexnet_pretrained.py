@@ -7,6 +7,7 @@ Repeat: mlflow run . -e alexnet-pretrained
 from experiments.published import report
 from tp1.config import TrainConfig
 from tp1.experiment import Experiment, Published, Transfer
+from tp1.recipe import Adam
 
 experiment = Experiment(
     name="alexnet-pretrained",
@@ -16,7 +17,7 @@ experiment = Experiment(
     # The ImageNet weights were trained at 224 pixels, which give the 6x6 maps that the dense layers take.
     # These hold 54.5 of the 57 million parameters: batches of 128 halve Adam's share of the time.
     config=TrainConfig(
-        dataset="eurosat", weights="imagenet", image_size=224, learning_rate=1e-4, batch_size=128, dropout=0.5
+        dataset="eurosat", weights="imagenet", image_size=224, optimizer=Adam(1e-4), batch_size=128, dropout=0.5
     ),
     published=Published(test_report=report("alexnet-pretrained")),
     figures=(15, 16),

@@ -79,7 +79,7 @@ class RunFolder:
             if config["data_dir"] is not None:
                 config["data_dir"] = Path(config["data_dir"])
             facts.pop("store")
-            return Plan(**facts, config=TrainConfig(**config))
+            return Plan(**facts, config=TrainConfig.of(config))
         except (OSError, ValueError, TypeError, AttributeError, KeyError) as error:
             raise TP1Error(
                 f"cannot read {self.path / PLAN} ({str(error).splitlines()[0]}): the run cannot be resumed; close it "
@@ -124,7 +124,7 @@ def create_folder(run_id: str, plan: Plan, store: str) -> RunFolder:
         TP1Error: The folder cannot be written.
     """
     folder = run_folder(run_id)
-    facts: dict[str, Any] = asdict(plan) | {"store": store}
+    facts: dict[str, Any] = asdict(plan) | {"config": plan.config.flat(), "store": store}
     try:
         folder.path.mkdir(parents=True, exist_ok=True)
         partial = folder.path / f".{PLAN}.partial"
