@@ -6,8 +6,9 @@ import re
 from collections.abc import Collection
 from pathlib import Path
 
+from tp1.base.errors import TP1Error, why
 from tp1.base.names import message_line
-from tp1.experiment import Experiment, Study
+from tp1.experiment import Experiment, Study, Transfer, experiments_of
 
 HELPERS = ("catalog", "published")  # other files here that are not experiments begin with _
 
@@ -31,7 +32,8 @@ def load_catalog(reserved: Collection[str] = ()) -> tuple[list[Experiment | Stud
         try:
             found.append(_load(name, reserved))
         except (Exception, SystemExit) as error:  # an unfinished file can raise anything
-            reason = str(error) if isinstance(error, _FaultError) else f"{type(error).__name__}: {error}"
+            kind = "" if isinstance(error, (_FaultError, TP1Error)) else f"{type(error).__name__}: "
+            reason = f"{kind}{why(error)}".removesuffix(".")
             faults.append(message_line(f"experiments/{name}.py is left out: {reason}."))
     return sorted(found, key=lambda entry: (entry.section or "~", getattr(entry, "figures", ()), entry.name)), faults
 
@@ -47,6 +49,9 @@ def _load(module_name: str, reserved: Collection[str]) -> Experiment | Study:
         raise _FaultError(
             "it has no value `experiment` of type Experiment or Study. Finish it, or put _ before its name"
         )
+    for one in experiments_of(entry):
+        if not callable(one.model) and not isinstance(one.model, Transfer):
+            raise _FaultError(f"its model={one.model!r} is no network. Give it a function of tp1/models/networks.py")
     if not re.fullmatch("[a-z][a-z0-9]*(-[a-z0-9]+)*", entry.name) or entry.name in reserved:
         taken = "is a command already" if entry.name in reserved else "is not lower-case letters, digits and -"
         raise _FaultError(f"its name {entry.name!r} {taken}. Give it another")

@@ -3,7 +3,9 @@
 import hashlib
 import pickle
 import shutil
+import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -96,9 +98,14 @@ def own_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def copy_database(database: Path, folder: Path) -> None:
-    """Copy a SQLite database, with what lies beside it in WAL mode, into a folder."""
+    """Copy a SQLite database, with what lies beside it in WAL mode, into a folder; its new runs' files go there."""
     for path in database.parent.glob(f"{database.name}*"):
         shutil.copy(path, folder)
+    with closing(sqlite3.connect(folder / database.name)) as connection, connection:
+        connection.execute(
+            "UPDATE experiments SET artifact_location = ? || experiment_id WHERE artifact_location LIKE '/%'",
+            (f"{folder.resolve()}/mlruns/",),
+        )
 
 
 @pytest.fixture(scope="session")

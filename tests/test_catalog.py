@@ -20,6 +20,11 @@ FAULTY = {
     "empty": ("experimnt = 1\n", "it has no value `experiment` of type Experiment or Study."),
     "cnnv3-Copy1": (CNNV3.replace("epochs=25", "epochs=1"), "it has the name 'cnnv3', which belongs into cnnv3.py."),
     "compare": (CNNV3.replace('name="cnnv3"', 'name="compare"'), "its name 'compare' is a command already."),
+    "typed": (CNNV3.replace("model=cnnv3,", 'model="cnnv3",'), "its model='cnnv3' is no network. Give it a function"),
+    "valued": (
+        CNNV3.replace("dropout=0.5", "dropout=1.5"),
+        "left out: dropout=1.5 is out of range: it must be a number from 0 up to, but not, 1.",
+    ),
     "odd": (CNNV3.replace('name="cnnv3"', 'name="Odd one"'), "its name 'Odd one' is not lower-case letters"),
 }
 ASK = """
@@ -69,6 +74,7 @@ def test_drafts_and_copies_are_named_and_hinder_nothing(store, tmp_path):
     for name, (_, reason) in FAULTY.items():
         (note,) = [note for note in notes if note.startswith(f"Note: experiments/{name}.py is left out: ")]
         assert reason in note
+        assert not note.endswith("..")
     assert "[default: 25]" in found["cnnv3 --help"][1]
     assert "Runs side by side" in found["compare --help"][1]
     for name in FAULTY:
@@ -76,8 +82,11 @@ def test_drafts_and_copies_are_named_and_hinder_nothing(store, tmp_path):
     code, _, errors = found["mlproject"]
     assert code == 1
     assert errors.splitlines()[-1].startswith("Error: MLproject is not written: experiments/cnnv3-Copy1.py is left out")
+    assert errors.count("experiments/cnnv3-Copy1.py") == 1
+    assert len(errors.splitlines()) == len(FAULTY)
     assert not (folder / "MLproject").exists()
     assert found["cnnv3-copy1"][0] == 2
+    assert "experiments/cnnv3-Copy1.py is left out" in found["cnnv3-copy1"][2]
 
 
 def test_a_new_file_is_an_experiment(store, tmp_path):

@@ -1,12 +1,15 @@
 """A real `mlflow run`, and everything that the design promises about the run that it leaves."""
 
 import json
+import shutil
+import subprocess
 
 import mlflow
 import pandas as pd
 import pytest
 from mlflow import MlflowClient
 
+from tests.conftest import PROJECT
 from tests.support.project_runs import mlflow_run
 
 CLASSES = [str(digit) for digit in range(10)]
@@ -138,6 +141,31 @@ def test_no_bar_and_no_chatter_where_there_is_no_terminal(finished):
     assert "Test accuracy" in result.stdout
     assert "%|" not in result.stderr
     assert "Warning" not in result.stderr
+
+
+@pytest.mark.long
+def test_what_a_clone_of_a_git_address_writes_is_where_the_user_is(tmp_path, monkeypatch):
+    names = subprocess.run(
+        ["git", "ls-files", "--cached", "--others", "--exclude-standard"],
+        cwd=PROJECT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    for name in names.stdout.splitlines():
+        (tmp_path / "repository" / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(PROJECT / name, tmp_path / "repository" / name)
+    for command in (("init",), ("add", "--all"), ("-c", "user.name=a", "-c", "user.email=a@b", "commit", "-m", "x")):
+        subprocess.run(["git", *command], cwd=tmp_path / "repository", capture_output=True, check=True)
+    (tmp_path / "user").mkdir()
+    address = "https://git.invalid/tp1"  # git takes the repository for it; mlflow would not clone one that is here
+    monkeypatch.setenv("GIT_CONFIG_COUNT", "1")
+    monkeypatch.setenv("GIT_CONFIG_KEY_0", f"url.file://{tmp_path}/repository.insteadOf")
+    monkeypatch.setenv("GIT_CONFIG_VALUE_0", address)
+    result, runs = mlflow_run(tmp_path / "user", "-e", "report", "-P", "to=page", project=address)
+    assert result.returncode == 0, result.stderr
+    assert (tmp_path / "user" / "page" / "report.html").is_file()
+    assert [run.info.status for run in runs] == ["FINISHED"]
 
 
 def test_a_failure_reaches_mlflow_run(tmp_path):

@@ -9,6 +9,7 @@ from dataclasses import replace
 from functools import partial
 
 import pytest
+import torch
 import yaml
 from mlflow.utils.environment import _PythonEnv
 
@@ -17,7 +18,9 @@ from tests.conftest import PROJECT
 from tests.support.catalog import catalog
 from tp1.commands.group import entry_points
 from tp1.commands.mlproject import render_mlproject
-from tp1.experiment import Experiment, Study, experiments_of
+from tp1.experiment import Experiment, Study, Transfer, experiments_of
+from tp1.models.classifier import Classifier, Preparation
+from tp1.models.networks import SMALLEST
 
 EXPERIMENTS = catalog()
 
@@ -67,6 +70,25 @@ def test_an_experiment_is_a_short_file_that_says_what_it_claims(experiment: Expe
     stated = set(re.findall(r"\b0\.\d+|\b1\.\d{4}", docstring.split("Claims:")[1]))
     assert stated, "the docstring claims nothing"
     assert stated <= claims, "the docstring claims a figure that is not published"
+
+
+OWN_NETWORKS = {  # not torchvision's, which nobody changes here
+    experiment.model_name: experiment
+    for entry in EXPERIMENTS
+    for experiment in experiments_of(entry)
+    if not isinstance(experiment.model, Transfer) and experiment.model_name not in SMALLEST
+}
+
+
+@pytest.mark.parametrize("experiment", OWN_NETWORKS.values(), ids=OWN_NETWORKS)
+def test_a_network_can_be_exported(experiment):
+    """A run exports its model after training: too late to learn that it cannot be."""
+    classes, side = ("a", "b", "c"), experiment.config.image_size or 32
+    net = experiment.model(len(classes), side, experiment.config.dropout)
+    model = Classifier(net, classes, Preparation(side, (0.5,) * 3, (0.25,) * 3)).eval()
+    images = torch.zeros((2, side, side, 3), dtype=torch.uint8)
+    program = torch.export.export(model, (images,), dynamic_shapes=({0: torch.export.Dim.DYNAMIC},))
+    assert program.module()(torch.cat([images, images])).shape == (4, 3)
 
 
 @pytest.mark.parametrize(

@@ -21,6 +21,10 @@ DEVICES = ("auto", "cpu", "cuda", "mps")
 PRECISIONS = ("auto", "fp32", "bf16")
 VIEWS = ("none", "flip", "flip-translate")
 GROUPS = {"optimizer": OPTIMIZERS, "schedule": SCHEDULES}  # each parameter that has knobs: its variants by name
+CLASS_WEIGHTS = ("none", "balanced")
+TEST_FROM = ("train", "val")
+SKIP_BROKEN = ("no", "yes")
+DROP_DUPLICATES = ("no", "train")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -54,6 +58,14 @@ class TrainConfig:
         "none",
         "none, imagenet, a .safetensors or .pth file, or models:/NAME@ALIAS (for fusion: one each, with a comma).",
     )
+    class_weights: str = param(
+        "none", "none, or balanced: in the loss, images of rare classes count more, by 1 / the class's images."
+    )
+    test_from: str = param(
+        "train", "Where a folder without test/ takes its test images: train (cut from it), or val (all of it)."
+    )
+    skip_broken: str = param("no", "yes: leave out images that cannot be read, and record them with the run.")
+    drop_duplicates: str = param("no", "train: drop training images that are also among the validation or test images.")
     device: str = param("auto", f"One of {', '.join(DEVICES)}, or one of several as cuda:1.")
     precision: str = param("auto", "fp32, bf16, or auto: bf16 where the hardware has it.")
 
@@ -75,6 +87,10 @@ class TrainConfig:
                 "each once, joined by -, such as flip-crop."
             )
         check_choice("tta", self.tta, VIEWS)
+        check_choice("class_weights", self.class_weights, CLASS_WEIGHTS)
+        check_choice("test_from", self.test_from, TEST_FROM)
+        check_choice("skip_broken", self.skip_broken, SKIP_BROKEN)
+        check_choice("drop_duplicates", self.drop_duplicates, DROP_DUPLICATES)
         check_choice("device", self.device.split(":")[0], DEVICES)
         check_choice("precision", self.precision, PRECISIONS)
 
@@ -82,6 +98,11 @@ class TrainConfig:
     def transforms(self) -> tuple[str, ...]:
         """The names in ``augment``."""
         return () if self.augment == "none" else tuple(self.augment.split("-"))
+
+    @property
+    def reading(self) -> dict[str, str]:
+        """How the data set is read: the parameters in :data:`READING`, as ``load_data`` takes them."""
+        return {name: getattr(self, name) for name in READING}
 
     def flat(self) -> dict[str, Any]:
         """Every parameter by name, a group as the name of its variant and its knobs; None for a knob it has not."""
@@ -172,8 +193,18 @@ def _parameters() -> dict[str, Parameter]:
 _KNOBS = {knob for group in GROUPS for knob in _knobs(group)}
 PARAMETERS = _parameters()  # of a configuration, by their flat names
 
-# Seed, data folder, device and precision do not make another configuration.
-HYPERPARAMETERS = tuple(name for name in PARAMETERS if name not in ("seed", "data_dir", "device", "precision"))
+READING = ("test_from", "skip_broken", "drop_duplicates")
+# Seed, data folder, device and precision do not make another configuration. How the data set is read makes another data
+# or split digest, which tell runs apart.
+HYPERPARAMETERS = tuple(
+    name for name in PARAMETERS if name not in ("seed", "data_dir", "device", "precision", *READING)
+)
+
+
+def tracked_reading(params: Mapping[str, str]) -> dict[str, str]:
+    """Return how a run's data set was read, from its tracked parameters: :attr:`TrainConfig.reading` of then."""
+    defaults = TrainConfig().reading
+    return {name: str(_value(params.get(name, default))) for name, default in defaults.items()}
 
 
 def hyperparameters(params: Mapping[str, str]) -> dict[str, str | float | None]:

@@ -28,10 +28,12 @@ from pathlib import Path
 
 import torch
 
+from tp1.base.errors import TP1Error
 from tp1.base.interrupts import deferred
 from tp1.base.progress import say
 from tp1.config import TrainConfig
 from tp1.data.cache import cache_dir
+from tp1.data.class_names import metric_names
 from tp1.data.dataset import ImageData, Part, load_data
 from tp1.data.image_digests import image_digests
 from tp1.experiment import Experiment
@@ -109,7 +111,8 @@ def run(
 def _run(experiment: Experiment, config: TrainConfig, command: str, writer: RunWriter) -> tuple[Epoch, Evaluation]:
     device = choose_device(config.device)
     precision = choose_precision(config.precision, device)
-    data = load_data(config.dataset, config.data_dir, config.image_size)
+    data = load_data(config.dataset, config.data_dir, config.image_size, **config.reading)
+    _check_batch(config.batch_size, experiment.config.batch_size, len(data.train))
     image_size = config.image_size or data.image_shape[0]
     config = replace(config, device=str(device), precision=precision, image_size=image_size)
 
@@ -135,6 +138,8 @@ def _run(experiment: Experiment, config: TrainConfig, command: str, writer: RunW
         f"{len(data.train):,} training, {len(data.val):,} validation, {len(data.test):,} test images; "
         f"{facts['processor']}, {precision}"
     )
+    for remark in data.reading.notes():
+        say(remark)
     if isinstance(model, TransferClassifier) and not cached:
         say(f"augment={config.augment} changes every image every time: the frozen layers run on each batch.")
 
@@ -170,6 +175,14 @@ def _run(experiment: Experiment, config: TrainConfig, command: str, writer: RunW
     return state.best, evaluation
 
 
+def _check_batch(batch_size: int, default: int, images: int) -> None:
+    """Say that a batch is all training images where there are fewer than in the default batch; refuse a chosen one."""
+    if batch_size > images and batch_size != default:
+        raise TP1Error(f"batch_size={batch_size} is larger than the {images} training images.")
+    if batch_size > images:
+        say(f"A batch is all {images} training images: there are fewer than batch_size={batch_size}.")
+
+
 def _facts(built: Built, device: torch.device, *, cached: bool) -> dict[str, str]:
     """Return the parameters that follow from the run's configuration, its data and the machine."""
     facts = built.facts | {
@@ -192,6 +205,8 @@ def _config_file(
         "config": {key: str(value) if isinstance(value, Path) else value for key, value in config.flat().items()},
         "facts": facts,
         "classes": data.classes,
+        "metric_names": metric_names(data.classes),
+        "data": data.reading.facts(),
         "published": experiment.published_on(data.name),
         "command": command,
     }

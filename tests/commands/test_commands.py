@@ -62,7 +62,7 @@ def test_bad_data_is_one_line_and_a_failed_run(store, tmp_path, fault, monkeypat
         message = "has no images"
     elif fault == "test classes differ":
         (root / "test" / "c").rename(root / "test" / "d")
-        message = "different classes: only one of them has ['c', 'd']"
+        message = "different classes: test/ lacks ['c'] and train/ lacks ['d']"
     else:
         (tmp_path / "blocked").write_text("")
         monkeypatch.setenv("TP1_CACHE_DIR", str(tmp_path / "blocked"))
@@ -107,7 +107,7 @@ def test_eda_checks_its_parameters_too(store):
 
 
 def test_an_interrupted_run_is_killed_not_failed(store, monkeypatch):
-    def interrupt(*args):
+    def interrupt(*args, **options):
         raise KeyboardInterrupt
 
     monkeypatch.setattr("tp1.run.load_data", interrupt)

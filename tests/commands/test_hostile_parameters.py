@@ -14,7 +14,17 @@ from hypothesis import strategies as st
 from tests.conftest import PROJECT, invoke
 from tests.support.generated_cases import quick
 from tp1.base.names import LONGEST_LINE, is_folder
-from tp1.config import DEVICES, PARAMETERS, PRECISIONS, TRANSFORMS, VIEWS
+from tp1.config import (
+    CLASS_WEIGHTS,
+    DEVICES,
+    DROP_DUPLICATES,
+    PARAMETERS,
+    PRECISIONS,
+    SKIP_BROKEN,
+    TEST_FROM,
+    TRANSFORMS,
+    VIEWS,
+)
 from tp1.recipe import OPTIMIZERS, SCHEDULES
 
 ANY = st.characters(exclude_categories=())  # control characters, NUL and halves of surrogate pairs among them
@@ -82,6 +92,10 @@ CHOICES = {
     "optimizer": tuple(OPTIMIZERS),
     "schedule": tuple(SCHEDULES),
     "tta": VIEWS,
+    "class_weights": CLASS_WEIGHTS,
+    "test_from": TEST_FROM,
+    "skip_broken": SKIP_BROKEN,
+    "drop_duplicates": DROP_DUPLICATES,
 }
 DEVICES_THAT_ARE_NOT = ["cpu:1", "cpu:-1", "cuda:99", f"cuda:{'9' * 400}", "cuda:x", "auto:0", "mps:", "CPU", "cpu:\n"]
 

@@ -28,7 +28,7 @@ def tiny_data(tmp_path_factory) -> Path:
 @pytest.mark.long
 def test_mlflow_run_without_an_entry_point_runs_the_report(tmp_path, tiny_data, monkeypatch):
     monkeypatch.setenv("TP1_DATA_DIR", str(tiny_data))
-    result, runs = mlflow_run(tmp_path, "-P", "only=cnn-base,eda", "-P", f"to={tmp_path / 'page'}")
+    result, runs = mlflow_run(tmp_path, "-P", "only=cnn-base,eda", "-P", "to=page")
     assert result.returncode == 0, result.stderr
     by_name = {run.info.run_name: run for run in runs}
     assert set(by_name) == {"main", "eda-cifar10", "cnn-base-s0", "eda-eurosat"}

@@ -162,8 +162,8 @@ def test_an_unreadable_image_folder_is_not_blamed_on_the_cache(source, tmp_path,
     def refuse(path):
         raise PermissionError(13, "Permission denied", str(path))  # tests may run as root, whom nothing refuses
 
-    monkeypatch.setattr("os.listdir", refuse)
-    with pytest.raises(TP1Error, match=r"cannot read the image folder .*: Permission denied"):
+    monkeypatch.setattr("os.scandir", refuse)
+    with pytest.raises(TP1Error, match=r"cannot read the folder .*: Permission denied"):
         load_images(source, tmp_path / "cache")
 
 

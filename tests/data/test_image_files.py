@@ -110,7 +110,7 @@ def test_resizing_takes_every_pixel_into_account(tmp_path):
 
 
 def test_what_a_model_was_trained_on_is_read_to_the_same_pixels(tmp_path):
-    root = write_folder(tmp_path / "mixed", per_class=2, side=40)
+    root = write_folder(tmp_path / "mixed", per_class=3, side=40)
     for number, path in enumerate(sorted(root.rglob("*.png"))):
         Image.open(path).resize((40 + number, 30 + number)).save(path)
     trained_on = load_images(ImageFolder("mixed", root, resize=16), tmp_path / "cache").pixels

@@ -10,14 +10,15 @@ from tp1.base.errors import TP1Error
 from tp1.data.cache import load_images
 from tp1.data.source import Listing
 
-LABELS = np.array([0, 1, 2, 0, 1, 2])
+NAMES = list("abcdefghi")
+LABELS = np.array([0, 1, 2] * 3)
 
 
 @dataclass
 class Made:
-    """Six black images of three classes, or what a test makes of them."""
+    """Nine black images of three classes, or what a test makes of them."""
 
-    names: list[str] = field(default_factory=lambda: list("abcdef"))
+    names: list[str] = field(default_factory=lambda: NAMES)
     labels: object = field(default_factory=lambda: LABELS)
     image: object = field(default_factory=lambda: np.zeros((8, 8, 3), np.uint8))
     hashed: dict[str, Path] = field(default_factory=lambda: {"x.py": Path(__file__)})
@@ -36,20 +37,23 @@ class Made:
 
 
 def test_one_that_keeps_them_is_read(tmp_path):
-    assert load_images(Made(), tmp_path).pixels.shape == (6, 8, 8, 3)
+    assert load_images(Made(), tmp_path).pixels.shape == (9, 8, 8, 3)
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
         ({"hashed": {}}, "the source names no file that its images are made of"),
-        ({"names": list("abcdee")}, "made here lists 6 images: there must be some, their names distinct and sorted"),
-        ({"names": list("fabcde")}, "distinct and sorted"),
+        (
+            {"names": [*NAMES[:-1], "h"]},
+            "made here lists 9 images: there must be some, their names distinct and sorted",
+        ),
+        ({"names": NAMES[::-1]}, "distinct and sorted"),
         ({"names": [], "labels": np.array([], np.int64)}, "made here lists 0 images"),
         ({"labels": LABELS + 1}, "made here has labels that do not fit its 3 classes"),
         ({"labels": LABELS - 1}, "labels that do not fit"),
-        ({"labels": np.array([0, 1, 1, 0, 1, 1])}, "labels that do not fit"),
-        ({"labels": list("xyzxyz")}, "labels that do not fit"),
+        ({"labels": np.array([0, 1, 1] * 3)}, "labels that do not fit"),
+        ({"labels": list("xyzxyzxyz")}, "labels that do not fit"),
         ({"labels": LABELS[:4]}, "labels that do not fit"),
         ({"image": np.zeros((8, 8, 3))}, r"made here decodes a to something else than uint8 RGB \(H, W, 3\)"),
         ({"image": np.zeros((8, 8, 3), np.int64)}, "something else than uint8"),

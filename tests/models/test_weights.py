@@ -1,6 +1,7 @@
 """Weights to start from, whatever file or model they come from, and those that are refused."""
 
 import pickle
+from types import SimpleNamespace
 
 import mlflow
 import pytest
@@ -8,10 +9,12 @@ import safetensors.torch
 import torch
 from torchvision import models
 
+from experiments import alexnet_pretrained
 from tests.conftest import coloured_images, log_classifier
 from tests.support.made_training import read_weights
 from tp1.base.errors import TP1Error
 from tp1.experiment import Transfer
+from tp1.models.build import build
 from tp1.models.classifier import Classifier, Preparation
 from tp1.models.networks import mobilenet_v2
 from tp1.models.transfer import Trunk, build_transfer
@@ -128,10 +131,41 @@ def test_a_mismatch_names_the_layers_that_differ(tmp_path, state, trunk):
     weights = read_weights(str(tmp_path / "w.safetensors"), "mobilenet_v2")
     with pytest.raises(TP1Error) as error:
         load_features(trunk.features, weights)
-    assert "features.1.conv.1.weight is missing" in str(error.value)
+    assert "features.1.conv.1 is missing" in str(error.value)
     assert "features.99.weight is not in the network" in str(error.value)
     assert "features.0.0.weight is 16x3x3x3, not 32x3x3x3" in str(error.value)
     assert all(torch.equal(before[key], value) for key, value in trunk.features.state_dict().items())
+
+
+def test_a_trunk_that_lacks_layers_is_refused_and_they_are_named_in_one_line(tmp_path):
+    """Whole layers by their names, others by the tensor that is not there."""
+    convolutions = models.alexnet(weights=None).features.state_dict()
+    kept = {f"features.{key}": value for key, value in convolutions.items() if key[:2] not in ("3.", "10")}
+    del kept["features.8.bias"]
+    safetensors.torch.save_file(kept, tmp_path / "w.safetensors")
+    trunk = Trunk("alexnet", Preparation(64, IMAGENET_MEAN, IMAGENET_STD))
+    with pytest.raises(TP1Error) as error:
+        load_features(trunk.features, read_weights(str(tmp_path / "w.safetensors"), "alexnet"))
+    assert str(error.value) == (
+        f"weights={tmp_path}/w.safetensors do not fit the network: "
+        "features.3 is missing; features.8.bias is missing; features.10 is missing."
+    )
+
+
+@pytest.mark.parametrize("alone", [True, False])
+def test_a_file_of_the_trunk_alone_is_taken_and_the_head_is_said_to_be_new(tmp_path, capsys, alone):
+    torch.manual_seed(3)
+    given = models.alexnet(weights=None).state_dict()
+    chosen = {key: value for key, value in given.items() if key.startswith("features.") or not alone}
+    safetensors.torch.save_file(chosen, tmp_path / "w.safetensors")
+    weights = read_weights(str(tmp_path / "w.safetensors"), "alexnet")
+    data = SimpleNamespace(classes=tuple("abc"), mean=OWN_MEAN, std=OWN_STD)
+    built = build(alexnet_pretrained.experiment, data, 64, 0.5, [weights])
+    said = f"weights={tmp_path}/w.safetensors give the convolutions alone: the head is new, all of its layers.\n"
+    assert capsys.readouterr().out == (said if alone else "")
+    assert built.facts["head_layers_from_weights"] == ("0" if alone else "2")
+    assert torch.equal(built.model.trunks["alexnet"].features[0].weight, given["features.0.weight"])
+    assert torch.equal(built.model.head[2].weight, given["classifier.1.weight"]) is not alone
 
 
 def test_weights_of_another_network_are_refused(tmp_path, trunk):

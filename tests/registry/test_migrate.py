@@ -1,6 +1,7 @@
 """One store's runs, models and registry in another: whole, and once however often it is asked for."""
 
 import math
+import re
 
 import mlflow
 import pytest
@@ -12,7 +13,7 @@ from tests.conftest import all_runs, copy_database, invoke
 from tests.support.made_store import NAME, make_store, seen
 from tests.support.servers import served
 from tp1.base.errors import TP1Error
-from tp1.registry import migrate as module
+from tp1.registry import copied
 from tp1.registry.migrate import migrate
 from tp1.registry.versions import find_version
 from tp1.store.prepare import prepare_store
@@ -121,7 +122,7 @@ def test_an_interrupted_migration_is_taken_up(source, empty, monkeypatch):
 
 
 def test_experiments_may_get_a_prefix(source, empty, monkeypatch):
-    monkeypatch.setattr(module, "PAGE", 1)
+    monkeypatch.setattr(copied, "PAGE", 1)
     list(migrate(source, prefix="ana/"))
     experiments = {experiment.name: experiment for experiment in mlflow.search_experiments()}
     assert set(experiments) == {"Default", "ana/Default", "ana/elsewhere"}
@@ -154,9 +155,14 @@ def test_files_that_cannot_be_read_are_named(source, empty, monkeypatch):
         raise PermissionError(13, "Permission denied")
 
     monkeypatch.setattr(LocalArtifactRepository, "download_artifacts", fails)
-    with pytest.raises(TP1Error, match=r"cannot read the files of (run|model) .* in .*: .*Permission denied"):
-        list(migrate(source))
-    assert all_runs() == []
+    result = invoke("migrate", source)
+    assert result.exit_code == 1
+    for name in ("cnn-base-s0", "cnnv2-s1", "cnnv2-s2", "failed"):
+        line = rf"^run {name}  failed: cannot read the files of (run|model) .* in .*: .*Permission denied"
+        assert re.search(line, result.output, re.MULTILINE), name
+    assert "could not be copied, for the reasons above" in result.stderr
+    assert [run.info.run_name for run in all_runs()] == ["promote-digits"]  # the only one without files
+    assert mlflow.search_logged_models(["0"], output_format="list") == []
 
 
 @pytest.mark.long
@@ -169,8 +175,8 @@ def test_what_a_server_keeps_is_migrated_from_its_address(empty, empty_database,
         client.log_text(run.info.run_id, "x" * 100, "a/b.txt")
         client.set_terminated(run.info.run_id)
         assert client.get_run(run.info.run_id).info.artifact_uri.startswith("mlflow-artifacts:")
-        with pytest.raises(TP1Error, match="a server kept them: migrate from its address"):
-            list(migrate(f"sqlite:///{tmp_path}/source/mlflow.db"))
+        (step,) = migrate(f"sqlite:///{tmp_path}/source/mlflow.db")
+        assert "a server kept them: migrate from its address" in step.reason
         assert outcomes(migrate(address)) == {("run kept", "copied")}
     assert seen(empty)[run.info.run_id]["files"] == {"a/b.txt": 100}
 

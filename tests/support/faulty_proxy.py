@@ -21,6 +21,7 @@ class FaultyProxy:
             ``lost answer`` (it breaks after the server has done what it was asked), or ``hang`` (no answer for
             :data:`HANG` seconds).
         at: The number of the one request that meets it, from 0 on; None: all do.
+        about: Only requests with this text in their address or content meet it.
         requests: Method and path of each request since :meth:`restart`.
         faults: How many requests met a fault.
     """
@@ -28,6 +29,7 @@ class FaultyProxy:
     def __init__(self, target: str) -> None:
         self.fault: int | str | None = None
         self.at: int | None = None
+        self.about = ""
         self.requests: list[str] = []
         self.faults = 0
         proxy = self
@@ -38,7 +40,9 @@ class FaultyProxy:
             def answer(self) -> None:
                 body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
                 proxy.requests.append(f"{self.command} {self.path.partition('?')[0]}")
-                fault = proxy.fault if proxy.at is None or proxy.at == len(proxy.requests) - 1 else None
+                meets = proxy.at is None or proxy.at == len(proxy.requests) - 1
+                meets = meets and proxy.about in f"{self.path} {body.decode(errors='replace')}"
+                fault = proxy.fault if meets else None
                 if fault == "hang":
                     proxy.faults += 1
                     time.sleep(HANG)
@@ -82,9 +86,9 @@ class FaultyProxy:
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self.address = f"http://127.0.0.1:{self.server.server_port}"
 
-    def restart(self, fault: int | str | None, at: int | None = None) -> None:
+    def restart(self, fault: int | str | None, at: int | None = None, about: str = "") -> None:
         """Count requests from 0 again, with another fault."""
-        self.requests, self.faults, self.fault, self.at = [], 0, fault, at
+        self.requests, self.faults, self.fault, self.at, self.about = [], 0, fault, at, about
 
 
 @contextmanager

@@ -112,8 +112,12 @@ def _files(experiment: Experiment, accuracy: float, seed: int) -> dict[str, byte
         table.to_parquet(file.name, index=False)
         parquet = Path(file.name).read_bytes()
     return {
+        "classification_report.csv": b"class,precision\n",
         "classification_report.json": json.dumps(report).encode(),
+        "classification_report.txt": b"precision\n",
         "confusion_matrix.csv": counts.to_csv(index_label="true").encode(),
         "config.json": json.dumps({"command": f"mlflow run . -e {experiment.name}"}).encode(),
+        "environment.txt": b"# Python\n",
+        "model_summary.txt": b"parameters: 1,234\n",
         "predictions.parquet": parquet,
     }

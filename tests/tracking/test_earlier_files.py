@@ -12,7 +12,9 @@ from pathlib import Path
 
 import mlflow
 import pytest
+import torch
 from mlflow import MlflowClient
+from torch import nn
 
 from tests.conftest import PROJECT, invoke
 from tp1.commands.reference import read_record
@@ -74,7 +76,31 @@ def test_the_champion_is_read(earlier):
     assert "tp1-digits version 1" in (earlier / "champion" / "MODEL_CARD.md").read_text()
 
 
-def test_checkpoints_are_gone_on_from(earlier):
+class CNNBaseThen(nn.Module):
+    """``cnn-base``'s network of that commit."""
+
+    def __init__(self, classes: int, image_size: int, dropout: float) -> None:
+        super().__init__()
+        layers: list[nn.Module] = []
+        for filters_in, filters in ((3, 8), (8, 32), (32, 16)):
+            layers += [nn.Conv2d(filters_in, filters, 3, padding=1), nn.MaxPool2d(2), nn.ReLU()]
+        self.features = nn.Sequential(*layers)
+        side = image_size // 8
+        self.head = nn.Sequential(nn.Flatten(), nn.Dropout(dropout), nn.Linear(16 * side * side, classes))
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return self.head(self.features(images))
+
+
+def test_a_run_of_another_network_is_not_gone_on_with(earlier):
+    result = invoke("cnn-base", f"resume={KILLED}")
+    assert result.exit_code == 1
+    assert "model_parameters=11994 is not the run's 9754: a resumed run keeps its parameters." in result.stderr
+    assert val_losses(KILLED) == pytest.approx(VAL_LOSS[KILLED])
+
+
+def test_checkpoints_are_gone_on_from(earlier, monkeypatch):
+    monkeypatch.setattr("tp1.models.cnn.CNNBase", CNNBaseThen)
     shown = invoke("runs")
     assert "killed" in shown.output
     assert "epoch 2" in shown.output

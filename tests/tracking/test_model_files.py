@@ -34,7 +34,7 @@ def classifier():
 def model(store, classifier, monkeypatch):
     monkeypatch.setenv("MLFLOW_ALLOW_PICKLE_DESERIALIZATION", "false")
     with mlflow.start_run():
-        return log_classifier(classifier, coloured_images(0, 2, 32, seed=0), np.zeros(1, np.uint64), "shapes", 32)
+        return log_classifier(classifier, coloured_images(0, 2, 32, seed=0), "shapes", 32)
 
 
 @pytest.mark.parametrize("count", [1, 2, 7])

@@ -3,7 +3,7 @@
 import json
 import time
 from pathlib import Path
-from threading import Event, Thread
+from threading import Event, Thread, current_thread, main_thread
 
 import pytest
 
@@ -105,6 +105,22 @@ def test_closing_does_not_wait_for_ever_for_a_store_that_hangs(tmp_path):
     outbox.put(number(1))
     assert not outbox.close(patience=60, at_most=0.1)
     release.set()
+
+
+def test_an_interrupted_wait_ends_the_thread_too(tmp_path, store, monkeypatch):
+    store.away = OSError("away")
+    outbox = outbox_of(tmp_path, store)
+    outbox.put(number(1))
+    monkeypatch.setattr(outbox._changed, "wait", raise_interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        outbox.close(patience=60)
+    assert not outbox.sender.is_alive()
+
+
+def raise_interrupt(seconds: float) -> None:
+    if current_thread() is main_thread():
+        raise KeyboardInterrupt
+    time.sleep(min(seconds, 0.01))
 
 
 def test_where_the_disk_cannot_be_written_memory_serves(tmp_path, store, capsys):

@@ -71,7 +71,7 @@ def test_a_run_goes_on_where_it_stopped(killed, tmp_path, how):
 
 
 def test_a_signal_that_compiled_code_turns_into_another_error_is_still_one(store, monkeypatch):
-    def load(*args: object) -> None:
+    def load(*args: object, **options: object) -> None:
         try:
             os.kill(os.getpid(), signal.SIGTERM)
             time.sleep(5)

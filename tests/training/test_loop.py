@@ -1,23 +1,29 @@
 """Training learns, gives the same bits for the same seed, and keeps the weights of the best epoch."""
 
+import numpy as np
 import pytest
 import torch
+from sklearn.utils.class_weight import compute_class_weight
 
 from tests.support.made_training import CONFIG, part
 from tp1.base.errors import TP1Error
 from tp1.config import TrainConfig
+from tp1.data.dataset import Part
 from tp1.models.classifier import Classifier, Preparation
 from tp1.models.cnn import CNNV2
-from tp1.training.loop import TrainingState, start, train
+from tp1.training.inference import predict_logits
+from tp1.training.loop import TrainingState, balanced_weights, start, train
+
+TRAIN = part(40, seed=1)
 
 
-def trained(config: TrainConfig = CONFIG, **changes) -> TrainingState:
+def trained(config: TrainConfig = CONFIG, train_part: Part = TRAIN, **changes) -> TrainingState:
     config = config.changed(**changes)
     torch.manual_seed(config.seed)
     net = CNNV2(3, 32, config.dropout)
     classifier = Classifier(net, tuple("abc"), Preparation(32, (0.5,) * 3, (0.25,) * 3))
     state = start(classifier, config, torch.device("cpu"))
-    train(state, part(40, seed=1), part(10, seed=2), config)
+    train(state, train_part, part(10, seed=2), config)
     return state
 
 
@@ -82,6 +88,23 @@ def test_a_last_batch_of_one_image_is_joined_to_the_one_before():
     assert state.history[0].train_loss > 0
 
 
-def test_a_batch_larger_than_the_data_is_an_error():
-    with pytest.raises(TP1Error, match="batch_size=121 is larger than the 120 training images"):
-        trained(batch_size=121)
+def test_a_batch_larger_than_the_data_is_all_of_it():
+    larger, whole = (trained(epochs=1, batch_size=size) for size in (1000, 120))
+    assert larger.history[0].train_loss == whole.history[0].train_loss
+
+
+def test_balanced_weights_are_scikit_learns():
+    labels = np.repeat([0, 1, 2], [60, 30, 6])
+    wanted = compute_class_weight("balanced", classes=np.arange(3), y=labels)
+    assert balanced_weights(torch.from_numpy(labels), 3).tolist() == pytest.approx(wanted.tolist())
+
+
+def test_a_rare_class_is_learned_sooner_with_balanced_weights():
+    rare = np.flatnonzero((TRAIN.labels != 2) | (np.cumsum(TRAIN.labels == 2) <= 3))
+    few = Part(rare, TRAIN.images[rare], TRAIN.labels[rare])
+    found = {}
+    for class_weights in ("none", "balanced"):
+        state = trained(train_part=few, epochs=2, class_weights=class_weights)
+        logits = predict_logits(state.classifier, part(10, seed=3).images)
+        found[class_weights] = logits[20:].softmax(1)[:, 2].mean().item()
+    assert found["balanced"] > found["none"] + 0.05

@@ -99,14 +99,14 @@ def test_the_average_is_what_is_evaluated_and_kept():
         assert torch.equal(kept[name], value)
     plain = trained()
     assert plain.evaluated is plain.classifier
-    last = state.average.module.state_dict()["net.head.2.weight"]
-    assert not torch.equal(last, plain.classifier.state_dict()["net.head.2.weight"])
+    last = state.average.module.state_dict()["net.head.1.weight"]
+    assert not torch.equal(last, plain.classifier.state_dict()["net.head.1.weight"])
     # Decay 0.9 of constant weights is these weights.
     average = copy.deepcopy(state.average)
     for _ in range(200):
         average.update_parameters(plain.classifier)
     torch.testing.assert_close(
-        average.module.state_dict()["net.head.2.weight"], plain.classifier.state_dict()["net.head.2.weight"]
+        average.module.state_dict()["net.head.1.weight"], plain.classifier.state_dict()["net.head.1.weight"]
     )
 
 

@@ -7,7 +7,10 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from tp1.base.errors import TP1Error
+from tp1.base.errors import TP1Error, why
+
+FULL = (errno.ENOSPC, errno.EDQUOT)
+READ_ONLY = (errno.EACCES, errno.EPERM, errno.EROFS)
 
 
 @contextmanager
@@ -44,10 +47,13 @@ def unwritable(what: str, error: OSError, variable: str) -> TP1Error:
         what: Description of the folder, such as ``the cache in /var/cache/tp1``.
         variable: The environment variable that names another folder.
     """
-    full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-    remedy = "free some space there" if full else "make it writable for you"
+    remedy = ""
+    if error.errno in FULL:
+        remedy = "free some space there, or "
+    elif error.errno in READ_ONLY:
+        remedy = "make it writable for you, or "
     return TP1Error(
-        f"cannot write to {what} ({error.strerror or error}): {remedy}, or name another folder with the environment "
+        f"cannot write to {what} ({error.strerror or why(error)}): {remedy}name another folder with the environment "
         f"variable {variable}."
     )
 
@@ -77,4 +83,24 @@ def write_files(folder: Path, files: Mapping[str, bytes]) -> None:
     except OSError as error:
         raise TP1Error(
             f"cannot write to {error.filename or folder}: {error.strerror}. Choose another with to=."
+        ) from error
+
+
+def check_readable(folder: Path, variable: str) -> None:
+    """Make sure that what is in one of this program's own folders can be known; one that is not there has nothing.
+
+    Args:
+        variable: The environment variable that names another folder.
+
+    Raises:
+        TP1Error: It cannot be read, such as in another user's home.
+    """
+    try:
+        os.scandir(folder).close()
+    except FileNotFoundError:
+        pass
+    except OSError as error:
+        raise TP1Error(
+            f"cannot read {folder} ({error.strerror}): make it readable for you, or name another folder with the "
+            f"environment variable {variable}."
         ) from error

@@ -2,12 +2,14 @@
 
 import click
 
+from tp1.base.folders import check_readable
 from tp1.commands.command import Command
 from tp1.data.cache import cache_dir, clear, entries
 
 
 def _cache(clear_it: bool) -> None:
     folder = cache_dir()
+    check_readable(folder, "TP1_CACHE_DIR")
     for entry in entries(folder):
         click.echo(f"{entry.size / 1e6:10,.1f} MB  {entry.name}")
     if clear_it:

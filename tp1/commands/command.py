@@ -3,16 +3,19 @@
 import logging
 import os
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import click
 from mlflow.exceptions import MlflowException
 
-from tp1.base.errors import TP1Error
+from tp1.base.errors import TP1Error, why
 from tp1.base.interrupts import Interrupted, interruptible, interruption, watch_launcher
+from tp1.base.launcher import launch_folder
 from tp1.base.names import message_line
 from tp1.store.access import refused
-from tp1.store.addresses import masked_text
+from tp1.store.addresses import absolute, masked_text
+from tp1.store.proxies import reach_local_hosts
 
 
 class BadArguments(click.ClickException):
@@ -48,6 +51,7 @@ class Command(click.Command):
         # nothing: its outbox sends again.
         os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "30")
         os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
+        reach_local_hosts()
         for argument in args:
             if "\0" in argument:  # no file name can contain one, and click's check of paths would raise
                 raise click.UsageError(f"{argument!r} has a NUL character in it.", ctx)
@@ -58,6 +62,7 @@ class Command(click.Command):
         return {"--help", *(name for option in flags for name in option.opts)}
 
     def make_context(self, *args: Any, **kwargs: Any) -> click.Context:
+        work_where_the_user_is()
         try:
             return super().make_context(*args, **kwargs)
         except click.UsageError as error:
@@ -92,6 +97,29 @@ class Command(click.Command):
             raise click.ClickException(one_line(error, self.whole_story)) from error
 
 
+def work_where_the_user_is() -> None:
+    """Let relative paths and addresses mean the same with ``mlflow run`` as without it.
+
+    ``mlflow run`` starts this process in the project's folder, which may be a temporary clone.
+
+    Raises:
+        ClickException: The user's folder cannot be known, and the address of the store depends on it.
+    """
+    try:
+        if (folder := launch_folder()) is not None:
+            os.chdir(folder)
+        return
+    except (LookupError, OSError):  # or the folder was removed meanwhile
+        pass
+    uri = os.environ.get("MLFLOW_TRACKING_URI", "")
+    if absolute(uri) != uri:
+        raise click.ClickException(
+            f"MLFLOW_TRACKING_URI={uri} is relative to the folder that mlflow run was started in, which is not known "
+            "here: give the whole path (sqlite:////PATH/mlflow.db)."
+        )
+    click.echo(f"Note: where mlflow run was started is not known here; relative paths are in {Path.cwd()}.", err=True)
+
+
 def take_launched_run() -> str | None:
     """Return the id of the run that ``mlflow run`` has started for this process; None without ``mlflow run``.
 
@@ -104,14 +132,18 @@ def one_line(error: BaseException, where: str = "error.txt of the run") -> str:
     """Return the line that users see of an error.
 
     It is the message of a :class:`TP1Error`, the explanation of a refused request, or else type and message.
+
+    Args:
+        where: Where the whole error can be read; empty if nowhere.
     """
     if isinstance(error, TP1Error):
         return message_line(str(error))
     if said := refused(error):
         return said
-    first = message_line((str(error).splitlines() or [""])[0])
+    first = message_line(why(error))
     kind = "MLflow" if isinstance(error, MlflowException) else type(error).__name__
-    return f"{kind}: {masked_text(first)} (the whole story: {where})"
+    said = kind if first == kind else f"{kind}: {masked_text(first)}"
+    return f"{said} (the whole story: {where})" if where else said
 
 
 def _as_options(arguments: list[str], flags: set[str]) -> list[str]:

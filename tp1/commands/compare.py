@@ -88,7 +88,7 @@ def compare(
         write_files(to, files)
     run.log_files(files)
     run.log_note(f"**compare**: {len(groups)} configurations. See compare.html.\n\n    {run.command}\n")
-    print_table(summary_table(groups[:ROWS], TEXTS["en"]))
+    print_table(summary_table(groups[:ROWS], TEXTS["en"], times=True))
     if len(groups) > ROWS:
         say(f"{ROWS} of {len(groups):,} rows; compare.csv has all.")
     if (complaint := selection.complaint()) is not None:

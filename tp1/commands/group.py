@@ -66,7 +66,7 @@ class Group(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        for fault in self.faults:
+        for fault in self.faults[1:] if args[:1] == ["mlproject"] else self.faults:  # the first is its error
             click.echo(f"Note: {fault}", err=True)
         return super().resolve_command(ctx, args)
 

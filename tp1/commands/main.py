@@ -19,8 +19,8 @@ from tp1.commands.tool import tool_command
 from tp1.commands.training import RESUME_ALL
 from tp1.experiment import Experiment, Study, experiments_of
 from tp1.store.reader import RunReader
-from tp1.sweeps.jobs import Job, describe_outcomes, failures, run_jobs
-from tp1.sweeps.training_jobs import training_jobs
+from tp1.sweeps.jobs import Job, describe_outcomes, failures
+from tp1.sweeps.training_jobs import run_all, training_jobs
 from tp1.tracking.tool_run import ToolRun, tool_run
 
 
@@ -62,7 +62,7 @@ def run_report(
         elif only is None or entry.name in only:
             command_of = partial(_command_of, entry.name)
             jobs += training_jobs(experiments_of(entry), seeds, {}, command_of, run, resume=resume is not None)
-    outcomes = run_jobs(jobs, one_line)
+    outcomes = run_all(jobs, one_line)
     failed = failures(outcomes)
     try:
         lines = [*compare(catalog, run), *report(catalog, run, to=to)]

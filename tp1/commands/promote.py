@@ -4,7 +4,6 @@ Repeat: mlflow run . -e promote -P dataset=cifar10
 """
 
 from collections.abc import Sequence
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -15,7 +14,7 @@ from tp1.base.errors import TP1Error
 from tp1.commands.command import Command
 from tp1.commands.parameters import Names, config_options
 from tp1.commands.tool import tool_command
-from tp1.config import TrainConfig
+from tp1.config import READING, TrainConfig
 from tp1.data.dataset import ImageData, load_data
 from tp1.experiment import Experiment, Study
 from tp1.report.selection import nothing_found, select
@@ -32,7 +31,7 @@ def promote_command(catalog: Sequence[Experiment | Study]) -> Command:
         "promote",
         "Register the best model of a data set; it becomes champion if it beats the champion on the validation images.",
         [
-            *config_options(DEFAULTS, ("dataset", "data_dir", "image_size")),
+            *config_options(DEFAULTS, ("dataset", "data_dir", "image_size", *READING)),
             click.Option(
                 ["--experiments"],
                 type=Names([entry.name for entry in catalog]),
@@ -52,24 +51,36 @@ def promote(
     image_size: int | None = None,
     experiments: tuple[str, ...] | None = None,
     force: str | None = None,
+    test_from: str = DEFAULTS.test_from,
+    skip_broken: str = DEFAULTS.skip_broken,
+    drop_duplicates: str = DEFAULTS.drop_duplicates,
 ) -> list[str]:
     """Register the best run's model as champion or challenger; return the lines to print."""
     from tp1.registry.promotion import choose_candidate  # imported late, because it imports torch
     from tp1.registry.promotion import promote as decide
 
-    config = replace(DEFAULTS, dataset=dataset, data_dir=data_dir, image_size=image_size)
+    config = TrainConfig(
+        dataset=dataset,
+        data_dir=data_dir,
+        image_size=image_size,
+        test_from=test_from,
+        skip_broken=skip_broken,
+        drop_duplicates=drop_duplicates,
+    )
     if force is not None and not force.strip():
         raise TP1Error("force= takes the reason, which is recorded.")
     run.log_parameters({"dataset": dataset, "force": force or ""})
     reader = RunReader()
-    data = load_data(config.dataset, config.data_dir, config.image_size)
+    data = load_data(config.dataset, config.data_dir, config.image_size, **config.reading)
     run.rename(f"promote-{data.name}")
     groups = select(reader, catalog, experiments, data.name).groups
     if not groups:
         raise nothing_found(reader, experiments, f" on {data.name}")
 
     def data_at(size: tuple[int, int]) -> ImageData:
-        return data if size == data.image_shape[:2] else load_data(config.dataset, config.data_dir, size[0])
+        if size == data.image_shape[:2]:
+            return data
+        return load_data(config.dataset, config.data_dir, size[0], **config.reading)
 
     with TemporaryDirectory() as folder:
         candidate = choose_candidate(groups, data, Path(folder))

@@ -9,6 +9,7 @@ import click
 from tp1.base.errors import TP1Error
 from tp1.commands.command import Command
 from tp1.commands.reference import export_run, import_runs, read_model_files
+from tp1.config import tracked_reading
 from tp1.data.dataset import load_data
 from tp1.experiment import Experiment, Study, by_name_and_configuration
 from tp1.store.addresses import masked
@@ -28,7 +29,9 @@ def _export(
         from tp1.commands.reference_models import model_files as make  # imported late, because it imports torch
 
         experiment = _experiment(record, known)
-        data = load_data(record.tags["tp1.dataset"], data_dir, int(record.params["image_size"]))
+        data = load_data(
+            record.tags["tp1.dataset"], data_dir, int(record.params["image_size"]), **tracked_reading(record.params)
+        )
         return make(record, experiment, data)
 
     for run_id in run_ids:

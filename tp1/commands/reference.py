@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
 
-from tp1.base.errors import TP1Error
+from tp1.base.errors import TP1Error, why
 from tp1.base.folders import whole_folder
 from tp1.report.run_figures import record_figures
 from tp1.store.reader import RunReader
@@ -108,7 +108,7 @@ def read_record(folder: Path) -> RunRecord:
         names = record_files(facts["tags"])
         return RunRecord(**facts, metrics=metrics, files={name: (folder / name).read_bytes() for name in names})
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise TP1Error(f"cannot read the record {folder}: {error}. Restore it from version control.") from error
+        raise TP1Error(f"cannot read the record {folder}: {why(error)}. Restore it from version control.") from error
 
 
 def read_model_files(folder: Path) -> dict[str, bytes]:

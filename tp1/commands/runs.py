@@ -3,9 +3,11 @@
 from datetime import datetime
 
 import click
+from mlflow.exceptions import MlflowException
 
 from tp1.base.errors import TP1Error
-from tp1.commands.command import Command
+from tp1.base.interrupts import interruption
+from tp1.commands.command import Command, one_line
 from tp1.report.page import Inline, Table
 from tp1.report.terminal import print_table
 from tp1.store.addresses import masked
@@ -60,26 +62,35 @@ def _sync() -> None:
     uri = prepare_store()
     click.echo(f"Tracking in {masked(uri)}")
     sweep()
-    sent, failed = 0, 0
+    sent, busy, failed = 0, 0, 0
     for folder in local_folders():
         count = len(entry_paths(folder.outbox))
         if is_held(folder.run_id):  # the process that owns it sends its entries
+            if count:
+                busy += 1
+                click.echo(f"Run {folder.run_id}: another process is at work on it; {count} entries wait there.")
             continue
         try:
             run = send_waiting(folder, SYNC_PATIENCE)
-        except TP1Error as error:
+        except (TP1Error, MlflowException, OSError) as error:
+            if (stop := interruption(error)) is not None:
+                raise stop from error
             if count:
                 failed += 1
-                click.echo(f"Run {folder.run_id}: {error}", err=True)
+                click.echo(f"Run {folder.run_id}: {one_line(error, where='')}", err=True)
+            prepare_store()  # ends it here if the store is away: every further run would wait for it too
         else:
             if count:
                 sent += 1
                 click.echo(f"Run {folder.run_id}: {count} entries sent; it is {run.info.status}.")
     if failed:
-        raise TP1Error(f"{failed} of {sent + failed} runs could not be sent; what is left stays for the next tp1 sync.")
-    if not sent:
+        raise TP1Error(
+            f"{failed} of {sent + failed} runs could not be sent; what is left stays for the next tp1 sync. A run that "
+            "is deleted in the store is given up with: tp1 runs --close RUN_ID."
+        )
+    if not sent and not busy:
         click.echo("Nothing waits to be sent.")
-    others = {folder.store() for folder in folders() if entry_paths(folder.outbox)} - {masked(uri)}
+    others = {folder.store() for folder in folders() if entry_paths(folder.outbox) and not folder.is_of(uri)}
     for other in sorted(others):
         click.echo(f"Something waits for another tracking store: MLFLOW_TRACKING_URI={other}")
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from tp1.base.errors import TP1Error
 from tp1.commands.command import Command
 from tp1.commands.server_env import write_server_env
 
@@ -32,13 +33,20 @@ def _migrate(source: str, prefix: str) -> None:
         counts[step.outcome] += 1
         if step.outcome != "there":
             click.echo(f"{step.what}  {step.outcome}{f': {step.reason}' if step.reason else ''}")
-    click.echo(f"{counts['copied']} copied, {counts['there']} there already, {counts['left']} left.")
+    failed = f", {counts['failed']} failed" if counts["failed"] else ""
+    click.echo(f"{counts['copied']} copied, {counts['there']} there already, {counts['left']} left{failed}.")
+    if failed:
+        raise TP1Error(
+            f"{counts['failed']} of {source} could not be copied, for the reasons above: mend them there, and migrate "
+            "again."
+        )
 
 
 migrate_command = Command(
     "migrate",
     callback=_migrate,
-    help="Copy runs, models and the registry of another store (sqlite:///mlflow.db) into the one in use, each once.",
+    help="Copy runs, models and the registry of another store (sqlite:///mlflow.db, or a file store's folder) into the "
+    "one in use, each once.",
     params=[
         click.Argument(["source"], metavar="SOURCE_URI"),
         click.Option(["--prefix"], default="", help="Before the names of experiments, such as ana/."),

@@ -11,9 +11,9 @@ from tp1.commands.parameters import Names, Numbers, as_command, config_options, 
 from tp1.commands.tool import bad_arguments_of, run_tool, tool_command
 from tp1.config import PARAMETERS
 from tp1.experiment import Experiment, Study
-from tp1.store.prepare import prepare_store, wait_for_store
-from tp1.sweeps.jobs import describe_outcomes, failures, run_jobs
-from tp1.sweeps.training_jobs import STORE_PATIENCE, training_jobs
+from tp1.store.prepare import prepare_store
+from tp1.sweeps.jobs import describe_outcomes, failures
+from tp1.sweeps.training_jobs import run_all, training_jobs
 from tp1.tracking.resumption import find_resumable
 from tp1.tracking.tool_run import ToolRun, tool_run
 from tp1.tracking.training_run import point_to
@@ -98,7 +98,7 @@ def _train_once(experiment: Experiment, resume: str | None, changed: dict[str, A
     published = experiment.published_on(config.dataset).get("test/accuracy")
     beside = f" (published: {published:g})" if published is not None else ""
     return [
-        result.evaluation.report_text(),
+        result.evaluation.brief_report(),
         f"Test accuracy {result.evaluation.accuracy:.4f}{beside}; best epoch {result.best.number}, "
         f"validation accuracy {result.best.val_accuracy:.4f}; {result.seconds:.0f} s",
         f"Model {result.model_uri}" if result.model_uri else "The model waits to be sent: tp1 sync",
@@ -160,8 +160,7 @@ def repeat(
         )
     run.rename(name)
     jobs = training_jobs(experiments, seeds, changed, command_of, run, resume=resume is not None)
-    outcomes = run_jobs(jobs, one_line)
-    wait_for_store(STORE_PATIENCE)
+    outcomes = run_all(jobs, one_line)
     run.log_note(describe_outcomes(name, outcomes, run.command))
     if (failed := failures(outcomes)) is not None:
         raise TP1Error(failed)

@@ -16,13 +16,18 @@ from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 from platformdirs import user_cache_path
 
-from tp1.base.errors import TP1Error
-from tp1.base.folders import unwritable, whole_folder
+from tp1.base.errors import TP1Error, why
+from tp1.base.folders import FULL, READ_ONLY, unwritable, whole_folder
 from tp1.base.names import printable, user_path
 from tp1.base.progress import progress
-from tp1.data.source import Listing, Source, check_listing
+from tp1.data.class_names import check_class_names
+from tp1.data.source import Listing, Resizable, Source, check_listing
+from tp1.data.splits import check_classes
 
-FORMAT = 2  # stored in every entry: increase it when decoding, resizing or rounding changes
+FORMAT = 2  # stored in every entry: increase it when decoding or rounding changes
+RESIZED_FORMAT = 3  # that of entries whose images were resized: increase it when resizing changes
+LARGE = 256  # pixels: images with a longer side are resized to image_size= if that makes them smaller
+LARGEST = 1024  # pixels per side: images that are larger need an image_size=
 NO_JSON = (ValueError, KeyError, TypeError, AttributeError, RecursionError)  # raised for invalid or unexpected JSON
 OWN_NAME = re.compile(r"(?!\.)[^/]+-[0-9a-f]{16}(-\d+px)?")
 
@@ -35,6 +40,8 @@ class Images:
         origin: Path or URL that says where the images come from.
         pixels: Read-only memory map, uint8 RGB (N, H, W, 3).
         digest: SHA-256 over the names and contents of the image files, first 16 hex digits.
+        entry: The folder of the cache entry.
+        resize: Pixels per side to which the images were resized; None: they have their own size.
     """
 
     name: str
@@ -42,10 +49,16 @@ class Images:
     listing: Listing
     pixels: NDArray[np.uint8]
     digest: str
+    entry: Path
+    resize: int | None = None
 
 
 class MixedSizesError(TP1Error):
     """The images differ in size, and the source was not told to resize them."""
+
+
+class LargeImagesError(TP1Error):
+    """The images are larger than what the network sees, and the source was not told to resize them."""
 
 
 def cache_dir() -> Path:
@@ -94,31 +107,68 @@ def clear(folder: Path) -> tuple[int, list[str]]:
     return freed, busy
 
 
-def load_images(source: Source, folder: Path) -> Images:
+def load_images(source: Source, folder: Path, image_size: int | None = None) -> Images:
     """Load the source's images; they are decoded on first use and cached in ``folder``.
 
     Several processes may call this at once: one decodes, the others wait. A truncated or altered entry is decoded
-    again. Changed files have another key.
+    again. Changed files have another key. Whole entries are read from a folder that cannot be written, too.
+
+    Args:
+        image_size: Pixels per side that the network sees. Images that differ in size are resized to it; so are large
+            ones (:data:`LARGE`), which nothing needs in full. Other images keep their size, whatever this is.
 
     Raises:
-        MixedSizesError: The images differ in size.
+        MixedSizesError: The images differ in size, and no ``image_size`` is given.
+        LargeImagesError: They are larger than :data:`LARGEST`, and no ``image_size`` is given.
         TP1Error: The images cannot be read, or the cache cannot be written.
     """
+    digest = content_digest(source.files(), folder)
+    if image_size is None or not isinstance(source, Resizable):
+        return _load(source, folder, digest)
+    small = source.resized(image_size)
+    # The entry is there only if these images were once found to need resizing.
+    if (images := _read(small, _entry(small, folder, digest), digest)) is not None:
+        return images
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        digest = _content_digest(source.files(), folder)
-        resized = f"-{source.resize}px" if source.resize else ""
-        entry = folder / f"{entry_title(source.name)}-{digest}{resized}"
-        with FileLock(folder / f".{entry.name}.lock"):
-            images = _read(source, entry, digest)
-            if images is None:
-                _build(source, entry)
-                images = _read(source, entry, digest)
-    except OSError as error:
-        raise cache_unwritable(folder, error) from error
+        return _load(source, folder, digest, image_size)
+    except (MixedSizesError, LargeImagesError):
+        return _load(small, folder, digest)
+
+
+def _load(source: Source, folder: Path, digest: str, image_size: int | None = None) -> Images:
+    entry = _entry(source, folder, digest)
+    images = _read(source, entry, digest)
+    if images is None:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            with FileLock(folder / f".{entry.name}.lock"):
+                images = _read(source, entry, digest)  # another process may have been at it
+                if images is None:
+                    _build(source, entry, image_size)
+                    images = _read(source, entry, digest)
+        except OSError as error:
+            raise cache_unwritable(folder, error) from error
     if images is None:
         raise TP1Error(f"the cache at {entry} changes while it is read: check that disk.")
+    if source.resize is None:
+        _check_size(images.pixels.shape[1:], image_size, source.origin)
     return images
+
+
+def _entry(source: Source, folder: Path, digest: str) -> Path:
+    resized = f"-{source.resize}px" if source.resize else ""
+    return folder / f"{entry_title(source.name)}-{digest}{resized}"
+
+
+def _check_size(shape: tuple[int, ...], image_size: int | None, origin: str) -> None:
+    """Raise LargeImagesError for images that are to be resized when they are decoded."""
+    height, width = shape[:2]
+    if max(shape) <= (LARGE if image_size else LARGEST) or (image_size and height * width <= image_size**2):
+        return
+    raise LargeImagesError(
+        f"the images in {origin} have {width}x{height} pixels, and networks take {LARGEST} per side at most: give "
+        "image_size=PIXELS, such as 224, to which they are resized."
+    )
 
 
 def entry_title(name: str) -> str:
@@ -126,8 +176,16 @@ def entry_title(name: str) -> str:
     return re.sub(r"[^\w.-]", "_", name).lstrip(".")[:40] or "_"
 
 
-def _content_digest(files: Mapping[str, Path], folder: Path) -> str:
-    """SHA-256 over names and bytes, first 16 hex digits; cached by the files' paths, sizes and times."""
+def content_digest(files: Mapping[str, Path], folder: Path) -> str:
+    """Return SHA-256 over the files' names and bytes, first 16 hex digits; cached by their paths, sizes and times.
+
+    Args:
+        folder: The folder of the caches.
+
+    Raises:
+        TP1Error: There are no files, one cannot be read, or the cache cannot be written (unless it is full or only for
+            reading: then nothing is remembered).
+    """
     if not files:  # the digest of nothing never changes
         raise TP1Error("the source names no file that its images are made of, so that a change could not be seen.")
     stats = hashlib.sha256()
@@ -155,8 +213,13 @@ def _content_digest(files: Mapping[str, Path], folder: Path) -> str:
         except OSError as error:
             raise TP1Error(f"cannot read {path}: {error.strerror}.") from error
     digest = content.hexdigest()[:16]
-    known.parent.mkdir(exist_ok=True)
-    known.write_text(f"{digest} {_check(known.name, digest)}", encoding="utf-8")
+    try:
+        known.parent.mkdir(parents=True, exist_ok=True)
+        known.write_text(f"{digest} {check_of(known.name, digest)}", encoding="utf-8")
+    except OSError as error:
+        if error.errno not in (*READ_ONLY, *FULL):
+            raise cache_unwritable(folder, error) from error
+        # What is whole can still be read; the files are hashed again the next time.
     return digest
 
 
@@ -166,10 +229,10 @@ def _known_digest(known: Path) -> str | None:
         digest, check = known.read_text(encoding="utf-8").split(" ")
     except (OSError, ValueError):
         return None
-    return digest if check == _check(known.name, digest) else None
+    return digest if check == check_of(known.name, digest) else None
 
 
-def _check(*texts: str) -> str:
+def check_of(*texts: str) -> str:
     """Return a checksum of the texts: 16 hex digits."""
     return hashlib.sha256("\0".join(texts).encode(errors="surrogateescape")).hexdigest()[:16]
 
@@ -178,24 +241,33 @@ def _read(source: Source, entry: Path, digest: str) -> Images | None:
     """Return the entry's images, or None if the entry is missing or damaged."""
     try:
         meta = json.loads((entry / "meta.json").read_text(encoding="utf-8"))
-        if meta["format"] != FORMAT or meta.pop("check") != _check(json.dumps(meta, sort_keys=True)):
+        if meta["format"] != _format(source) or meta.pop("check") != check_of(json.dumps(meta, sort_keys=True)):
             return None
         with (entry / "pixels.bin").open("rb") as file:
             if hashlib.file_digest(file, "sha256").hexdigest() != meta["pixels_sha256"]:
                 return None
         pixels = np.memmap(entry / "pixels.bin", np.uint8, "r", shape=tuple(meta["shape"]))
         is_test = None if meta["is_test"] is None else np.array(meta["is_test"], bool)
-        listing = Listing(tuple(meta["classes"]), meta["names"], np.array(meta["labels"], np.int64), is_test)
+        is_val = np.array(meta["is_val"], bool) if "is_val" in meta else None
+        listing = Listing(tuple(meta["classes"]), meta["names"], np.array(meta["labels"], np.int64), is_test, is_val)
     except (FileNotFoundError, NotADirectoryError, IsADirectoryError, *NO_JSON):
         return None
-    return Images(source.name, source.origin, listing, pixels, digest)
+    except OSError as error:
+        raise cache_unreadable(entry, error) from error
+    return Images(source.name, source.origin, listing, pixels, digest, entry, source.resize)
 
 
-def _build(source: Source, entry: Path) -> None:
+def _format(source: Source) -> int:
+    return FORMAT if source.resize is None else RESIZED_FORMAT
+
+
+def _build(source: Source, entry: Path, image_size: int | None) -> None:
     """Decode into a temporary folder, renamed to the entry when complete. The caller holds the lock."""
     with whole_folder(entry) as partial:
         listing = source.list()
         check_listing(listing, source.origin)
+        check_class_names(listing.classes, source.origin)
+        check_classes(listing, source.origin)
         shape: tuple[int, ...] | None = None
         digest = hashlib.sha256()
         # Written sequentially, not through a memory map: a full disk then raises OSError instead of a bus error.
@@ -206,6 +278,8 @@ def _build(source: Source, entry: Path) -> None:
                     if not isinstance(image, np.ndarray) or image.dtype != np.uint8 or image.shape[2:] != (3,):
                         raise TP1Error(f"{source.origin} decodes {name} to something else than uint8 RGB (H, W, 3).")
                     shape = image.shape
+                    if source.resize is None:
+                        _check_size(shape, image_size, source.origin)
                     check_space(len(listing.names) * image.nbytes, entry.parent, "decoded images")
                     check_images_fit(len(listing.names) * image.nbytes, source.origin)
                 if image.shape != shape:
@@ -218,7 +292,7 @@ def _build(source: Source, entry: Path) -> None:
                 digest.update(data)
                 file.write(data)
         meta = {
-            "format": FORMAT,
+            "format": _format(source),
             "shape": [len(listing.names), *(shape or ())],
             "pixels_sha256": digest.hexdigest(),
             "classes": listing.classes,
@@ -226,14 +300,24 @@ def _build(source: Source, entry: Path) -> None:
             "labels": listing.labels.tolist(),
             "is_test": None if listing.is_test is None else listing.is_test.tolist(),
         }
+        if listing.is_val is not None:
+            meta["is_val"] = listing.is_val.tolist()
         (partial / "meta.json").write_text(
-            json.dumps(meta | {"check": _check(json.dumps(meta, sort_keys=True))}), encoding="utf-8"
+            json.dumps(meta | {"check": check_of(json.dumps(meta, sort_keys=True))}), encoding="utf-8"
         )
 
 
 def cache_unwritable(folder: Path, error: OSError) -> TP1Error:
     """Return the error for a cache that cannot be written."""
     return unwritable(f"the cache in {folder}", error, "TP1_CACHE_DIR")
+
+
+def cache_unreadable(entry: Path, error: OSError) -> TP1Error:
+    """Return the error for an entry that is there and cannot be read."""
+    return TP1Error(
+        f"cannot read {entry} in the cache ({error.strerror or why(error)}): make it readable for you, remove it, or "
+        "name another folder with the environment variable TP1_CACHE_DIR."
+    )
 
 
 def check_images_fit(needed: int, origin: str) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from tp1.base.errors import TP1Error
+from tp1.base.errors import TP1Error, why
 from tp1.data.downloads import alone
 from tp1.data.source import Listing, sorted_listing
 
@@ -45,7 +45,7 @@ class Cifar10:
             data = self._load(part)
             names += [f"{part}/{data.classes[label]}/{row:05d}" for row, label in enumerate(data.targets)]
             labels += data.targets
-        return sorted_listing(tuple(data.classes), names, labels, parted=True)
+        return sorted_listing(tuple(data.classes), names, labels, ("train", "test"))
 
     def decode(self, listing: Listing) -> Iterator[NDArray[np.uint8]]:
         arrays = {part: self._load(part).data for part in ("test", "train")}
@@ -64,6 +64,6 @@ class Cifar10:
                     return CIFAR10(str(self.root), train=part == "train", download=True)
         except (OSError, RuntimeError) as error:
             raise TP1Error(
-                f"CIFAR-10 is not in {self.root} and could not be downloaded from {CIFAR10_URL} ({error}). "
+                f"CIFAR-10 is not in {self.root} and could not be downloaded from {CIFAR10_URL} ({why(error)}). "
                 "Put it there, name its folder with data_dir=, or use dataset=digits."
             ) from error

@@ -1,8 +1,8 @@
 """From a data set's name to the arrays that training and evaluation take."""
 
 import os
-import re
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +13,15 @@ from platformdirs import user_cache_path
 from tp1.base.errors import TP1Error
 from tp1.base.names import user_path
 from tp1.base.progress import say
-from tp1.data.cache import Images, MixedSizesError, cache_dir, check_images_fit, load_images
+from tp1.data.broken import broken_images
+from tp1.data.cache import Images, cache_dir, check_images_fit, load_images
+from tp1.data.class_names import check_class_names
+from tp1.data.copies import find_copies
 from tp1.data.image_folder import ImageFolder
+from tp1.data.reading import Reading
 from tp1.data.sources import find_source
-from tp1.data.splits import split
+from tp1.data.splits import check_classes, split, without
 
-RESERVED_NAMES = ("index", "true", "predicted", "accuracy", "micro avg", "macro avg", "weighted avg")
-LONGEST_CLASS = 200  # characters; MLflow allows 250 for the metric test/precision/<class>
 FULL_SIZES = {"cifar10": 60_000, "eurosat": 27_000}
 
 
@@ -54,6 +56,9 @@ class ImageData:
         digest: Digest of the files' content (16 hex digits).
         split_digest: Digest of the names in each part (16 hex digits).
         mean, std: Mean and standard deviation of the training images' channels R, G and B, on a scale of 0 to 1.
+        names: Names of all images, sorted.
+        is_resized: Whether images were resized when they were decoded.
+        reading: How the data set was read.
     """
 
     name: str
@@ -67,6 +72,9 @@ class ImageData:
     split_digest: str
     mean: tuple[float, ...]
     std: tuple[float, ...]
+    names: Sequence[str] = ()
+    is_resized: bool = False
+    reading: Reading = field(default_factory=Reading)
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
@@ -80,41 +88,71 @@ def data_dir(given: Path | None) -> Path:
     return user_path(given or os.environ.get("TP1_DATA_DIR") or user_cache_path("tp1-data"))
 
 
-def load_data(dataset: str, given_data_dir: Path | None = None, image_size: int | None = None) -> ImageData:
+def load_data(
+    dataset: str,
+    given_data_dir: Path | None = None,
+    image_size: int | None = None,
+    *,
+    test_from: str = "train",
+    skip_broken: str = "no",
+    drop_duplicates: str = "no",
+) -> ImageData:
     """Find, decode (once) and split a data set.
 
     Args:
-        dataset: ``cifar10``, ``eurosat``, ``digits``, the name of an image folder in the data directory, or a path.
+        dataset: ``cifar10``, ``eurosat``, ``digits``, ``torchvision:NAME``, the name of an image folder in the data
+            directory, or a path.
         given_data_dir: The data directory; None: the default of :func:`data_dir`.
-        image_size: Pixels per side to which images are resized, only if an image folder's images differ in size.
+        image_size: Pixels per side that the network sees. Images are resized to it when they are decoded if they
+            differ in size, or are large photographs (:func:`tp1.data.cache.load_images`).
+        test_from: The part that test images come from if there are none: ``train``, from which they are cut, or
+            ``val``, which becomes the test part, and validation is cut from the training images.
+        skip_broken: ``yes`` leaves out images that cannot be read; else they are an error.
+        drop_duplicates: ``train`` drops training images that are also among the validation or test images.
 
     Raises:
         TP1Error: The data set is missing, unreadable or too small.
     """
     source = find_source(dataset, data_dir(given_data_dir))
-    try:
-        images = load_images(source, cache_dir())
-    except MixedSizesError:
-        if image_size is None or not isinstance(source, ImageFolder):
-            raise
-        images = load_images(ImageFolder(source.name, source.root, image_size), cache_dir())
+    reading = Reading()
+    if isinstance(source, ImageFolder):
+        layout = source.layout()
+        reading = Reading(layout.what, layout.left_out)
+        if skip_broken == "yes":
+            reading = replace(reading, broken=broken_images(source, cache_dir()))
+            source = source.without([*reading.broken])
+    images = load_images(source, cache_dir(), image_size)
     if len(images.pixels) != (full := FULL_SIZES.get(images.name, len(images.pixels))):
         say(f"Note: {images.name} in {images.origin} has {len(images.pixels):,} images; the whole has {full:,}.")
-    return _split(images)
+    return _split(images, reading, test_from, drop_duplicates)
 
 
-def _split(images: Images) -> ImageData:
+def _split(images: Images, reading: Reading, test_from: str, drop_duplicates: str) -> ImageData:
     listing = images.listing
     check_class_names(listing.classes, images.origin)
+    if test_from == "val":
+        if listing.is_val is None or listing.is_test is not None:
+            has = "a test part of its own" if listing.is_test is not None else "no val/ to take test images from"
+            raise TP1Error(f"test_from=val: {images.origin} has {has}. Leave it out.")
+        listing = replace(listing, is_test=listing.is_val, is_val=None)
+    check_classes(listing, images.origin)
     check_images_fit(images.pixels.nbytes, images.origin)  # the parts are copies
-    rows = split(listing.names, listing.labels, listing.is_test)
-    missing = set(range(len(listing.classes))) - set(listing.labels[rows.test].tolist())
-    if missing:
-        raise TP1Error(f"{images.origin}: no test images of class {listing.classes[min(missing)]}.")
+    rows = split(listing.names, listing.labels, listing.is_test, listing.is_val)
+    copies = find_copies(images.pixels, rows, images.entry)
+    if drop_duplicates == "train":
+        dropped = np.union1d(copies.between(rows.train, rows.val), copies.between(rows.train, rows.test))
+        reading = replace(reading, dropped=tuple(listing.names[row] for row in dropped.tolist()))
+        rows = without(rows, listing.names, dropped)
+        if gone := sorted(set(range(len(listing.classes))) - set(listing.labels[rows.train].tolist())):
+            raise TP1Error(
+                f"drop_duplicates=train leaves no training images of {[listing.classes[label] for label in gone]} in "
+                f"{images.origin}."
+            )
     train, val, test = (
         Part(part, images.pixels[part], listing.labels[part]) for part in (rows.train, rows.val, rows.test)
     )
     mean, std = channel_statistics(train.images)
+    cut = [part for part, own in (("test", listing.is_test), ("validation", listing.is_val)) if own is None]
     return ImageData(
         name=images.name,
         origin=images.origin,
@@ -127,17 +165,10 @@ def _split(images: Images) -> ImageData:
         split_digest=rows.digest,
         mean=mean,
         std=std,
+        names=listing.names,
+        is_resized=images.resize is not None,
+        reading=replace(reading, cut=tuple(cut), copies=copies),
     )
-
-
-def check_class_names(classes: tuple[str, ...], origin: str) -> None:
-    """Raise TP1Error for a class name that metrics or tables cannot take; called before training, not after it."""
-    for name in classes:
-        if name in RESERVED_NAMES or len(name) > LONGEST_CLASS or not re.fullmatch(r"[\w.\- ]+", name):
-            raise TP1Error(
-                f"class {name!r} in {origin} cannot be a metric's name: rename its folder, to letters, digits, spaces "
-                f"and _ - . ({LONGEST_CLASS} at most, and none of {', '.join(RESERVED_NAMES)})."
-            )
 
 
 def channel_statistics(images: NDArray[np.uint8]) -> tuple[tuple[float, ...], tuple[float, ...]]:

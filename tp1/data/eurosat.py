@@ -3,7 +3,7 @@
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from tp1.base.errors import TP1Error
+from tp1.base.errors import TP1Error, why
 from tp1.data.downloads import alone
 
 
@@ -24,7 +24,7 @@ def eurosat_folder(data_dir: Path) -> Path:
                     (Path(fresh) / "eurosat" / "2750").rename(folder)
         except (OSError, RuntimeError) as error:
             raise TP1Error(
-                f"EuroSAT is not in {folder} and could not be downloaded ({error}). Put its class folders there, or "
-                "name its data directory with data_dir=."
+                f"EuroSAT is not in {folder} and could not be downloaded ({why(error)}). Put its class folders there, "
+                "or name its data directory with data_dir=."
             ) from error
     return folder

@@ -10,13 +10,12 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
-from tp1.base.errors import TP1Error
-from tp1.data.decoding import read_image
+from tp1.base.errors import TP1Error, why
+from tp1.data.decoding import read_image, read_resized, reason
+from tp1.data.file_kinds import SUFFIXES, read_tree
 
-# Suffixes of images in a folder: those of torchvision, and gif. A file that is given directly may have any suffix.
-SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
 READ_AHEAD = 2  # batches per reading thread that may wait in memory
 THUMBNAIL = 192  # pixels of the longer side
 
@@ -50,6 +49,16 @@ class FoundImage:
         if not isinstance(self.where, Path):
             return Image.fromarray(self.where)
         return read_image(self.where)
+
+    def read_at(self, size: tuple[int, int]) -> tuple[Image.Image, bool]:
+        """Read the image as RGB of ``size`` (width, height), as for training; whether it was resized is returned.
+
+        Raises:
+            Exception: As :meth:`read`.
+        """
+        if isinstance(self.where, Path):
+            return read_resized(self.where, size)
+        return Image.fromarray(self.where).resize(size, Image.Resampling.BICUBIC), True
 
 
 @dataclass(frozen=True)
@@ -125,39 +134,21 @@ def thumbnail(image: FoundImage) -> tuple[bytes, bool]:
 
 
 def _in_folder(root: Path) -> list[FoundImage]:
-    paths: list[Path] = []
-    folders: frozenset[str] = frozenset()
-    seen: set[str] = set()  # a link may lead back to a folder above it
-    try:
-        for folder, names, files in os.walk(root, onerror=_raise, followlinks=True):
-            names[:] = [name for name in names if not name.startswith(".")]
-            if folder == str(root):
-                folders = frozenset(names)
-            if (real := os.path.realpath(folder)) in seen:
-                names.clear()
-                continue
-            seen.add(real)
-            paths += [Path(folder, name) for name in files if name.lower().endswith(SUFFIXES) and name[0] != "."]
-    except OSError as error:
-        raise TP1Error(f"cannot read the folder {error.filename}: {error.strerror}.") from error
-    if not paths:
+    tree = read_tree(root)
+    if not tree.count:
         raise TP1Error(f"no images in the folder {root} ({', '.join(SUFFIXES)}): check images=.")
-    depth = len(root.parts)
+    folders = frozenset(tree.folders)
     return [
-        FoundImage(str(path), path, path.parts[depth] if len(path.parts) > depth + 1 else "", folders)
-        for path in sorted(paths)
+        FoundImage(str(root / path), root / path, path.partition("/")[0] if "/" in path else "", folders)
+        for path in sorted(tree.all_images(), key=Path)
     ]
-
-
-def _raise(error: OSError) -> None:
-    raise error
 
 
 def _in_array(path: Path) -> list[FoundImage]:
     try:
         pixels = np.asarray(np.lib.format.open_memmap(path, mode="r"))  # reads plain arrays only, no pickles
     except (OSError, ValueError, EOFError) as error:
-        raise TP1Error(f"cannot read the array file {path}: {str(error).splitlines()[0]}.") from error
+        raise TP1Error(f"cannot read the array file {path}: {why(error)}.") from error
     if pixels.dtype != np.uint8 or pixels.ndim not in (3, 4) or pixels.shape[-1] != 3 or 0 in pixels.shape:
         raise TP1Error(
             f"the array in {path} is {pixels.dtype} {pixels.shape}: give uint8 images (N, H, W, 3), or "
@@ -177,21 +168,11 @@ def _read_batch(images: Sequence[FoundImage], shape: tuple[int, int, int]) -> Ba
             if not isinstance(image.where, Path) and image.where.shape == shape:
                 pixels[len(read)] = image.where
             else:
-                rgb = image.read()
-                if rgb.size != shape[1::-1]:  # as tp1.data.image_folder resizes training images
-                    rgb = rgb.resize(shape[1::-1], Image.Resampling.BICUBIC)
-                    resized += 1
+                rgb, was_resized = image.read_at((shape[1], shape[0]))
+                resized += was_resized
                 pixels[len(read)] = np.asarray(rgb)
         except Exception as error:  # see FoundImage.read
-            unreadable.append((image.name, _reason(error)))
+            unreadable.append((image.name, reason(error, image.where if isinstance(image.where, Path) else None)))
         else:
             read.append(image)
     return Batch(read, pixels[: len(read)], resized, unreadable)
-
-
-def _reason(error: Exception) -> str:
-    if isinstance(error, UnidentifiedImageError):  # its message repeats the path
-        return "not an image"
-    if isinstance(error, OSError) and error.strerror:
-        return error.strerror
-    return (str(error).splitlines() or [type(error).__name__])[0]

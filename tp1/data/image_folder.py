@@ -2,104 +2,138 @@
 
 import os
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from tp1.base.errors import TP1Error
-from tp1.base.names import is_folder
-from tp1.data.decoding import bombs_refused, read_image
+from tp1.base.names import is_folder, printable
+from tp1.base.progress import progress
+from tp1.data.decoding import bombs_refused, read_image, read_resized, reason
+from tp1.data.layout import Layout, read_layout
 from tp1.data.source import Listing, sorted_listing
 
-SUFFIXES = (".jpg", ".jpeg", ".png")
 READ_AHEAD = 4  # decoded images per reading thread that may wait in memory
+MOST_NAMED = 10  # broken images in a message; the others are counted
+
+
+class BrokenImagesError(TP1Error):
+    """Some images cannot be read.
+
+    Attributes:
+        broken: The reason by the image's name.
+    """
+
+    def __init__(self, root: Path, broken: Mapping[str, str]) -> None:
+        self.broken = dict(broken)
+        named = "; ".join(f"{printable(str(root / name))}: {why}" for name, why in [*broken.items()][:MOST_NAMED])
+        more = f"; and {len(broken) - MOST_NAMED:,} more" if len(broken) > MOST_NAMED else ""
+        these = "the file" if len(broken) == 1 else "the files"
+        what = "cannot read image" if len(broken) == 1 else f"cannot read {len(broken):,} images:"
+        super().__init__(f"{what} {named}{more}. Mend or remove {these}, or leave out what is broken: skip_broken=yes.")
 
 
 class ImageFolder:
-    """A folder of jpg and png images in ``train/<class>/`` and ``test/<class>/``, or in ``<class>/`` alone.
+    """A folder of images in class folders, or in parts with class folders (:mod:`tp1.data.layout`).
 
     Args:
         name: The data set's name.
         root: The folder.
         resize: Pixels per side to which every image is resized; None: images keep their sizes.
+        skipped: Names of images that are left out, such as broken ones.
 
     Raises:
-        TP1Error: On listing: the folder is missing or has fewer than two class folders, a class folder is empty,
-            or the classes of ``train/`` and ``test/`` differ. On decoding: an image cannot be read.
+        TP1Error: On listing: the folder is missing or has no known layout. On decoding: images cannot be read; all of
+            them are named.
     """
 
-    def __init__(self, name: str, root: Path, resize: int | None = None) -> None:
+    def __init__(self, name: str, root: Path, resize: int | None = None, skipped: frozenset[str] = frozenset()) -> None:
         self.name = name
         self.root = root
         self.resize = resize
+        self.skipped = skipped
 
     @property
     def origin(self) -> str:
         return str(self.root)
 
-    def files(self) -> Mapping[str, Path]:
-        return {name: self.root / name for name in self.list().names}
+    def resized(self, side: int) -> "ImageFolder":
+        """The same images, resized to ``side`` pixels per side."""
+        return ImageFolder(self.name, self.root, side, self.skipped)
 
-    def list(self) -> Listing:
+    def without(self, skipped: Sequence[str]) -> "ImageFolder":
+        """The same folder without some of its images, by their names."""
+        return ImageFolder(self.name, self.root, self.resize, self.skipped | frozenset(skipped))
+
+    def layout(self) -> Layout:
+        """Read the folder's layout.
+
+        Raises:
+            TP1Error: The folder is missing or has no known layout.
+        """
         if not is_folder(self.root):
             raise TP1Error(f"no image folder at {self.root}: check dataset= and data_dir=.")
-        try:
-            return self._list()
-        except OSError as error:
-            raise TP1Error(f"cannot read the image folder {error.filename}: {error.strerror}.") from error
+        return read_layout(self.root)
 
-    def _list(self) -> Listing:
-        parted = (self.root / "train").is_dir() and (self.root / "test").is_dir()
-        parts = ("test", "train") if parted else ("",)
-        classes = {part: _folders(self.root / part) for part in parts}
-        if parted and classes["train"] != classes["test"]:
-            odd = sorted(set(classes["train"]) ^ set(classes["test"]))
-            raise TP1Error(f"train/ and test/ in {self.root} have different classes: only one of them has {odd}.")
-        names: list[str] = []
-        labels: list[int] = []
-        for part in parts:
-            for label, class_name in enumerate(classes[part]):
-                folder = self.root / part / class_name
-                found = sorted(entry for entry in os.listdir(folder) if entry.lower().endswith(SUFFIXES))
-                if not found:
-                    raise TP1Error(f"class folder {folder} has no images ({', '.join(SUFFIXES)}): fill or remove it.")
-                names += [f"{part}/{class_name}/{entry}".lstrip("/") for entry in found]
-                labels += [label] * len(found)
-        return sorted_listing(classes[parts[0]], names, labels, parted=parted)
+    def files(self) -> Mapping[str, Path]:
+        files = self.layout().files
+        return {name: files[name] for name in self.list().names}
+
+    def list(self) -> Listing:
+        layout = self.layout()
+        kept = [
+            (name, label) for name, label in zip(layout.files, layout.labels, strict=True) if name not in self.skipped
+        ]
+        if gone := sorted(set(range(len(layout.classes))) - {label for _, label in kept}):
+            raise TP1Error(
+                f"no image of {', '.join(repr(layout.classes[label]) for label in gone)} in {self.root} can be read: "
+                "mend or remove these classes."
+            )
+        return sorted_listing(layout.classes, [name for name, _ in kept], [label for _, label in kept], layout.parts)
 
     def decode(self, listing: Listing) -> Iterator[NDArray[np.uint8]]:
+        broken: dict[str, str] = {}
+        for name, image in self._read_all(listing.names):
+            if not isinstance(image, np.ndarray):
+                broken[name] = image
+            elif not broken:  # else the others are read only to name all that are broken
+                yield image
+        if broken:
+            raise BrokenImagesError(self.root, broken)
+
+    def broken(self) -> dict[str, str]:
+        """Try to read every image; return the reason, by the image's name, for those that cannot be read."""
+        names = self.list().names
+        found = progress(self._read_all(names), "Looking for broken images", len(names))
+        return {name: image for name, image in found if not isinstance(image, np.ndarray)}
+
+    def _read_all(self, names: Sequence[str]) -> Iterator[tuple[str, NDArray[np.uint8] | str]]:
+        """Read images in order, ahead of the caller; a reason stands in the place of one that cannot be read."""
         # Pillow decodes without the interpreter lock. The images that wait in memory are few: they may be large.
+        files = self.layout().files
         threads = os.cpu_count() or 1
-        waiting: deque[Future[NDArray[np.uint8]]] = deque()
+        waiting: deque[tuple[str, Future[NDArray[np.uint8] | str]]] = deque()
         pool = ThreadPoolExecutor(threads)
         try:
             with bombs_refused():
-                for name in listing.names:
-                    waiting.append(pool.submit(self._read, name))
+                for name in names:
+                    waiting.append((name, pool.submit(self._read, files[name])))
                     if len(waiting) > READ_AHEAD * threads:
-                        yield waiting.popleft().result()
+                        first, image = waiting.popleft()
+                        yield first, image.result()
                 while waiting:
-                    yield waiting.popleft().result()
-        finally:  # also after an image that cannot be read
+                    first, image = waiting.popleft()
+                    yield first, image.result()
+        finally:  # also if the caller stops early
             pool.shutdown(cancel_futures=True)
 
-    def _read(self, name: str) -> NDArray[np.uint8]:
-        path = self.root / name
+    def _read(self, path: Path) -> NDArray[np.uint8] | str:
         try:
-            rgb = read_image(path)
+            if self.resize is None:
+                return np.asarray(read_image(path))
+            return np.asarray(read_resized(path, (self.resize, self.resize))[0])
         except Exception as error:  # see read_image
-            raise TP1Error(f"cannot read image {path}: {error}. Mend or remove the file.") from error
-        if self.resize is not None:
-            rgb = rgb.resize((self.resize, self.resize), Image.Resampling.BICUBIC)
-        return np.asarray(rgb)
-
-
-def _folders(root: Path) -> tuple[str, ...]:
-    folders = tuple(sorted(entry.name for entry in root.iterdir() if entry.is_dir() and entry.name[0] != "."))
-    if len(folders) < 2:
-        raise TP1Error(f"{root} has {len(folders)} class folders: it needs one folder of images per class, 2 or more.")
-    return folders
+            return reason(error, path)

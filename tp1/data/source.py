@@ -1,10 +1,10 @@
 """A source of images, before they are decoded: what each kind of source provides."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,14 +16,15 @@ from tp1.base.errors import TP1Error
 class Listing:
     """The content of a source: N images in the order of their names.
 
-    ``names`` are distinct and sorted, ``labels`` (N,) are indices into ``classes``, and ``is_test`` (N,) marks
-    the source's own test images (None: it has none).
+    ``names`` are distinct and sorted, ``labels`` (N,) are indices into ``classes``, and ``is_test`` and ``is_val`` (N,)
+    mark the source's own test and validation images (None: it has none).
     """
 
     classes: tuple[str, ...]
     names: list[str]
     labels: NDArray[np.int64]
     is_test: NDArray[np.bool_] | None
+    is_val: NDArray[np.bool_] | None = None
 
 
 class Source(Protocol):
@@ -55,6 +56,14 @@ class Source(Protocol):
         """Each image of ``listing``, in order, as uint8 RGB (H, W, 3), all of one size."""
 
 
+@runtime_checkable
+class Resizable(Source, Protocol):
+    """A source that can decode its images to another size."""
+
+    def resized(self, side: int) -> Source:
+        """The same images, each resized to ``side`` pixels per side: the ``resize`` of the source that is returned."""
+
+
 def check_listing(listing: Listing, origin: str) -> None:
     """Raise TP1Error unless a listing is as :class:`Listing` promises: splits, metrics and the cache depend on it."""
     names, labels = listing.names, listing.labels
@@ -68,13 +77,16 @@ def check_listing(listing: Listing, origin: str) -> None:
         )
 
 
-def sorted_listing(classes: tuple[str, ...], names: list[str], labels: list[int], *, parted: bool) -> Listing:
+def sorted_listing(classes: tuple[str, ...], names: list[str], labels: list[int], parts: Collection[str]) -> Listing:
     """A listing in the order of the names.
 
     Args:
-        parted: Whether the names that start with ``test/`` are the source's own test images.
+        parts: The source's own parts, of ``train``, ``val`` and ``test``: names start with ``test/`` and so on.
     """
     order = np.argsort(np.array(names), kind="stable")
     names = [names[row] for row in order]
-    is_test = np.array([name.startswith("test/") for name in names]) if parted else None
-    return Listing(classes, names, np.array(labels, np.int64)[order], is_test)
+
+    def marked(part: str) -> NDArray[np.bool_] | None:
+        return np.array([name.startswith(f"{part}/") for name in names]) if part in parts else None
+
+    return Listing(classes, names, np.array(labels, np.int64)[order], marked("test"), marked("val"))

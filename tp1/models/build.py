@@ -6,7 +6,8 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from tp1.base.errors import TP1Error
+from tp1.base.errors import TP1Error, why
+from tp1.base.progress import say
 from tp1.data.dataset import ImageData
 from tp1.experiment import Experiment, Transfer
 from tp1.models.classifier import Classifier, ImageModel, Preparation
@@ -51,6 +52,7 @@ def build(
         if not isinstance(features := getattr(net, "features", None), nn.Module):
             raise TP1Error(f"weights={given.source}: {experiment.model_name} has no module `features` to take them.")
         load_features(features, given)
+        say(f"weights={given.source}: the convolutions are loaded; the head is new.")
         facts["weights_digest"] = features_digest(features.state_dict())
     return Built(Classifier(net, data.classes, Preparation(image_size, mean, std)), (), facts)
 
@@ -74,7 +76,7 @@ def rebuild(
     try:
         model.load_state_dict(state)
     except RuntimeError as error:
-        raise TP1Error(f"the weights are of another network than today's {experiment.label} ({error}).") from error
+        raise TP1Error(f"the weights are of another network than today's {experiment.label} ({why(error)}).") from error
     return model
 
 
@@ -88,6 +90,9 @@ def _build_transfer(
         if given is not None:
             load_features(trunk.features, given)
         digests.append(features_digest(trunk.features.state_dict()))
+    for given in weights:
+        if given is not None and given.is_trunk_alone:
+            say(f"weights={given.source} give the convolutions alone: the head is new, all of its layers.")
     hidden = _load_hidden_layers(model, weights[0]) if len(weights) == 1 and weights[0] is not None else 0
     facts = {
         "normalisation_mean": "; ".join(dict.fromkeys(_numbers(mean) for mean, _ in norms)),

@@ -1,9 +1,11 @@
 """The report's own networks for CIFAR-10 (sections 1.2 to 1.4).
 
 Each takes normalised float32 images (N, 3, S, S) and returns logits (N, classes). Parameter counts in
-the docstrings are for S = 32 and 10 classes. Every convolution is 3x3 with padding 1, as the report's
-figures suggest; pooling is 2x2. Max pooling comes before ReLU: the two commute exactly, and pooling
-first leaves ReLU a quarter of the work.
+the docstrings are for S = 32 and 10 classes. Every convolution is 3x3; pooling is 2x2. Max pooling comes
+before ReLU: the two commute exactly, and pooling first leaves ReLU a quarter of the work.
+
+What the report leaves open was chosen to come near the training and validation figures that it prints,
+never by test accuracy (docs/LOG.md, 2026-11-25).
 """
 
 import torch
@@ -14,22 +16,28 @@ from tp1.models.dropout import Dropout
 
 
 class CNNBase(nn.Module):
-    """Section 1.2: three convolutions of 8, 32 and 16 filters; 9,754 parameters.
+    """Section 1.2: three convolutions of 8, 32 and 16 filters; 11,994 parameters.
 
-    (N, 3, 32, 32) -> 8x16x16 -> 32x8x8 -> 16x4x4 -> 256 -> classes.
+    (N, 3, 32, 32) -> 8x15x15 -> 32x6x6 -> 16x2x2 -> 64 -> 64 -> classes.
 
-    The report gives the filters alone. Chosen here: ReLU and max pooling after each convolution, and one
-    dense layer, after ``dropout`` (default 0: the report has none).
+    The report gives the filters alone. Chosen here: no padding, ReLU and max pooling after each convolution, and a
+    hidden dense layer of 64, followed by ``dropout`` (default 0: the report names none).
     """
 
     def __init__(self, classes: int, image_size: int = 32, dropout: float = 0.0) -> None:
         super().__init__()
-        side = _side_after(3, image_size, "CNNBase")
+        side = _side_after(3, image_size, "CNNBase", lost=2)
         layers: list[nn.Module] = []
         for filters_in, filters in ((3, 8), (8, 32), (32, 16)):
-            layers += [nn.Conv2d(filters_in, filters, 3, padding=1), nn.MaxPool2d(2), nn.ReLU(inplace=True)]
+            layers += [nn.Conv2d(filters_in, filters, 3), nn.MaxPool2d(2), nn.ReLU(inplace=True)]
         self.features = nn.Sequential(*layers)
-        self.head = nn.Sequential(nn.Flatten(), Dropout(dropout), nn.Linear(16 * side * side, classes))
+        self.head = nn.Sequential(
+            nn.Flatten(),
+            nn.Linear(16 * side * side, 64),
+            nn.ReLU(inplace=True),
+            Dropout(dropout),
+            nn.Linear(64, classes),
+        )
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """(N, 3, S, S) normalised float32 -> logits (N, classes)."""
@@ -42,7 +50,7 @@ class CNNV2(nn.Module):
     (N, 3, 32, 32) -> 16x16x16 -> 32x8x8 -> 64x4x4 -> 128x2x2 -> 512 -> 256 -> classes.
 
     The report gives filters, batch norm, pooling and "dense layers with dropout 0.4". Chosen here: one hidden
-    dense layer of 256, with dropout before and after it.
+    dense layer of 256, followed by dropout. With dropout before it too, training accuracy ended at 0.86, not 0.94.
     """
 
     def __init__(self, classes: int, image_size: int = 32, dropout: float = 0.4) -> None:
@@ -53,7 +61,6 @@ class CNNV2(nn.Module):
         )
         self.head = nn.Sequential(
             nn.Flatten(),
-            Dropout(dropout),
             nn.Linear(128 * side * side, 256),
             nn.ReLU(inplace=True),
             Dropout(dropout),
@@ -104,12 +111,15 @@ def _block(filters_in: int, filters: int) -> list[nn.Module]:
     ]
 
 
-def _side_after(poolings: int, image_size: int, model: str) -> int:
-    side: int = image_size // 2**poolings
-    if side == 0:
+def _side_after(poolings: int, image_size: int, model: str, lost: int = 0) -> int:
+    """Pixels per side after the poolings, each after a convolution that takes ``lost`` pixels off the side."""
+    side, smallest = image_size, 1
+    for _ in range(poolings):
+        side, smallest = (side - lost) // 2, smallest * 2 + lost
+    if side < 1:
         raise TP1Error(
             f"image_size={image_size} is too small for {model}, which halves it {poolings} times: "
-            f"give {2**poolings} or more."
+            f"give {smallest} or more."
         )
     return side
 

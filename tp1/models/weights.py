@@ -11,12 +11,12 @@ import safetensors.torch
 import torch
 from torch import nn
 
-from tp1.base.errors import TP1Error
+from tp1.base.errors import TP1Error, why
 from tp1.base.names import is_file, user_path
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 IMAGENET_NAMES = {"alexnet": "AlexNet_Weights.IMAGENET1K_V1", "mobilenet_v2": "MobileNet_V2_Weights.IMAGENET1K_V2"}
-MOST_NAMED = 4  # layers named in a mismatch; the others are counted
+MOST_NAMED = 8  # layers named in a mismatch; the others are counted
 
 
 @dataclass(frozen=True)
@@ -33,6 +33,11 @@ class Weights:
     state: dict[str, torch.Tensor]
     mean: tuple[float, ...]
     std: tuple[float, ...]
+
+    @property
+    def is_trunk_alone(self) -> bool:
+        """Whether the source holds convolutions and no classifier, from which a head could start."""
+        return all(key.startswith(("features.", "preparation.")) for key in self.state)
 
 
 def find_weights(
@@ -86,7 +91,7 @@ def imagenet_weights(architecture: str) -> Weights:
         state = enum.get_state_dict(progress=True, check_hash=True)
     except (OSError, RuntimeError) as error:
         raise TP1Error(
-            f"the ImageNet weights of {architecture} could not be downloaded from {enum.url} ({error}): "
+            f"the ImageNet weights of {architecture} could not be downloaded from {enum.url} ({why(error)}): "
             "get them from there and give weights=FILE, or a model as weights=models:/NAME@ALIAS."
         ) from error
     transforms = enum.transforms()
@@ -115,7 +120,7 @@ def file_weights(path: Path, architecture: str, source: str) -> Weights:
     except TP1Error:
         raise
     except Exception as error:  # torch raises many types, such as MemoryError for a declared tensor size
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        reason = why(error)
         raise TP1Error(f"cannot read weights file {path}: it is damaged ({reason}).") from error
     if not isinstance(state, Mapping) or not all(isinstance(key, str) and _is_plain(state[key]) for key in state):
         raise TP1Error(f"weights file {path} is no state dict: it must hold tensors by layer name.")
@@ -182,7 +187,9 @@ def load_features(features: nn.Module, weights: Weights) -> None:
     found = {
         key.removeprefix("features."): value for key, value in weights.state.items() if key.startswith("features.")
     }
-    differences = [f"{key} is missing" for key in wanted if key not in found]
+    there = {_layer(key) for key in found}
+    lacking = dict.fromkeys(key if _layer(key) in there else _layer(key) for key in wanted if key not in found)
+    differences = [f"{layer} is missing" for layer in lacking]
     differences += [f"{key} is not in the network" for key in found if key not in wanted]
     differences += [
         f"{key} is {_shape(found[key])}, not {_shape(wanted[key])}"
@@ -201,6 +208,10 @@ def load_features(features: nn.Module, weights: Weights) -> None:
     if broken := [key for key, value in found.items() if not _is_finite(value)]:
         raise TP1Error(f"weights={weights.source} are damaged: features.{broken[0]} holds NaN or infinity.")
     features.load_state_dict(found)
+
+
+def _layer(key: str) -> str:
+    return key.rpartition(".")[0]
 
 
 def _shape(tensor: torch.Tensor) -> str:

@@ -1,19 +1,17 @@
 """Copy runs, models and the model registry from another tracking store into the one in use.
 
-MLflow's own tools cannot do this: `mlflow migrate-filestore` reads only file stores, and mlflow-export-import (2023)
-does not support logged models. Everything goes through MLflow's client, so the target may be a server with accounts.
+MLflow's own tools cannot do this: `mlflow migrate-filestore` reads only file stores, into a new database, and
+mlflow-export-import (2023) does not support logged models. Everything goes through MLflow's client, so the target may
+be a server with accounts.
 
 Copies get new ids. Each has its source's id in the tag ``tp1.migrated_from``, so that a repeated migration recognises
-it. The final status of a run is set last: a copied run that is still RUNNING comes from an interrupted migration, and
-the next one deletes it and copies it again.
+it. The final status of a run is set last: until then the process that copies it owns it, and a copy that nobody owns
+comes from an interrupted migration; the next one of the same source, on the same machine, deletes it and starts again.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import nullcontext, suppress
-from dataclasses import dataclass
-from pathlib import Path
-from tempfile import TemporaryDirectory
-from typing import Any
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 
 from mlflow import MlflowClient
 from mlflow.entities import (
@@ -26,127 +24,189 @@ from mlflow.entities import (
     Param,
     Run,
 )
-from mlflow.entities.model_registry import ModelVersion, RegisteredModel
 from mlflow.exceptions import MlflowException
-from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
 from tp1.base.errors import TP1Error
-from tp1.registry.lock import LOCK_SUFFIX, promotion_lock
+from tp1.registry.copied import PAGE, Copied, batches, pages
+from tp1.registry.migrate_files import copy_files, files_of, model_files_of
+from tp1.registry.migrate_registry import RegistryMigration
+from tp1.registry.migrate_source import Source, opened_source
 from tp1.store.access import is_absent
-from tp1.store.addresses import masked, quoted
 from tp1.store.prepare import prepare_store
 from tp1.store.runs import MIGRATED_TAG
+from tp1.tracking.ownership import held, is_held, machine
 
-PAGE = 200  # entries per search request
 VALUES, PARAMETERS = 1000, 100  # MLflow's limits for one call
 FINAL = ("FINISHED", "FAILED", "KILLED")
 PARENT_TAG = "mlflow.parentRunId"
+COPYING_TAG = "tp1.copied_on"  # of a copy that is not finished: the machine that copies it
 VERSIONS_TAG = "mlflow.modelVersions"  # of a logged model; MLflow sets it when a version is registered
-NUMBER_TAGS = ("tp1.replaced", "tp1.against")  # of a registered version; the value is the number of another version
-
-
-@dataclass(frozen=True)
-class Copied:
-    """The outcome for one object of the source store.
-
-    Attributes:
-        what: The object, such as ``run cnnv3-s0``.
-        outcome: ``copied``, ``there`` (the target already had it) or ``left`` (not copied).
-        reason: Why it was left; for a copied version with another number, the new number.
-    """
-
-    what: str
-    outcome: str
-    reason: str = ""
 
 
 def migrate(source_uri: str, prefix: str = "") -> Iterator[Copied]:
     """Copy the experiments, runs, logged models and registered models that the store in use does not have yet.
 
     Runs keep their names, times, parameters, tags, metric histories, data sets and files; models keep their files and
-    links; versions keep their order, tags and aliases. Deleted objects and traces are not copied.
+    links; versions keep their order, tags and aliases. Deleted objects and traces are not copied. A run or model whose
+    files are not all there is not copied; the others are.
 
     Args:
-        source_uri: URI of the source store, which is only read.
-        prefix: Prepended to experiment names, such as ``ana/``, for accounts that may not write to every experiment.
+        source_uri: URI of the source store, or the folder of a file store; it is only read.
+        prefix: Put before experiment names; another user's experiment of the same name may be closed to us.
 
     Yields:
-        One outcome for each object, as soon as it is known.
+        The outcome for each run, logged model of no run, version and alias, as soon as it is known.
 
     Raises:
-        TP1Error: A store cannot be used, source and target are the same store, or files cannot be read.
+        TP1Error: A store cannot be used, source and target are the same store, or another process is migrating the
+            source.
     """
     target_uri = prepare_store()
-    if source_uri.rstrip("/") == target_uri.rstrip("/"):
-        raise TP1Error(f"{masked(source_uri)} is the store in use: set MLFLOW_TRACKING_URI to the one to copy to.")
-    if source_uri.startswith("sqlite") and not Path(source_uri.partition("///")[2]).is_file():
-        raise TP1Error(f"there is no database {source_uri.partition('///')[2]}: check the address.")
-    prepare_store(source_uri)
-    yield from _Migration(source_uri, prefix).everything()
+    with opened_source(source_uri, target_uri) as source:
+        for path in source.unreadable:
+            yield Copied(str(path), "failed", "MLflow cannot read its meta.yaml")
+        yield from _Migration(source, prefix).everything()
 
 
 class _Migration:
-    """One pass over the source store, with the ids that correspond in the two stores."""
+    """One pass over the source store, with the ids that correspond in the two stores.
 
-    def __init__(self, source_uri: str, prefix: str) -> None:
-        self.source_uri = source_uri
+    Args:
+        source: The source store.
+        prefix: Put before experiment names.
+    """
+
+    def __init__(self, source: Source, prefix: str) -> None:
+        self.source_uri = source.uri
+        self.name = source.name
         self.prefix = prefix
-        self.source = MlflowClient(source_uri, source_uri)
+        self.source = MlflowClient(source.uri, source.uri)
         self.target = MlflowClient()
         self.runs: dict[str, str] = {}  # source id -> target id
         self.models: dict[str, str] = {}
         self.left: set[str] = set()  # runs of the source that were not copied
+        self.failed: set[str] = set()  # logged models of the source that could not be copied
+        # What is not whole in the target; perhaps another process is at work on it.
+        self.unfinished: dict[str, list[Run]] = defaultdict(list)  # copies by the id in the source
+        self.unfinished_models: dict[str, list[str]] = defaultdict(list)  # by that of the copied run, or of the source
+        self.children: dict[str, list[str]] = defaultdict(list)  # source id of a parent that was not copied -> copies
 
     def everything(self) -> Iterator[Copied]:
+        experiments = list(pages(self.source.search_experiments))
+        self._check_distinct(experiments)
         self._learn()
-        for experiment in _pages(self.source.search_experiments):
+        for experiment in experiments:
             yield from self._experiment(experiment)
-        for model in _pages(self.source.search_registered_models):
-            if not model.name.endswith(LOCK_SUFFIX):
-                yield from self._registered(model)
+        yield from RegistryMigration(self.source, self.target, self.runs, self.models, self.failed).everything()
+
+    def _check_distinct(self, experiments: Sequence[Experiment]) -> None:
+        """Refuse a source that is the target under another name: it would get a copy of each of its own runs."""
+        for experiment in experiments:
+            for run in self.source.search_runs([experiment.experiment_id], max_results=1):
+                try:
+                    self.target.get_run(run.info.run_id)
+                except MlflowException as error:
+                    if is_absent(error):
+                        return
+                    raise
+                raise TP1Error(
+                    f"the store in use has run {run.info.run_id} of {self.name} itself: they are one store, or one is "
+                    "a copy of the other. Set MLFLOW_TRACKING_URI to the one to copy to."
+                )
 
     def _learn(self) -> None:
-        """Find what earlier migrations copied; delete the copies that they did not finish."""
-        ids = [experiment.experiment_id for experiment in _pages(self.target.search_experiments)]
+        """Find what earlier migrations copied, and what they or other processes have not finished."""
+        ids = [experiment.experiment_id for experiment in pages(self.target.search_experiments)]
         found = f"tags.`{MIGRATED_TAG}` != ''"
-        for run in _pages(self.target.search_runs, experiment_ids=ids, filter_string=found):
-            if run.info.status in FINAL:
-                self.runs[run.data.tags[MIGRATED_TAG]] = run.info.run_id
-            else:
-                self.target.delete_run(run.info.run_id)
+        for run in pages(self.target.search_runs, experiment_ids=ids, filter_string=found):
+            tags = run.data.tags
+            if run.info.status not in FINAL:
+                self.unfinished[tags[MIGRATED_TAG]].append(run)
+                continue
+            self.runs[tags[MIGRATED_TAG]] = run.info.run_id
+            if (parent := tags.get(PARENT_TAG)) is not None:
+                self.children[parent].append(run.info.run_id)
         whole = set(self.runs.values())
         for start in range(0, len(ids), PAGE):
             some = ids[start : start + PAGE]
-            for model in _pages(self.target.search_logged_models, experiment_ids=some, filter_string=found):
+            for model in pages(self.target.search_logged_models, experiment_ids=some, filter_string=found):
                 is_whole = model.source_run_id in whole if model.source_run_id else _is_final(model)
                 if is_whole:
                     self.models[model.tags[MIGRATED_TAG]] = model.model_id
                 else:
-                    self.target.delete_logged_model(model.model_id)
+                    self.unfinished_models[model.source_run_id or model.tags[MIGRATED_TAG]].append(model.model_id)
 
     def _experiment(self, experiment: Experiment) -> Iterator[Copied]:
         where = ""
-        runs = _pages(
+        runs = pages(
             self.source.search_runs,
             experiment_ids=[experiment.experiment_id],
             order_by=["start_time ASC", "run_id ASC"],
         )
         for run in runs:  # parents start before their children
-            what = f"run {run.info.run_name}"
-            if run.info.status not in FINAL:
-                self.left.add(run.info.run_id)
-                yield Copied(what, "left", f"it is {run.info.status}: migrate again when it has ended")
-            elif run.info.run_id in self.runs:
+            what, source_id = f"run {run.info.run_name}", run.info.run_id
+            reason = self._reason_to_leave(run)
+            if source_id in self.runs:
                 yield Copied(what, "there")
-            else:
-                where = where or self._place(experiment)
-                self._copy_run(run, where)
-                yield Copied(what, "copied")
-        for model in _pages(self.source.search_logged_models, experiment_ids=[experiment.experiment_id]):
+                continue
+            if reason is not None:
+                self.left.add(source_id)
+                yield Copied(what, "left", reason)
+                continue
+            where = where or self._place(experiment)
+            try:
+                logged, deleted = self._logged(run)
+                self._copy_run(run, logged, where)
+            except TP1Error as error:
+                self.left.add(source_id)
+                outputs = run.outputs.model_outputs if run.outputs else []
+                self.failed.update(output.model_id for output in outputs if output.model_id not in self.models)
+                yield Copied(what, "failed", str(error))
+                continue
+            yield Copied(what, "copied")
+            for model_id in deleted:
+                yield Copied(f"model {model_id} of {what}", "left", "it is deleted in the source")
+        for model in pages(self.source.search_logged_models, experiment_ids=[experiment.experiment_id]):
             if model.model_id not in self.models and model.source_run_id not in self.left:
                 where = where or self._place(experiment)
-                self._copy_model(model, where)
-                yield Copied(f"model {model.name}", "copied")
+                try:
+                    self._copy_model(model, where)
+                except TP1Error as error:
+                    self.failed.add(model.model_id)
+                    yield Copied(f"model {model.name}", "failed", str(error))
+                else:
+                    yield Copied(f"model {model.name}", "copied")
+
+    def _reason_to_leave(self, run: Run) -> str | None:
+        """Return why a run is not to be copied now; None if it is, after its unfinished copies have been deleted."""
+        if run.info.status not in FINAL:
+            return f"it is {run.info.status}: migrate again when it has ended"
+        for copy in self.unfinished.get(run.info.run_id, []):
+            copy_id, there = copy.info.run_id, copy.data.tags.get(COPYING_TAG, machine())
+            if there != machine():
+                return (
+                    f"{there} has begun to copy it, as run {copy_id}: let it finish there; if nothing is at work on it "
+                    "there any more, delete that run and migrate again"
+                )
+            if is_held(copy_id):
+                return f"another process is copying it, as run {copy_id}: wait for it, or end it"
+        for copy in self.unfinished.pop(run.info.run_id, []):
+            for model in self.unfinished_models.pop(copy.info.run_id, []):
+                self.target.delete_logged_model(model)
+            self.target.delete_run(copy.info.run_id)
+        return None
+
+    def _logged(self, run: Run) -> tuple[list[LoggedModel], list[str]]:
+        """Return the logged models that a run names as its outputs, and the ids of those that are deleted."""
+        logged, deleted = [], []
+        for output in run.outputs.model_outputs if run.outputs else []:
+            try:
+                logged.append(self.source.get_logged_model(output.model_id))
+            except MlflowException as error:
+                if not is_absent(error):
+                    raise
+                deleted.append(output.model_id)
+        return logged, deleted
 
     def _place(self, experiment: Experiment) -> str:
         """Return the id of the target's experiment of the same name (with the prefix); create it if needed."""
@@ -162,48 +222,61 @@ class _Migration:
                     self.target.set_experiment_tag(there.experiment_id, key, value)
         return str(there.experiment_id)
 
-    def _copy_run(self, run: Run, where: str) -> None:
+    def _copy_run(self, run: Run, logged: Sequence[LoggedModel], where: str) -> None:
         source_id = run.info.run_id
-        tags = dict(run.data.tags) | {MIGRATED_TAG: source_id}
+        tags = dict(run.data.tags) | {MIGRATED_TAG: source_id, COPYING_TAG: machine()}
         if (parent := tags.get(PARENT_TAG)) is not None:
             tags[PARENT_TAG] = self.runs.get(parent, parent)
         created = self.target.create_run(where, run.info.start_time, tags, run.info.run_name)
         run_id = created.info.run_id
         models: list[str] = []
         try:
-            parameters = [Param(key, value) for key, value in run.data.params.items()]
-            for some in _batches(parameters, PARAMETERS):
-                self.target.log_batch(run_id, params=some)
-            if run.inputs and run.inputs.dataset_inputs:
-                self.target.log_inputs(run_id, datasets=run.inputs.dataset_inputs)
-            outputs = run.outputs.model_outputs if run.outputs else []
-            logged = [self.source.get_logged_model(output.model_id) for output in outputs]
-            for model in logged:
-                if model.source_run_id == source_id:
-                    models.append(self._copy_model(model, where, run_id))
-            links = [
-                LoggedModelOutput(self.models[output.model_id], output.step)
-                for output in outputs
-                if output.model_id in self.models
-            ]
-            if links:
-                self.target.log_outputs(run_id, links)
-            if run.inputs and (used := [entry.model_id for entry in run.inputs.model_inputs or []]):
-                inputs = [LoggedModelInput(self.models[one]) for one in used if one in self.models]
-                self.target.log_inputs(run_id, models=inputs)
-            for points in _batches(self._points(run, logged), VALUES):
-                self.target.log_batch(run_id, metrics=points)
-            self._copy_files(
-                run.info.artifact_uri, f"run {source_id}", lambda to: self.target.log_artifacts(run_id, to)
-            )
-            self.target.set_terminated(run_id, run.info.status, run.info.end_time)
+            with held(run_id):
+                self._fill(run, logged, where, run_id, models)
         except BaseException:
             with suppress(MlflowException):
                 for model_id in models:
                     self.target.delete_logged_model(model_id)
                 self.target.delete_run(run_id)
+            for model in logged:
+                if self.models.get(model.model_id) in models:
+                    del self.models[model.model_id]
             raise
         self.runs[source_id] = run_id
+        for child in self.children.pop(source_id, []):  # copied by an earlier migration, when this run was left out
+            self.target.set_tag(child, PARENT_TAG, run_id)
+
+    def _fill(self, run: Run, logged: Sequence[LoggedModel], where: str, run_id: str, models: list[str]) -> None:
+        """Copy all of a run into its copy ``run_id``, and end that; ``models`` receives the ids of copied models."""
+        for some in batches([Param(key, value) for key, value in run.data.params.items()], PARAMETERS):
+            self.target.log_batch(run_id, params=some)
+        if run.inputs and run.inputs.dataset_inputs:
+            self.target.log_inputs(run_id, datasets=run.inputs.dataset_inputs)
+        for model in logged:
+            if model.source_run_id == run.info.run_id:
+                models.append(self._copy_model(model, where, run, run_id))
+        outputs = run.outputs.model_outputs if run.outputs else []
+        links = [
+            LoggedModelOutput(self.models[output.model_id], output.step)
+            for output in outputs
+            if output.model_id in self.models
+        ]
+        if links:
+            self.target.log_outputs(run_id, links)
+        if run.inputs and (used := [entry.model_id for entry in run.inputs.model_inputs or []]):
+            inputs = [LoggedModelInput(self.models[one]) for one in used if one in self.models]
+            self.target.log_inputs(run_id, models=inputs)
+        for points in batches(self._points(run, logged), VALUES):
+            self.target.log_batch(run_id, metrics=points)
+        copy_files(
+            run.info.artifact_uri,
+            self.source_uri,
+            f"run {run.info.run_id}",
+            lambda folder: self.target.log_artifacts(run_id, folder),
+            files_of(run),
+        )
+        self.target.delete_tag(run_id, COPYING_TAG)
+        self.target.set_terminated(run_id, run.info.status, run.info.end_time)
 
     def _points(self, run: Run, models: Sequence[LoggedModel]) -> Iterator[Metric]:
         """Yield every logged metric value, linked to the same models and data sets as in the source."""
@@ -226,12 +299,15 @@ class _Migration:
                 if not linked:
                     yield Metric(*here)
 
-    def _copy_model(self, model: LoggedModel, where: str, run_id: str | None = None) -> str:
+    def _copy_model(self, model: LoggedModel, where: str, run: Run | None = None, run_id: str | None = None) -> str:
         """Copy a logged model with its files; return the new id.
 
         Args:
-            run_id: The target run that it belongs to; None: the copy of its source run, if there is one.
+            run: The source run that logged it, if that is being copied.
+            run_id: The copy of that run; None: the whole copy of its source run, if there is one.
         """
+        for half in self.unfinished_models.pop(model.model_id, []):
+            self.target.delete_logged_model(half)
         copy = self.target.create_logged_model(
             where,
             model.name,
@@ -242,103 +318,22 @@ class _Migration:
             model_type=model.model_type or None,
         )
         model_id = str(copy.model_id)
-
-        def upload(folder: str) -> None:
-            self.target.log_model_artifacts(model_id, folder)
-
-        self._copy_files(model.artifact_location, f"model {model.model_id}", upload)
         is_ready = model.status == LoggedModelStatus.READY
-        self.target.finalize_logged_model(model_id, "READY" if is_ready else "FAILED")
+        try:
+            copy_files(
+                model.artifact_location,
+                self.source_uri,
+                f"model {model.model_id}",
+                lambda folder: self.target.log_model_artifacts(model_id, folder),
+                *(model_files_of(run, model) if run is not None and is_ready else ((), {})),
+            )
+            self.target.finalize_logged_model(model_id, "READY" if is_ready else "FAILED")
+        except BaseException:
+            with suppress(MlflowException):
+                self.target.delete_logged_model(model_id)
+            raise
         self.models[model.model_id] = model_id
         return model_id
-
-    def _copy_files(self, uri: str, what: str, upload: Any) -> None:
-        with TemporaryDirectory() as folder:
-            try:
-                files = get_artifact_repository(uri, tracking_uri=self.source_uri)
-                if not files.list_artifacts(""):
-                    return
-                files.download_artifacts("", folder)
-            except (MlflowException, OSError) as error:
-                hint = " (a server kept them: migrate from its address)" if uri.startswith("mlflow-artifacts:") else ""
-                raise TP1Error(
-                    f"cannot read the files of {what} in {masked(uri)}{hint}: {str(error).splitlines()[0]}"
-                ) from error
-            upload(folder)
-
-    def _registered(self, model: RegisteredModel) -> Iterator[Copied]:
-        name = model.name
-        versions = sorted(
-            _pages(self.source.search_model_versions, filter_string=f"name = {quoted(name)}"),
-            key=lambda version: int(version.version),
-        )
-        if not versions:
-            return
-        with promotion_lock(name) if name.startswith("tp1-") else nullcontext():
-            try:
-                self.target.get_registered_model(name)
-            except MlflowException as error:
-                if not is_absent(error):
-                    raise
-                self.target.create_registered_model(name, dict(model.tags), model.description)
-            numbers: dict[str, str] = {}  # source version number -> target version number
-            there = list(_pages(self.target.search_model_versions, filter_string=f"name = {quoted(name)}"))
-            known = {version.tags.get(MIGRATED_TAG, ""): str(version.version) for version in there}
-            tags = {str(version.version): version.tags for version in there}
-            for version in versions:
-                what = f"{name} version {version.version}"
-                model_id = self.models.get(version.model_id or (version.source or "").removeprefix("models:/"))
-                if (number := known.get(_origin(version))) is not None:
-                    numbers[str(version.version)] = number
-                    yield Copied(what, "there")
-                elif model_id is None:
-                    yield Copied(what, "left", "its logged model is not in the source")
-                else:
-                    number = self._copy_version(version, model_id)
-                    numbers[str(version.version)] = number
-                    yield Copied(
-                        what, "copied", "" if number == str(version.version) else f"it is version {number} here"
-                    )
-            for version in versions:  # once all numbers are known; completes an interrupted migration too
-                if (number := numbers.get(str(version.version))) is not None:
-                    for key in NUMBER_TAGS:
-                        if key in version.tags and key not in tags.get(number, {}):
-                            other = numbers.get(version.tags[key], "")
-                            self.target.set_model_version_tag(name, number, key, other)
-            yield from self._aliases(model, numbers)
-
-    def _copy_version(self, version: ModelVersion, model_id: str) -> str:
-        tags = {key: value for key, value in version.tags.items() if key not in NUMBER_TAGS}
-        if (run_id := tags.get("tp1.run_id")) is not None:
-            tags["tp1.run_id"] = self.runs.get(run_id, run_id)
-        created = self.target.create_model_version(
-            version.name,
-            f"models:/{model_id}",
-            self.runs.get(version.run_id or ""),
-            tags | {MIGRATED_TAG: _origin(version)},
-            description=version.description,
-            model_id=model_id,
-        )
-        return str(created.version)
-
-    def _aliases(self, model: RegisteredModel, numbers: dict[str, str]) -> Iterator[Copied]:
-        has = self.target.get_registered_model(model.name).aliases
-        for alias, version in self.source.get_registered_model(model.name).aliases.items():
-            what = f"{model.name}@{alias}"
-            number = numbers.get(str(version))
-            if number is None:
-                yield Copied(what, "left", f"version {version} was not copied")
-            elif alias not in has:
-                self.target.set_registered_model_alias(model.name, alias, number)
-                yield Copied(what, "copied")
-            elif str(has[alias]) == number:
-                yield Copied(what, "there")
-            else:
-                yield Copied(what, "left", f"it is version {has[alias]} here")
-
-
-def _origin(version: ModelVersion) -> str:
-    return f"{version.name}/{version.version} {version.creation_timestamp}"
 
 
 def _is_final(model: LoggedModel) -> bool:
@@ -347,24 +342,3 @@ def _is_final(model: LoggedModel) -> bool:
 
 def _same(link: Metric, point: Metric) -> bool:
     return bool(link.value == point.value or (link.value != link.value and point.value != point.value))  # NaN
-
-
-def _pages(search: Any, **conditions: Any) -> Iterator[Any]:
-    """Yield all results of one of MLflow's searches, which it reads page by page."""
-    token = None
-    while True:
-        page = search(max_results=PAGE, page_token=token, **conditions)
-        yield from page
-        if not (token := page.token):
-            return
-
-
-def _batches(entries: Iterable[Any], size: int) -> Iterator[list[Any]]:
-    batch: list[Any] = []
-    for entry in entries:
-        batch.append(entry)
-        if len(batch) == size:
-            yield batch
-            batch = []
-    if batch:
-        yield batch

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tp1.base.digests import check_digests
-from tp1.base.errors import TP1Error
+from tp1.base.errors import TP1Error, why
 from tp1.base.names import is_file, is_folder, user_path
 
 if TYPE_CHECKING:
@@ -121,7 +121,7 @@ def _facts(path: Path) -> dict[str, Any]:
     try:
         facts = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
-        reason = error.strerror if isinstance(error, OSError) else error
+        reason = error.strerror if isinstance(error, OSError) else why(error)
         raise TP1Error(f"cannot read {path} ({reason}): give a folder that download wrote.") from error
     if not isinstance(facts, dict) or facts.get("format") != FORMAT:
         raise TP1Error(f"{path} is not of format {FORMAT}: download the model anew, with this version of the platform.")
@@ -156,7 +156,7 @@ def _try(predictor: Predictor, what: str) -> None:
     try:
         found = predictor.probabilities(np.zeros((1, *predictor.image_shape), np.uint8))
     except Exception as error:  # torch raises many types
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        reason = why(error)
         raise TP1Error(
             f"{what} is refused: it does not take the images, or know the classes, it names ({reason})."
         ) from error
@@ -183,7 +183,7 @@ def _load(program: Path, what: str) -> nn.Module:
     try:
         loaded: nn.Module = torch.export.load(program).module()
     except Exception as error:  # torch raises many types
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        reason = why(error)
         raise TP1Error(f"cannot load {what}: {reason}.") from error
     finally:
         log.disabled = was_disabled

@@ -11,7 +11,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.store.artifact.models_artifact_repo import ModelsArtifactRepository
 
 from tp1.base.digests import DIGESTS_TAG, check_digests, from_tag
-from tp1.base.errors import TP1Error
+from tp1.base.errors import TP1Error, why
 from tp1.registry.versions import Version, find_version
 from tp1.store.access import is_absent, is_refused
 from tp1.store.addresses import masked
@@ -100,7 +100,7 @@ def fetch(model: StoredModel, folder: Path) -> Path:
     except (MlflowException, OSError) as error:
         if _is_gone(model):
             raise _gone(model) from error
-        raise TP1Error(f"cannot read the files of {model} ({str(error).splitlines()[0]}).") from error
+        raise TP1Error(f"cannot read the files of {model} ({why(error)}).") from error
     if not any(path.iterdir()):  # so MLflow answers for a model without files
         raise _gone(model)
     check_digests(path, model.sha256, str(model), "restore its artifacts, or train it anew")
@@ -122,7 +122,7 @@ def download_weights(model_uri: str, folder: Path) -> Path:
     except (MlflowException, OSError) as error:
         raise TP1Error(
             f"no model {model_uri} with {name} in {masked(mlflow.get_tracking_uri())} "
-            f"({str(error).splitlines()[0]}): see the model registry."
+            f"({why(error)}): see the model registry."
         ) from error
 
 

@@ -79,7 +79,10 @@ class Group:
 
     @property
     def published_metric(self) -> str | None:
-        """The metric to compare with the report: test accuracy, else validation accuracy, else None."""
+        """The metric to compare with the report: test accuracy, else validation accuracy, else None.
+
+        Validation accuracy is that of the last epoch, as in the report.
+        """
         return next((name for name in ("test/accuracy", "val/accuracy") if name in self.published), None)
 
     def remark(self) -> str:
@@ -153,7 +156,10 @@ def chosen_groups(entries: Sequence[Experiment | Study | tuple[str, str]], group
 
 
 # Columns of the table in which higher is better, and which therefore sort in descending order.
-DESCENDING = ("val_accuracy", "test_accuracy", "test_f1_macro", "difference", "published", "n")
+DESCENDING = (
+    *("val_accuracy", "test_accuracy", "test_balanced_accuracy", "test_f1_macro"),
+    *("difference", "published", "n"),
+)
 
 
 def table(groups: Sequence[Group]) -> pd.DataFrame:
@@ -163,7 +169,6 @@ def table(groups: Sequence[Group]) -> pd.DataFrame:
         first = g.runs[0]
         metric = g.published_metric
         published = g.published[metric] if metric else None
-        measured = {"test/accuracy": "test/accuracy", "val/accuracy": "best/val_accuracy"}
         rows.append(
             {
                 "experiment": first.experiment,
@@ -177,13 +182,14 @@ def table(groups: Sequence[Group]) -> pd.DataFrame:
                 "val_accuracy_sd": g.sd("best/val_accuracy"),
                 "test_accuracy": g.mean("test/accuracy"),
                 "test_accuracy_sd": g.sd("test/accuracy"),
+                "test_balanced_accuracy": g.mean("test/recall_macro"),  # the same where each class has test images
                 "test_f1_macro": g.mean("test/f1_macro"),
                 "test_f1_macro_sd": g.sd("test/f1_macro"),
                 "epoch_seconds": g.epoch_seconds,
                 "parameters": whole_number(first.params.get("model_parameters", "")),
                 "published_metric": metric,
                 "published": published,
-                "difference": g.mean(measured[metric]) - published if metric and published is not None else None,
+                "difference": g.mean(metric) - published if metric and published is not None else None,
                 "remark": g.remark(),
                 "published_remark": g.experiment.published.remark if g.experiment and g.published else "",
                 "data_digest": first.data_digest,

@@ -31,7 +31,9 @@ def comparison_page(
     histories = dict(zip(labels, read_histories(drawn, COMPARED_CURVES, reader), strict=True))
     beside = f" The first {len(drawn)} of {len(groups)} configurations." if len(drawn) < len(groups) else ""
     blocks: list[Block] = [
-        summary_table(listed, texts, f"Mean ± standard deviation over the newest run of each of n seeds.{rest}"),
+        summary_table(
+            listed, texts, f"Mean ± standard deviation over the newest run of each of n seeds.{rest}", times=True
+        ),
         Picture("curves", compared_curves(histories, ""), texts["compared"], texts["compared"] + beside),
     ]
     sections = [Section("table", "Configurations", blocks)]

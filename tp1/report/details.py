@@ -10,9 +10,9 @@ import pandas as pd
 
 from tp1.report.comparison import Group
 from tp1.report.eda import Look, read_look
-from tp1.store.reader import RunReader
+from tp1.store.reader import RunReader, find_run
 from tp1.store.records import LOOK_FILES
-from tp1.store.runs import CURVES
+from tp1.store.runs import CURVES, images_of
 
 
 @dataclass(frozen=True)
@@ -24,6 +24,7 @@ class Detail:
         reports: scikit-learn's classification reports, in the same order.
         confusion: Confusion matrix of the first run: counts by true class (rows) and predicted class (columns).
         command: Command that repeats the first run.
+        images: Number of images by what the first run used them for: ``training``, ``validation`` and ``testing``.
     """
 
     group: Group
@@ -31,6 +32,13 @@ class Detail:
     reports: Sequence[Mapping[str, Any]]
     confusion: pd.DataFrame
     command: str
+    images: Mapping[str, int]
+
+    @property
+    def compared_images(self) -> int:
+        """Number of images behind the accuracy that is compared with the published one; 0 if that is not known."""
+        part = {"test/accuracy": "testing", "val/accuracy": "validation"}.get(self.group.published_metric or "", "")
+        return self.images.get(part, 0)
 
 
 def read_histories(
@@ -56,8 +64,19 @@ def read_details(groups: Sequence[Group], reader: RunReader) -> dict[str, Detail
             reports=[json.loads(reader.read_file(run_id, "classification_report.json")) for run_id in ids],
             confusion=pd.read_csv(io.BytesIO(reader.read_file(ids[0], "confusion_matrix.csv")), index_col="true"),
             command=json.loads(reader.read_file(ids[0], "config.json"))["command"],
+            images=_images(ids[0]),
         )
     return details
+
+
+def _images(run_id: str) -> dict[str, int]:
+    inputs = find_run(run_id).inputs
+    return {
+        tag.value: images_of(given.dataset.profile)
+        for given in (inputs.dataset_inputs if inputs else ())
+        for tag in given.tags
+        if tag.key == "mlflow.data.context"
+    }
 
 
 def read_looks(datasets: Collection[str], reader: RunReader) -> dict[str, Look]:

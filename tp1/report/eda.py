@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from tp1.data.dataset import ImageData, Part
 from tp1.report.figures import sample_images
 from tp1.report.page import plain_png
-from tp1.report.run_figures import distribution_figure
+from tp1.report.run_figures import distribution_figure, read_distribution
 
 SAMPLES_PER_CLASS = 10
 SAMPLES_DPI = 80  # about one pixel per image pixel; at the resolution of other figures, photographs take megabytes
@@ -69,7 +69,7 @@ def read_look(dataset: str, files: Mapping[str, bytes]) -> Look:
     return Look(
         dataset=dataset,
         samples=files["samples.png"],
-        distribution=pd.read_csv(io.BytesIO(files["class_distribution.csv"]), index_col="class"),
+        distribution=read_distribution(files["class_distribution.csv"]),
         channels=pd.read_csv(io.BytesIO(files["channels.csv"]), index_col="channel"),
     )
 

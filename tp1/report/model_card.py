@@ -12,6 +12,7 @@ from typing import Any
 import pandas as pd
 
 from tp1.base.names import whole_number
+from tp1.data.class_names import label_names
 from tp1.experiment import Experiment
 from tp1.report.calibration import BINS, expected_calibration_error
 from tp1.report.page import escape_markdown, indented
@@ -65,7 +66,9 @@ def model_card(
     tags, params = record.tags, record.params
     images = {entry["context"]: images_of(entry.get("profile")) for entry in record.datasets}
     published = _published(experiment, config)
-    calibration = expected_calibration_error(predictions[classes].to_numpy(), predictions["true"].to_numpy())
+    calibration = expected_calibration_error(
+        predictions[list(label_names(classes))].to_numpy(), predictions["true"].to_numpy()
+    )
 
     def last(metric: str) -> float:
         return record.metrics[metric][-1][2]
@@ -85,7 +88,7 @@ def model_card(
         f"- Input: uint8 RGB images `(N, H, W, 3)`, `(H, W) = {image_shape[:2]}`, any N. Resizing to what "
         "the network takes and normalisation are inside.",
         f"- Output: float32 probabilities `(N, {len(classes)})`, classes in this order: "
-        f"{', '.join(classes[:CLASSES_LISTED])}{many}.",
+        f"{', '.join(map(escape_markdown, classes[:CLASSES_LISTED]))}{many}.",
         f"- For images like those of {dataset}: teaching, comparing methods, a baseline.",
         "- Not for other images, or for decisions about people: every image gets one of these classes, whatever it "
         "shows; it was tested on one data set, by one split, and not against changed light, sensors or attacks.",
@@ -113,11 +116,11 @@ def model_card(
             ["class", "published F1", "F1", "precision", "recall"],
             [
                 (
-                    name,
+                    escape_markdown(name),
                     published.get("per_class", {}).get(name, {}).get("f1"),
-                    *(report[name][key] for key in ("f1-score", "precision", "recall")),
+                    *(report[label][key] for key in ("f1-score", "precision", "recall")),
                 )
-                for name in classes[:CLASSES_LISTED]
+                for name, label in [*zip(classes, label_names(classes), strict=True)][:CLASSES_LISTED]
             ],
         ),
         *(["", "The other classes: classification_report.csv of the run."] if many else []),

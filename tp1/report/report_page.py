@@ -12,6 +12,7 @@ from tp1.report.comparison import RULE, Group, chosen_groups, groups_of
 from tp1.report.details import Detail
 from tp1.report.eda import Look
 from tp1.report.figures import compared_curves, confusion_matrix, curves, published_and_measured
+from tp1.report.nearness import mean_absolute_difference, printed_accuracies
 from tp1.report.page import (
     Block,
     Code,
@@ -32,16 +33,10 @@ from tp1.report.tables import Texts, number, signed, summary_table
 from tp1.report.texts import TEXTS
 from tp1.store.runs import TrackedRun
 
-SHOWN = {  # tracked metric -> metric of the published figure
-    "train/accuracy": "train/accuracy",
-    "train/loss": "train/loss",
-    "best/val_accuracy": "val/accuracy",
-    "best/val_loss": "val/loss",
-    "test/accuracy": "test/accuracy",
-    "test/precision_macro": "test/precision_macro",
-    "test/recall_macro": "test/recall_macro",
-    "test/f1_macro": "test/f1_macro",
-}
+SHOWN = (
+    *("train/accuracy", "train/loss", "val/accuracy", "val/loss", "best/val_accuracy", "best/val_loss"),
+    *("test/accuracy", "test/precision_macro", "test/recall_macro", "test/f1_macro"),
+)
 
 
 def report_page(
@@ -64,7 +59,7 @@ def report_page(
         link: Returns the address of a run.
     """
     texts = TEXTS[language]
-    sections = [_overview(entries, groups, texts)]
+    sections = [_overview(entries, groups, details, texts)]
     for entry in entries:
         if isinstance(entry, tuple):
             sections.append(_look_section(*entry, looks, texts))
@@ -73,17 +68,27 @@ def report_page(
         else:
             sections.append(_experiment_section(entry, groups, details, texts, link))
     sections.append(_made(groups, texts))
-    return Page(texts["title"], language, [texts["lead"]], sections)
+    return Page(texts["title"], language, [*_nearness(entries, groups, texts), texts["lead"]], sections)
 
 
-def _overview(entries: Sequence[Any], groups: Sequence[Group], texts: Texts) -> Section:
+def _nearness(entries: Sequence[Any], groups: Sequence[Group], texts: Texts) -> list[str]:
+    """One line that says how near the whole report is; none without a published figure to compare with."""
+    found = mean_absolute_difference(chosen_groups(entries, groups))
+    if found is None:
+        return []
+    difference, count = found
+    return [texts["nearness"].format(difference=difference, count=count, printed=printed_accuracies(entries))]
+
+
+def _overview(entries: Sequence[Any], groups: Sequence[Group], details: Mapping[str, Detail], texts: Texts) -> Section:
     chosen = chosen_groups(entries, groups)
     blocks: list[Block] = []
     if chosen:
+        images = {run_id: detail.compared_images for run_id, detail in details.items()}
         rows = []
         for group in chosen:
             metric = group.published_metric
-            name = "best/val_accuracy" if metric == "val/accuracy" else "test/accuracy"
+            name = metric or "test/accuracy"
             short = texts["validation_short"] if metric == "val/accuracy" else texts["test_short"]
             rows.append(
                 (
@@ -97,7 +102,7 @@ def _overview(entries: Sequence[Any], groups: Sequence[Group], texts: Texts) -> 
         caption = texts["overview_figure"] + (texts["overview_star"] if any(g.differences for g in chosen) else "")
         blocks = [
             Picture("overview", figure, caption, caption),
-            summary_table(chosen, texts, brief=True),
+            summary_table(chosen, texts, texts["within_rule"], brief=True, images=images),
         ]
     return Section("overview", texts["overview"], blocks)
 
@@ -202,8 +207,8 @@ def _others(groups: Sequence[Group], texts: Texts, link: Callable[[TrackedRun], 
 
 def _measured_table(group: Group, texts: Texts) -> Table:
     rows: list[list[Inline]] = []
-    for metric, of in SHOWN.items():
-        published = group.published.get(of)
+    for metric in SHOWN:
+        published = group.published.get(metric)
         rows.append(
             [
                 texts["metrics"][metric],
@@ -279,7 +284,6 @@ def _runs_table(groups: Sequence[Group], texts: Texts, link: Callable[[TrackedRu
                     number(run.metrics["best/val_accuracy"]),
                     number(run.metrics["test/accuracy"]),
                     Number(f"{best:.0f} / {epochs:.0f}" if isinstance(epochs, (int, float)) else f"{best:.0f}", best),
-                    Number(duration(run.seconds), run.seconds),
                 ]
             )
     columns = [
@@ -289,7 +293,6 @@ def _runs_table(groups: Sequence[Group], texts: Texts, link: Callable[[TrackedRu
         texts["validation"],
         texts["test"],
         texts["best_epoch"],
-        texts["time"],
     ]
     return Table(columns, rows)
 
@@ -305,16 +308,6 @@ def _made(groups: Sequence[Group], texts: Texts) -> Section:
     if processors:
         blocks.append(Paragraph([texts["machine"], "; ".join(processors), "."]))
     return Section("made", texts["made"], blocks)
-
-
-def duration(seconds: float) -> str:
-    """Format a duration: ``22 s``, ``5 min 27 s``, ``1 h 02 min``."""
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60:02} s"
-    return f"{whole // 3600} h {whole % 3600 // 60:02} min"
 
 
 def _label(group: Group) -> str:

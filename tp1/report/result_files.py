@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from tp1.data.class_names import label_names
 from tp1.report.page import plain_png
 from tp1.report.run_figures import run_figures
 from tp1.training.evaluation import Evaluation
@@ -17,7 +18,8 @@ def write_evaluation(evaluation: Evaluation, folder: Path) -> None:
     (folder / "classification_report.txt").write_text(evaluation.report_text(), encoding="utf-8")
     (folder / "classification_report.json").write_text(json.dumps(evaluation.report(), indent=1), encoding="utf-8")
     evaluation.report_table().to_csv(folder / "classification_report.csv", index_label="class")
-    matrix = pd.DataFrame(evaluation.confusion(), list(evaluation.classes), list(evaluation.classes))
+    labels = list(label_names(evaluation.classes))
+    matrix = pd.DataFrame(evaluation.confusion(), labels, labels)
     matrix.to_csv(folder / "confusion_matrix.csv", index_label="true")
     # No dictionary encoding for probabilities, whose values are all different: the file is a third smaller.
     evaluation.predictions().to_parquet(

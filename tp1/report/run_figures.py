@@ -40,10 +40,16 @@ def distribution_figure(counts: pd.DataFrame, dataset: str) -> Figure:
     return class_distribution(by_part, [str(name) for name in counts.index], title)
 
 
+def read_distribution(content: bytes) -> pd.DataFrame:
+    """Read ``class_distribution.csv``: a class may be called ``001`` or ``NA``."""
+    table = pd.read_csv(io.BytesIO(content), dtype={"class": str}, keep_default_na=False)
+    return table.set_index("class")
+
+
 def record_figures(record: RunRecord) -> dict[str, bytes]:
     """Redraw the figures of a training or ``eda`` run from its record, which leaves them out; PNG by file name."""
     if "tp1.model" not in record.tags:
-        counts = pd.read_csv(io.BytesIO(record.files["class_distribution.csv"]), index_col="class")
+        counts = read_distribution(record.files["class_distribution.csv"])
         return {"class_distribution.png": plain_png(distribution_figure(counts, record.tags["tp1.dataset"]))}
     table = pd.read_csv(io.BytesIO(record.files["confusion_matrix.csv"]), index_col="true")
     history = {name: [value for _, _, value in record.metrics[name]] for name in CURVES}

@@ -5,16 +5,28 @@ from typing import Any
 
 from tp1.base.names import whole_number
 from tp1.report.comparison import Group
+from tp1.report.nearness import is_within
 from tp1.report.page import Inline, Number, Table
 
 Texts = Mapping[str, Any]  # the fixed texts of one language
 
 
-def summary_table(groups: Sequence[Group], texts: Texts, caption: str = "", *, brief: bool = False) -> Table:
+def summary_table(
+    groups: Sequence[Group],
+    texts: Texts,
+    caption: str = "",
+    *,
+    brief: bool = False,
+    times: bool = False,
+    images: Mapping[str, int] | None = None,
+) -> Table:
     """Return one row per group: measured and published figures, and the remark.
 
     Args:
-        brief: Leave out the columns for hyperparameters, time, size and the published remark.
+        brief: Leave out the columns for hyperparameters, size and the published remark.
+        times: Add a column for the seconds of an epoch.
+        images: By the id of each group's first run, the images behind the accuracy that is compared with the published
+            one (0: not known). Adds a column: whether that lies within 2 standard deviations.
     """
     is_study = any(group.runs[0].configuration for group in groups)
     varying = [
@@ -33,7 +45,9 @@ def summary_table(groups: Sequence[Group], texts: Texts, caption: str = "", *, b
             texts["published"],
             texts["difference"],
         ),
-        *(() if brief else (texts["epoch_time"], texts["parameters"])),
+        *(() if images is None else (texts["within"],)),
+        *((texts["epoch_time"],) if times else ()),
+        *(() if brief else (texts["parameters"],)),
         texts["remark"],
     ]
     published_remarks = not brief and any(_published_remark(group) for group in groups)
@@ -41,7 +55,6 @@ def summary_table(groups: Sequence[Group], texts: Texts, caption: str = "", *, b
     for group in groups:
         metric = group.published_metric
         published = group.published[metric] if metric else None
-        measured = group.mean("test/accuracy" if metric == "test/accuracy" else "best/val_accuracy")
         short = {"test/accuracy": texts["test_short"], "val/accuracy": texts["validation_short"]}
         parameters = group.runs[0].params.get("model_parameters", "")
         row: list[Inline] = [
@@ -53,8 +66,10 @@ def summary_table(groups: Sequence[Group], texts: Texts, caption: str = "", *, b
             number(group.mean("test/accuracy"), 4, group.sd("test/accuracy")),
             number(group.mean("test/f1_macro"), 4, group.sd("test/f1_macro")),
             Number(f"{published:g} ({short[metric]})", published) if metric and published is not None else "–",
-            signed(measured - published if published is not None else None),
-            *(() if brief else (number(group.epoch_seconds, 1), _count(parameters))),
+            signed(group.mean(metric) - published if metric and published is not None else None),
+            *(() if images is None else (_within(group, images, texts),)),
+            *((number(group.epoch_seconds, 1),) if times else ()),
+            *(() if brief else (_count(parameters),)),
             texts["remarks"].get(group.remark(), group.remark()),
         ]
         if published_remarks:
@@ -75,6 +90,13 @@ def number(value: float | None, digits: int = 4, sd: float | None = None) -> Inl
 def signed(value: float | None, digits: int = 4) -> Inline:
     """Format a difference with its sign; a dash for None."""
     return "–" if value is None else Number(f"{value:+.{digits}f}", value)
+
+
+def _within(group: Group, images: Mapping[str, int], texts: Texts) -> str:
+    if group.published_metric is None:
+        return "–"
+    answer: str = texts["answers"][is_within(group, images[group.runs[0].run_id])]
+    return answer
 
 
 def _param(group: Group, name: str) -> str:

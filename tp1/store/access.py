@@ -16,6 +16,7 @@ from mlflow.utils.credentials import read_mlflow_creds
 from requests import HTTPError
 
 from tp1.store.addresses import masked
+from tp1.store.proxies import proxy_fault
 
 UNKNOWN = {ErrorCode.Name(code) for code in (UNAUTHENTICATED, CUSTOMER_UNAUTHORIZED)}
 FORBIDDEN = ErrorCode.Name(PERMISSION_DENIED)
@@ -24,13 +25,15 @@ REFUSALS = {ErrorCode.Name(code) for code in (RESOURCE_DOES_NOT_EXIST, INVALID_P
 
 
 def refusal(status: int, answer: str, uri: str) -> str:
-    """Explain in one line why a server refused a request; empty if it did not.
+    """Explain in one line why a server, or the proxy before it, refused a request; empty if it did not.
 
     Args:
         status: HTTP status of the answer.
         answer: Text of the answer.
         uri: The server's URI.
     """
+    if status in (403, 407) and (said := proxy_fault(uri, f"answers {status}", answer)):
+        return said
     who = read_mlflow_creds().username
     server = f"the tracking server at {masked(uri)}"
     if status == 401:

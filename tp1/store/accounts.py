@@ -8,7 +8,7 @@ from mlflow import MlflowClient
 from mlflow.utils.credentials import get_default_host_creds
 from mlflow.utils.rest_utils import http_request_safe
 
-from tp1.base.errors import TP1Error
+from tp1.base.errors import TP1Error, why
 from tp1.store.addresses import is_server, masked
 from tp1.store.prepare import prepare_store
 
@@ -62,7 +62,7 @@ def _tell(endpoint: str, failure: str, **content: Any) -> None:
         http_request_safe(get_default_host_creds(uri), endpoint, "POST", json=content)
     except mlflow.MlflowException as error:
         if error.error_code in ("RESOURCE_ALREADY_EXISTS", "RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
-            raise TP1Error(f"{failure}: {str(error).splitlines()[0]}") from error
+            raise TP1Error(f"{failure}: {why(error)}") from error
         if error.error_code in NO_SUCH_ENDPOINT:
             raise TP1Error(f"{masked(uri)} has no accounts: it runs without authentication.") from error
         raise

@@ -1,8 +1,13 @@
 """Addresses (URIs) of tracking stores and of pages in the tracking UI."""
 
+import os
 import re
+from pathlib import Path
 
 from mlflow.store.db.db_types import DATABASE_ENGINES
+from mlflow.utils.file_utils import local_file_uri_to_path
+from mlflow.utils.uri import is_local_uri
+from sqlalchemy.engine import make_url
 
 from tp1.base.errors import TP1Error
 
@@ -38,6 +43,49 @@ def is_server(uri: str) -> bool:
 def is_database(uri: str) -> bool:
     """Whether a tracking store is a database."""
     return uri.partition("://")[0].partition("+")[0] in DATABASE_ENGINES
+
+
+def is_sqlite(uri: str) -> bool:
+    """Whether a tracking store is an SQLite database."""
+    return uri.partition(":")[0].partition("+")[0] == "sqlite"
+
+
+def is_file_uri(uri: str) -> bool:
+    """Whether the address of an SQLite database is a URI of SQLite's own, which also says how to open the file."""
+    return (make_url(uri).database or "").startswith("file:")
+
+
+def absolute(uri: str) -> str:
+    """Return the address of an SQLite database with its path made absolute; any other address as it is.
+
+    MLflow takes a relative one from wherever a process works at the moment, so that it names several databases.
+    """
+    scheme, separator, rest = uri.partition("///")
+    name, question, query = rest.partition("?")
+    if not is_sqlite(uri) or not separator or name.startswith(("/", "file:")) or name in ("", ":memory:"):
+        return uri
+    folder = str(Path.cwd()).replace("%", "%25").replace("?", "%3F")
+    return f"{scheme}{separator}{os.path.normpath(f'{folder}/{name}')}{question}{query}"
+
+
+def is_same_store(one: str, other: str) -> bool:
+    """Whether two addresses are spellings of one: the path of a database may lead through links or be relative."""
+    if is_sqlite(one) and is_sqlite(other):
+        return sqlite_path(one) == sqlite_path(other)
+    return one.rstrip("/") == other.rstrip("/")
+
+
+def sqlite_path(uri: str) -> Path:
+    """Return the file of an SQLite database, absolute, with links followed."""
+    return Path((make_url(uri).database or "").removeprefix("file:")).resolve()
+
+
+def local_path(location: str) -> Path | None:
+    """Return the absolute path in a location of files; None for one in a server, in an object store, or of a model."""
+    if not is_local_uri(location):
+        return None
+    path = Path(local_file_uri_to_path(location))
+    return path if path.is_absolute() else None
 
 
 def how_to_open(uri: str, page: str = "experiments") -> str:

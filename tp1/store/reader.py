@@ -101,6 +101,13 @@ def find_run(run_id: str) -> Run:
             raise TP1Error(f"no run {run_id} in {store}: copy its id from the tracking UI.") from error
         raise
     if run.info.lifecycle_stage != "active":
+        experiment = MlflowClient().get_experiment(run.info.experiment_id)
+        if experiment.lifecycle_stage != "active":
+            raise TP1Error(
+                f"run {run_id} in {store} is deleted with its MLflow experiment {experiment.name}: restore that "
+                f"(MLFLOW_TRACKING_URI={store} mlflow experiments restore --experiment-id {experiment.experiment_id}), "
+                "or start a new run."
+            )
         raise TP1Error(f"run {run_id} in {store} is deleted: restore it in the tracking UI, or start a new one.")
     return run
 

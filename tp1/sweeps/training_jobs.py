@@ -13,11 +13,13 @@ from tp1.store.identity import differing, have_digest, sources_of
 from tp1.store.prepare import wait_for_store
 from tp1.store.reader import RunReader
 from tp1.store.runs import TrackedRun
-from tp1.sweeps.jobs import Job
+from tp1.sweeps.jobs import Job, Outcome, run_jobs
 from tp1.tracking.resumption import find_unfinished
 from tp1.tracking.tool_run import ToolRun
 
-STORE_PATIENCE = 600.0  # seconds that each of several runs waits for an unreachable tracking server
+STORE_PATIENCE = (
+    600.0  # seconds to wait for an unreachable tracking server, before each of several runs and after the last
+)
 
 
 def training_jobs(
@@ -52,6 +54,25 @@ def training_jobs(
     return jobs
 
 
+def run_all(jobs: Sequence[Job], describe_error: Callable[[Exception], str]) -> list[Outcome]:
+    """Do jobs as :func:`~tp1.sweeps.jobs.run_jobs` does; wait for the tracking store before each and after the last.
+
+    Raises:
+        TP1Error: The store did not answer for :data:`STORE_PATIENCE` after the last job. Before a job, that job fails.
+    """
+
+    def patient(job: Job) -> Job:
+        def work() -> str:
+            wait_for_store(STORE_PATIENCE)
+            return job.work()
+
+        return replace(job, work=work)
+
+    outcomes = run_jobs([patient(job) for job in jobs], describe_error)
+    wait_for_store(STORE_PATIENCE)
+    return outcomes
+
+
 @dataclass(frozen=True)
 class _Present:
     """What a run of a configuration would be trained on now.
@@ -68,7 +89,7 @@ class _Present:
 def _look(experiment: Experiment, config: TrainConfig) -> _Present | None:
     """The data and weights that a run would be trained on now; None where they are not here, which is said."""
     try:
-        data = load_data(config.dataset, config.data_dir, config.image_size)
+        data = load_data(config.dataset, config.data_dir, config.image_size, **config.reading)
         if not have_digest(config.weights) or set(sources_of(config.weights)) == {"imagenet"}:
             return _Present(data.digest, data.split_digest, None)
         from tp1.models.build import build  # here, for torch comes with them
@@ -107,7 +128,6 @@ def _work(
     experiment: Experiment, config: TrainConfig, command: str, parent: ToolRun, *, resume: bool
 ) -> Callable[[], str]:
     def work() -> str:
-        wait_for_store(STORE_PATIENCE)
         folder = find_unfinished(experiment, config) if resume else None
         if folder is not None and not folder.is_there:
             return f"run {folder.run_id} was finished but for what it had to send"

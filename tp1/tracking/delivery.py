@@ -5,9 +5,8 @@ from mlflow import MlflowClient
 from mlflow.entities import Metric, Run, RunTag
 
 from tp1.base.digests import DIGESTS_TAG, as_tag, file_digests
-from tp1.base.errors import TP1Error
+from tp1.base.errors import TP1Error, why
 from tp1.store.access import is_refused
-from tp1.store.addresses import masked
 from tp1.store.reader import find_run
 from tp1.tracking.outbox import Entry, Outbox, entry_paths
 from tp1.tracking.ownership import held
@@ -59,12 +58,13 @@ def send_waiting(folder: RunFolder, patience: float) -> Run:
         TP1Error: Another process owns the run, the store does not have it, or an entry could not be sent.
     """
     client = MlflowClient()
-    with held(folder.run_id):
+    with held(folder.run_id) as owned:
         run = find_run(folder.run_id)
         if entry_paths(folder.outbox):
             outbox = Outbox(folder.outbox, lambda entry: deliver(client, folder.run_id, entry), is_refused)
+            owned.keep_for(outbox.sender)
             if not outbox.close(patience):
-                reason = (str(outbox.error).splitlines() or [""])[0]
+                reason = "no answer in time" if outbox.error is None else why(outbox.error)
                 raise TP1Error(
                     f"{outbox.waiting} entries of run {folder.run_id} could not be sent ({reason}); they stay in "
                     f"{folder.outbox}."
@@ -103,7 +103,7 @@ def close_run(run_id: str) -> None:
             if find_run(run_id).info.status in ("RUNNING", "SCHEDULED"):
                 MlflowClient().set_terminated(run_id, "KILLED")
         except TP1Error:  # such as a deleted run: its folder here can still be removed
-            if folder is None or folder.store() != masked(mlflow.get_tracking_uri()):
+            if folder is None or not folder.is_of(mlflow.get_tracking_uri()):
                 raise
         if folder is not None:
             folder.remove()

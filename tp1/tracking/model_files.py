@@ -10,7 +10,7 @@ import mlflow
 import numpy as np
 import safetensors.torch
 from mlflow import MlflowClient
-from mlflow.entities import LoggedModelOutput, LoggedModelStatus
+from mlflow.entities import LoggedModel, LoggedModelOutput, LoggedModelStatus, Run
 from mlflow.models import Model
 from numpy.typing import NDArray
 
@@ -20,6 +20,7 @@ from tp1.models.classifier import ImageModel
 # Packages that loading and serving the model needs; naming them saves MLflow a search of 10 s.
 REQUIREMENTS = ("mlflow", "torch", "numpy")
 MODEL = "model"  # its name in the tracking store
+LARGEST_EXAMPLE = 1_000_000  # bytes of an example that is kept: two images of 400x400 pixels
 CONTEXT_TAGS = ("mlflow.user", "mlflow.source.name", "mlflow.source.type", "mlflow.source.git.commit")
 
 
@@ -76,6 +77,18 @@ def save_classifier(
         )
     for cache in list(folder.rglob("__pycache__")):
         shutil.rmtree(cache)
+    if example.nbytes > LARGEST_EXAMPLE:
+        _remove_example(folder)
+
+
+def _remove_example(folder: Path) -> None:
+    """Remove the example of a saved model: as JSON, photographs take 10 bytes for each of their values, twice."""
+    saved = Model.load(str(folder))
+    for key in ("artifact_path", "serving_input_path"):
+        if name := (saved.saved_input_example_info or {}).get(key):
+            (folder / name).unlink(missing_ok=True)
+    saved.saved_input_example_info = None  # type: ignore[assignment]  # its type forgets that there may be none
+    saved.save(str(folder / "MLmodel"))
 
 
 def send_model(client: MlflowClient, run_id: str, folder: Path) -> str:
@@ -84,14 +97,9 @@ def send_model(client: MlflowClient, run_id: str, folder: Path) -> str:
     Repeated calls log it only once; a model that an earlier call left unfinished is finished.
     """
     run = client.get_run(run_id)
-    where = f"source_run_id = '{run_id}'"
-    known = [model for model in client.search_logged_models([run.info.experiment_id], where) if model.name == MODEL]
+    known = _models_of(client, run)
     if known:
-        # There are several if a request that the server had carried out was sent again: the finished one counts.
-        known.sort(key=lambda model: (model.status != LoggedModelStatus.READY, model.creation_timestamp))
         logged = known[0]
-        for surplus in known[1:]:
-            client.delete_logged_model(surplus.model_id)
     else:
         # As MLflow's own log_model does: the parameters, and tags with user and source.
         tags = {key: value for key, value in run.data.tags.items() if key in CONTEXT_TAGS}
@@ -109,7 +117,17 @@ def send_model(client: MlflowClient, run_id: str, folder: Path) -> str:
         partial.replace(folder / "MLmodel")
         client.log_model_artifacts(model_id, str(folder))
         client.finalize_logged_model(model_id, LoggedModelStatus.READY)
+    # There are several if the request to create one was repeated, or carried out after its sender was gone.
+    for surplus in _models_of(client, run)[1:]:
+        client.delete_logged_model(surplus.model_id)
     return model_id
+
+
+def _models_of(client: MlflowClient, run: Run) -> list[LoggedModel]:
+    """The models that the run has logged as ``model``: a finished one first, and the oldest."""
+    found = client.search_logged_models([run.info.experiment_id], f"source_run_id = '{run.info.run_id}'")
+    models = [model for model in found if model.name == MODEL]
+    return sorted(models, key=lambda model: (model.status != LoggedModelStatus.READY, model.creation_timestamp))
 
 
 def save_weights(classifier: ImageModel, path: Path) -> None:

@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from tp1.base.errors import TP1Error
+from tp1.base.errors import TP1Error, why
 from tp1.base.folders import folder_size, whole_folder, write_synced
 from tp1.base.progress import say
 
@@ -65,6 +65,9 @@ class Outbox:
         path: The outbox's folder; created with the first entry.
         deliver: Sends one entry; raises if that fails.
         refused: Returns whether an error means that the store will never accept the entry; sending then stops.
+
+    Attributes:
+        sender: The thread that sends. It may outlive :meth:`close` by the entry that it is at.
     """
 
     def __init__(self, path: Path, deliver: Callable[[Entry], object], refused: Callable[[Exception], bool]) -> None:
@@ -80,8 +83,8 @@ class Outbox:
         self._changed = threading.Condition()
         self._stopped = False
         self._sending = False  # an attempt is in progress; it may be a long upload
-        self._thread = threading.Thread(target=self._send_all, name="outbox", daemon=True)
-        self._thread.start()
+        self.sender = threading.Thread(target=self._send_all, name="outbox", daemon=True)
+        self.sender.start()
 
     def put(self, entry: Entry, fill: Callable[[Path], None] | None = None) -> None:
         """Write an entry to disk and queue it for sending.
@@ -127,7 +130,10 @@ class Outbox:
         return folder_size(self.path)
 
     def close(self, patience: float, at_most: float = float("inf")) -> bool:
-        """Wait until all entries are sent, then stop the thread.
+        """Wait until all entries are sent, then stop the thread, also if the wait is interrupted.
+
+        After giving up, an entry may still be on its way, since a request cannot be called back: :attr:`sender` ends
+        with it.
 
         Args:
             patience: Seconds of failing attempts, without an entry sent, after which to give up.
@@ -136,22 +142,31 @@ class Outbox:
         Returns:
             Whether all entries were sent. Unsent entries stay on disk.
         """
+        try:
+            self._wait(patience, at_most)
+        finally:
+            with self._changed:
+                self._stopped = True
+                self._changed.notify_all()
+                is_sending = self._sending
+            if not is_sending:
+                self.sender.join()
+        return not self._waiting
+
+    def _wait(self, patience: float, at_most: float) -> None:
         began = time.monotonic()
         with self._changed:
             failing_since = began
             before = len(self._waiting)
             self._changed.notify_all()
-            while self._waiting and self._thread.is_alive():
+            while self._waiting and self.sender.is_alive():
                 now = time.monotonic()
                 if len(self._waiting) < before:
                     before, failing_since = len(self._waiting), now
                 failing = self.error is not None and not self._sending and now - failing_since > patience
                 if failing or now - began > at_most:
-                    break
+                    return
                 self._changed.wait(0.2)
-            self._stopped = True
-            self._changed.notify_all()
-            return not self._waiting
 
     def _send_all(self) -> None:
         wait = FIRST_WAIT
@@ -162,7 +177,7 @@ class Outbox:
                 if self._stopped:
                     return
                 path, entry = self._waiting[0]
-            self._sending = True
+                self._sending = True  # under the lock: after `close` has found it False, nothing more is sent
             try:
                 self._deliver(entry)
             except Exception as error:
@@ -184,7 +199,7 @@ class Outbox:
 
     def _failed(self, error: Exception, wait: float) -> bool:
         """Record a failed attempt, report the first in a row, and wait; return whether to try again."""
-        line = (str(error).splitlines() or [type(error).__name__])[0][:300]
+        line = why(error)[:300]
         with self._changed:
             again = not self._refused(error)
             if self.error is None:
@@ -199,7 +214,7 @@ class Outbox:
 
 def entry_paths(path: Path) -> list[Path]:
     """Return the folders of an outbox's entries in the order of sending."""
-    return sorted(entry.parent for entry in path.glob(f"[0-9]*/{ENTRY}"))
+    return sorted(entry.parent for entry in path.glob(f"*/{ENTRY}") if entry.parent.name.isdecimal())
 
 
 def read_entry(path: Path) -> Entry:
@@ -213,8 +228,10 @@ def read_entry(path: Path) -> Entry:
         points = [Point(**{**point, "dataset": tuple(point["dataset"])}) for point in facts.pop("points")]
         has_files = any((path / name).is_dir() for name in ("files", "model"))
         return Entry(**facts, points=points, folder=path if has_files else None)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise TP1Error(f"cannot read {path / ENTRY} ({error}): remove that folder; what it holds is lost.") from error
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise TP1Error(
+            f"cannot read {path / ENTRY} ({why(error)}): remove that folder; what it holds is lost."
+        ) from error
 
 
 def remove_entry(path: Path) -> None:

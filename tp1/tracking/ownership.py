@@ -5,7 +5,8 @@ exists: the operating system releases the lock when the process ends, however it
 """
 
 import socket
-from collections.abc import Iterator
+import threading
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -20,9 +21,20 @@ def machine() -> str:
     return socket.gethostname()
 
 
+class Owned:
+    """A run that this process owns."""
+
+    def __init__(self) -> None:
+        self.workers: list[threading.Thread] = []
+
+    def keep_for(self, worker: threading.Thread) -> None:
+        """Own the run until ``worker`` has ended too, as one that may still send for it."""
+        self.workers.append(worker)
+
+
 @contextmanager
-def held(run_id: str) -> Iterator[None]:
-    """Inside the block, this process owns the run.
+def held(run_id: str) -> Iterator[Owned]:
+    """Inside the block, this process owns the run; afterwards too, as long as one of its workers is alive.
 
     Raises:
         TP1Error: Another process owns the run, or the state directory cannot be written.
@@ -34,11 +46,14 @@ def held(run_id: str) -> Iterator[None]:
         raise TP1Error(f"another process is at work on run {run_id}: wait for it, or end it.") from error
     except OSError as error:
         raise state_unwritable(error) from error
+    owned = Owned()
     try:
-        yield
+        yield owned
     finally:
-        Path(lock.lock_file).unlink(missing_ok=True)
-        lock.release()
+        if any(worker.is_alive() for worker in owned.workers):
+            threading.Thread(target=_release, args=(lock, owned.workers), name="ownership", daemon=True).start()
+        else:
+            _release(lock)
 
 
 def is_held(run_id: str) -> bool:
@@ -55,7 +70,14 @@ def is_held(run_id: str) -> bool:
         return False
 
 
+def _release(lock: FileLock, after: Sequence[threading.Thread] = ()) -> None:
+    for worker in after:
+        worker.join()
+    Path(lock.lock_file).unlink(missing_ok=True)
+    lock.release()
+
+
 def _lock(run_id: str) -> FileLock:
     folder = state_dir() / "locks"
     folder.mkdir(parents=True, exist_ok=True)
-    return FileLock(folder / f"{run_id}.lock", is_singleton=False)
+    return FileLock(folder / f"{run_id}.lock", is_singleton=False, thread_local=False)

@@ -8,7 +8,6 @@ from tp1.base.errors import TP1Error
 from tp1.base.progress import say
 from tp1.config import TrainConfig
 from tp1.experiment import Experiment
-from tp1.store.addresses import masked
 from tp1.store.reader import find_run
 from tp1.tracking.delivery import send_waiting
 from tp1.tracking.ownership import is_held
@@ -64,7 +63,7 @@ def find_unfinished(experiment: Experiment, config: TrainConfig) -> RunFolder | 
         TP1Error: The outbox cannot be sent.
     """
     for folder in folders():
-        if is_held(folder.run_id) or folder.store() != masked(mlflow.get_tracking_uri()):
+        if is_held(folder.run_id) or not folder.is_of(mlflow.get_tracking_uri()):
             continue
         try:
             plan = folder.plan()

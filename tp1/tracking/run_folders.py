@@ -10,9 +10,10 @@ from typing import Any
 
 from platformdirs import user_state_path
 
-from tp1.base.errors import TP1Error
-from tp1.base.folders import folder_size, unwritable
+from tp1.base.errors import TP1Error, why
+from tp1.base.folders import check_readable, folder_size, unwritable
 from tp1.config import TrainConfig
+from tp1.store.addresses import is_same_store, masked
 from tp1.training.checkpoint_files import checkpoint_paths, epochs_done
 
 PLAN = "plan.json"
@@ -82,7 +83,7 @@ class RunFolder:
             return Plan(**facts, config=TrainConfig.of(config))
         except (OSError, ValueError, TypeError, AttributeError, KeyError) as error:
             raise TP1Error(
-                f"cannot read {self.path / PLAN} ({str(error).splitlines()[0]}): the run cannot be resumed; close it "
+                f"cannot read {self.path / PLAN} ({why(error)}): the run cannot be resumed; close it "
                 f"(tp1 runs --close {self.run_id})."
             ) from error
 
@@ -92,6 +93,10 @@ class RunFolder:
             return str(json.loads((self.path / PLAN).read_text(encoding="utf-8"))["store"])
         except (OSError, ValueError, KeyError, TypeError):
             return ""
+
+    def is_of(self, uri: str) -> bool:
+        """Whether the run is one of the tracking store with this URI."""
+        return is_same_store(self.store(), masked(uri))
 
     @property
     def is_there(self) -> bool:
@@ -124,25 +129,46 @@ def create_folder(run_id: str, plan: Plan, store: str) -> RunFolder:
         TP1Error: The folder cannot be written.
     """
     folder = run_folder(run_id)
-    facts: dict[str, Any] = asdict(plan) | {"config": plan.config.flat(), "store": store}
     try:
         folder.path.mkdir(parents=True, exist_ok=True)
-        partial = folder.path / f".{PLAN}.partial"
-        partial.write_text(json.dumps(facts, indent=1, default=str), encoding="utf-8")
-        partial.replace(folder.path / PLAN)
+        _write(folder, asdict(plan) | {"config": plan.config.flat(), "store": store})
     except OSError as error:
         raise state_unwritable(error) from error
     return folder
 
 
+def change_store(before: str, after: str) -> None:
+    """Let the runs of a store that was moved go on at its new address.
+
+    Args:
+        before, after: URIs without passwords.
+
+    Raises:
+        TP1Error: A folder cannot be written.
+    """
+    for folder in folders():
+        if folder.is_of(before):
+            facts = json.loads((folder.path / PLAN).read_text(encoding="utf-8"))
+            try:
+                _write(folder, facts | {"store": after})
+            except OSError as error:
+                raise state_unwritable(error) from error
+
+
 def sweep() -> None:
     """Delete what interrupted removals left behind."""
-    for path in (state_dir() / "runs").glob(f".*{REMOVED}"):
-        shutil.rmtree(path, ignore_errors=True)
+    with suppress(OSError):
+        for path in (state_dir() / "runs").glob(f".*{REMOVED}"):
+            shutil.rmtree(path, ignore_errors=True)
 
 
 def folders() -> list[RunFolder]:
-    """Return the folders of all runs on this machine, newest first."""
+    """Return the folders of all runs on this machine, newest first.
+
+    Raises:
+        TP1Error: The state directory cannot be read.
+    """
+    check_readable(state_dir() / "runs", "TP1_STATE_DIR")
     found = [RunFolder(path.parent) for path in (state_dir() / "runs").glob(f"[!.]*/{PLAN}")]
     return sorted(found, key=lambda folder: _made(folder.path / PLAN), reverse=True)
 
@@ -160,6 +186,12 @@ def find_folder(run_id: str) -> RunFolder | None:
 def state_unwritable(error: OSError) -> TP1Error:
     """Return the error to raise if the state directory cannot be written."""
     return unwritable(str(error.filename or state_dir()), error, "TP1_STATE_DIR")
+
+
+def _write(folder: RunFolder, facts: dict[str, Any]) -> None:
+    partial = folder.path / f".{PLAN}.partial"
+    partial.write_text(json.dumps(facts, indent=1, default=str), encoding="utf-8")
+    partial.replace(folder.path / PLAN)
 
 
 def _made(path: Path) -> float:

@@ -36,7 +36,7 @@ from tp1.tracking.every_run import (
     run_tags,
 )
 from tp1.tracking.outbox import Entry, Outbox, Point
-from tp1.tracking.ownership import held, machine
+from tp1.tracking.ownership import Owned, held, machine
 from tp1.tracking.run_folders import Plan, RunFolder, create_folder, state_unwritable
 from tp1.tracking.system_metrics import sampled
 from tp1.tracking.tool_run import ToolRun
@@ -45,6 +45,7 @@ if TYPE_CHECKING:  # it imports torch
     from tp1.training.loop import Epoch
 
 PATIENCE = 60.0  # seconds that a finished run waits for an unreachable store
+INTERRUPTED_AT_MOST, FAILED_AT_MOST = 10.0, 30.0  # seconds that a run that has ended so waits in any case
 RESUMED_TAG = "tp1.resumed"  # number of times
 
 
@@ -60,7 +61,7 @@ class RunWriter:
         page: The address of the run in the tracking UI, and how to start the UI if necessary.
     """
 
-    def __init__(self, run: Run, folder: RunFolder, *, resumed: bool, parent: ToolRun | None) -> None:
+    def __init__(self, run: Run, folder: RunFolder, owned: Owned, *, resumed: bool, parent: ToolRun | None) -> None:
         self.info = run.info
         self.folder = folder
         self.page = how_to_open(mlflow.get_tracking_uri(), run_page(run.info.experiment_id, run.info.run_id))
@@ -72,6 +73,7 @@ class RunWriter:
         self._tags = dict(run.data.tags)
         self._logged: set[int] = set()  # numbers of the epochs that the store has
         self._outbox = Outbox(folder.outbox, self._deliver, is_refused)
+        owned.keep_for(self._outbox.sender)
 
     def log_start(
         self, parameters: Mapping[str, str], data: ImageData, tags: Mapping[str, str], files: Mapping[str, str]
@@ -288,33 +290,33 @@ def _begin(plan: Plan, parent: ToolRun | None, launched: str | None, stack: Exit
     tags |= {"tp1.seed": str(plan.config.seed), NAME_TAG: plan.label}
     run_id = begin_run(tags, parent.info if parent else None, launched)
     try:
-        stack.enter_context(held(run_id))
+        owned = stack.enter_context(held(run_id))
         folder = create_folder(run_id, plan, masked(mlflow.get_tracking_uri()))
         run = MlflowClient().get_run(run_id)
         mark_experiment(run.info.experiment_id)
-        return RunWriter(run, folder, resumed=False, parent=parent)
+        return RunWriter(run, folder, owned, resumed=False, parent=parent)
     except BaseException as error:
         fail_run(run_id, error)
         raise
 
 
 def _begin_again(folder: RunFolder, parent: ToolRun | None, stack: ExitStack) -> RunWriter:
-    stack.enter_context(held(folder.run_id))
+    owned = stack.enter_context(held(folder.run_id))
     run = find_run(folder.run_id)
     if run.info.status == "FINISHED" or not folder.is_there:  # another process has ended it meanwhile
         raise TP1Error(f"run {folder.run_id} has been ended by another process: there is nothing to go on with.")
-    return RunWriter(run, folder, resumed=True, parent=parent)
+    return RunWriter(run, folder, owned, resumed=True, parent=parent)
 
 
 def _interrupt(writer: RunWriter, plan: Plan) -> None:
     writer.end("KILLED")
-    writer.close(patience=5, at_most=10)
+    writer.close(patience=5, at_most=INTERRUPTED_AT_MOST)
     say(f"Go on with: mlflow run . -e {plan.experiment} -P resume={writer.info.run_id}")
 
 
 def _fail(writer: RunWriter, error: BaseException) -> None:
     writer.end("FAILED", error)
-    whole = writer.close(patience=5, at_most=30)
+    whole = writer.close(patience=5, at_most=FAILED_AT_MOST)
     if whole and writer.begun and writer.folder.epochs() is None:  # nothing to resume from
         writer.folder.remove()
 

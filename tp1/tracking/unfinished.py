@@ -4,7 +4,6 @@ from collections.abc import Iterator
 
 import mlflow
 
-from tp1.store.addresses import masked
 from tp1.store.reader import RunReader
 from tp1.store.runs import TrackedRun
 from tp1.tracking.outbox import entry_paths
@@ -39,9 +38,12 @@ def is_resumable(folder: RunFolder | None, state: str) -> bool:
 
 
 def local_folders() -> list[RunFolder]:
-    """Return the run folders on this machine that belong to the tracking store in use, newest first."""
-    store = masked(mlflow.get_tracking_uri())
-    return [folder for folder in folders() if folder.store() == store]
+    """Return the run folders on this machine that belong to the tracking store in use, newest first.
+
+    One whose plan is damaged may belong to any store, and is among them.
+    """
+    store = mlflow.get_tracking_uri()
+    return [folder for folder in folders() if not folder.store() or folder.is_of(store)]
 
 
 def _state(run: TrackedRun, folder: RunFolder | None) -> str | None:

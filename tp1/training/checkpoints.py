@@ -12,7 +12,7 @@ import safetensors
 import safetensors.torch
 import torch
 
-from tp1.base.errors import TP1Error
+from tp1.base.errors import TP1Error, why
 from tp1.base.progress import say
 from tp1.training.checkpoint_files import checkpoint_name, checkpoint_paths
 from tp1.training.loop import Epoch, EpochUnderWay, TrainingState
@@ -77,14 +77,14 @@ class Checkpoints:
             try:
                 tensors, facts = _read(path)
             except (OSError, ValueError, KeyError, safetensors.SafetensorError) as error:
-                damaged.append(f"{path.name} ({str(error).splitlines()[0]})")
-                say(f"Checkpoint {path} is damaged and is not used: {str(error).splitlines()[0]}")
+                damaged.append(f"{path.name} ({why(error)})")
+                say(f"Checkpoint {path} is damaged and is not used: {why(error)}")
                 continue
             try:
                 _restore(state, tensors, facts)
             except (RuntimeError, KeyError, TypeError) as error:
                 raise TP1Error(
-                    f"checkpoint {path} is not of this model ({str(error).splitlines()[0]}): "
+                    f"checkpoint {path} is not of this model ({why(error)}): "
                     "resume with the code that the run was started with."
                 ) from error
             return True

@@ -8,6 +8,11 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from tp1.data.class_names import label_names, metric_names
+
+MOST_MEASURED = 100  # classes with metrics of their own: with more, only the files have them
+MOST_PRINTED = 50  # classes in the report that is printed
+
 
 @dataclass(frozen=True)
 class Evaluation:
@@ -39,7 +44,7 @@ class Evaluation:
         return float((self.predicted == self.true).mean())
 
     def report(self) -> dict[str, Any]:
-        """Return scikit-learn's classification report as nested dictionaries."""
+        """Return scikit-learn's classification report as nested dictionaries, by :func:`label_names` of the classes."""
         result: dict[str, Any] = self._report(output_dict=True)
         result.setdefault("accuracy", self.accuracy)
         return result
@@ -48,12 +53,24 @@ class Evaluation:
         """Return the report as scikit-learn's text table."""
         return str(self._report(digits=4))
 
+    def brief_report(self) -> str:
+        """Return the report to print: of many classes, those with the lowest F1 and the averages."""
+        if len(self.classes) <= MOST_PRINTED:
+            return self.report_text()
+        lines = self.report_text().splitlines()
+        head, rows, averages = lines[:2], lines[2 : 2 + len(self.classes)], lines[2 + len(self.classes) :]
+        report = self.report()
+        scores = [report[name]["f1-score"] for name in label_names(self.classes)]
+        lowest = np.argsort(scores, kind="stable")[:MOST_PRINTED].tolist()
+        note = f"The {MOST_PRINTED} of {len(rows):,} classes with the lowest F1; classification_report.csv has all."
+        return "\n".join([*head, *(rows[place] for place in lowest), *averages, "", note])
+
     def _report(self, **options: Any) -> Any:
         from sklearn.metrics import classification_report  # here: slow to import
 
         labels = range(len(self.classes))
         return classification_report(
-            self.true, self.predicted, labels=labels, target_names=self.classes, zero_division=0, **options
+            self.true, self.predicted, labels=labels, target_names=label_names(self.classes), zero_division=0, **options
         )
 
     def report_table(self) -> pd.DataFrame:
@@ -69,14 +86,21 @@ class Evaluation:
         return matrix
 
     def metrics(self) -> dict[str, float]:
-        """Return the final test metrics by their tracked names: ``test/accuracy``, ``test/f1/<class>`` and so on."""
+        """Return the final test metrics by their tracked names: ``test/accuracy``, ``test/f1/<class>`` and so on.
+
+        The class is named as :func:`metric_names` says. Above :data:`MOST_MEASURED` classes, there are no metrics by
+        class: thousands of them would make a run's page unusable.
+        """
         report = self.report()
         found = {"test/accuracy": self.accuracy, "test/loss": self.loss}
         short = {"precision": "precision", "recall": "recall", "f1-score": "f1"}
         for average in ("macro", "weighted"):
             found |= {f"test/{name}_{average}": report[f"{average} avg"][key] for key, name in short.items()}
-        for class_name in self.classes:
-            found |= {f"test/{name}/{class_name}": report[class_name][key] for key, name in short.items()}
+        # Recall averaged over classes. The averages above are scikit-learn's over all classes; each has test images.
+        found["test/balanced_accuracy"] = report["macro avg"]["recall"]
+        if len(self.classes) <= MOST_MEASURED:
+            for label, metric in zip(label_names(self.classes), metric_names(self.classes), strict=True):
+                found |= {f"test/{name}/{metric}": report[label][key] for key, name in short.items()}
         return found
 
     def predictions(self) -> pd.DataFrame:
@@ -87,6 +111,9 @@ class Evaluation:
 def prediction_table(
     index: NDArray[np.int64], true: NDArray[np.int64], probabilities: NDArray[np.float32], classes: Sequence[str]
 ) -> pd.DataFrame:
-    """Return columns ``index``, ``true``, ``predicted``, then one float32 probability column per class, by its name."""
+    """Return columns ``index``, ``true``, ``predicted``, then one float32 probability column per class.
+
+    These columns are named as :func:`label_names` says.
+    """
     table = pd.DataFrame({"index": index, "true": true, "predicted": probabilities.argmax(axis=1)})
-    return pd.concat([table, pd.DataFrame(probabilities, columns=list(classes))], axis=1)
+    return pd.concat([table, pd.DataFrame(probabilities, columns=list(label_names(classes)))], axis=1)

@@ -14,7 +14,16 @@ from numpy.typing import NDArray
 from tp1.base.errors import TP1Error
 from tp1.base.folders import whole_folder
 from tp1.base.progress import progress, say
-from tp1.data.cache import FORMAT, NO_JSON, cache_unwritable, check_memory, check_space, entry_title
+from tp1.data.cache import (
+    FORMAT,
+    NO_JSON,
+    RESIZED_FORMAT,
+    cache_unreadable,
+    cache_unwritable,
+    check_memory,
+    check_space,
+    entry_title,
+)
 from tp1.data.dataset import ImageData, Part
 from tp1.models.transfer import Trunk, join
 
@@ -89,6 +98,8 @@ class FeatureEntry:
             "data": data.digest,
             "images": data.image_shape,
         }
+        if data.is_resized:
+            key["resizing"] = RESIZED_FORMAT
         self.key = key
         digest = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:16]
         title = f"features-{entry_title(data.name)}-{trunk.architecture}"
@@ -97,13 +108,17 @@ class FeatureEntry:
     def ensure(self) -> None:
         """Compute the features unless the entry is complete. One process computes, others wait.
 
+        A complete entry is read from a folder that cannot be written, too.
+
         Raises:
             TP1Error: The cache cannot be written, or features exceed the range of float16.
         """
+        if self._is_whole():
+            return
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             with FileLock(self.path.parent / f".{self.path.name}.lock"):
-                if not self._is_whole():
+                if not self._is_whole():  # another process may have been at it
                     self._build()
         except OSError as error:
             raise cache_unwritable(self.path.parent, error) from error
@@ -131,6 +146,8 @@ class FeatureEntry:
                 return bool(hashlib.file_digest(file, "sha256").hexdigest() == meta["sha256"])
         except (FileNotFoundError, NotADirectoryError, IsADirectoryError, *NO_JSON):
             return False
+        except OSError as error:
+            raise cache_unreadable(self.path, error) from error
 
     def _size(self) -> int:
         """Bytes of ``features.bin``."""

@@ -26,8 +26,8 @@ class Epoch:
     """The metrics of one epoch.
 
     Training figures are means over the epoch, while the weights change, with dropout and augmentation;
-    validation figures are taken at its end. Losses are mean cross entropy in nats (in training of the smoothed labels,
-    if any), accuracies 0 to 1.
+    validation figures are taken at its end. Losses are mean cross entropy in nats, accuracies 0 to 1. With
+    ``class_weights=balanced`` or smoothed labels, the training loss is that one; the validation loss never is.
     """
 
     number: int
@@ -124,21 +124,22 @@ def train(state: TrainingState, train_part: Part, val_part: Part, config: TrainC
         Whether all epochs are done. If training was stopped, ``state`` is ready to be resumed.
 
     Raises:
-        TP1Error: The loss is no longer finite, or the batch size exceeds the number of training images.
+        TP1Error: The loss is no longer finite.
         ValueError: The precision is ``auto``.
     """
     if config.precision == "auto":
         raise ValueError("precision is auto: choose_precision says what that is on a device")
-    if config.batch_size > len(train_part):
-        raise TP1Error(f"batch_size={config.batch_size} is larger than the {len(train_part)} training images.")
     images, labels = torch.from_numpy(train_part.images), torch.from_numpy(train_part.labels)
+    weights = None
+    if config.class_weights == "balanced":
+        weights = balanced_weights(labels, len(state.classifier.classes)).to(state.classifier.device)
     done = len(state.history) * len(labels)
     with progress_bar(config.epochs * len(labels), "Training", initial=done) as bar:
         while (number := len(state.history) + 1) <= config.epochs:
             if hooks.stopped():
                 return False
             state.under_way = state.under_way or _begin_epoch(state, len(labels))
-            if not _train_epoch(state, images, labels, config, hooks, bar.update):
+            if not _train_epoch(state, images, labels, weights, config, hooks, bar.update):
                 return False
             finished = state.under_way
             val_logits = predict_logits(state.evaluated, val_part.images, config.precision)
@@ -169,6 +170,15 @@ def train(state: TrainingState, train_part: Part, val_part: Part, config: TrainC
     return True
 
 
+def balanced_weights(labels: torch.Tensor, classes: int) -> torch.Tensor:
+    """Return the weight of each class in the loss, float32 (classes,): N / (classes * its images), as scikit-learn's.
+
+    Args:
+        labels: (N,) class numbers; each class has images.
+    """
+    return len(labels) / (classes * torch.bincount(labels, minlength=classes).float())
+
+
 def _begin_epoch(state: TrainingState, count: int) -> EpochUnderWay:
     device = state.classifier.device
     return EpochUnderWay(
@@ -183,6 +193,7 @@ def _train_epoch(
     state: TrainingState,
     images: torch.Tensor,
     labels: torch.Tensor,
+    weights: torch.Tensor | None,
     config: TrainConfig,
     hooks: Hooks,
     advance: Callable[[int], object],
@@ -207,7 +218,7 @@ def _train_epoch(
         batch, target = batch.to(device, non_blocking=True), labels[rows].to(device, non_blocking=True)
         with torch.autocast(device.type, torch.bfloat16, enabled=config.precision == "bf16"):
             logits = classifier.logits(batch)
-        loss = F.cross_entropy(logits, target, label_smoothing=config.label_smoothing)
+        loss = F.cross_entropy(logits, target, weights, label_smoothing=config.label_smoothing)
         if not isinstance(config.schedule, Constant):
             optimizers.scale(step_size(config.schedule, done + epoch.step, steps))
         optimizers.zero_grad()

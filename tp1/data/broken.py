@@ -1,0 +1,43 @@
+"""Broken images of a folder, found once by reading every image and remembered in the cache."""
+
+import json
+from pathlib import Path
+
+from tp1.base.folders import FULL, READ_ONLY
+from tp1.data.cache import NO_JSON, cache_unwritable, check_of, content_digest
+from tp1.data.image_folder import ImageFolder
+
+
+def broken_images(source: ImageFolder, folder: Path) -> dict[str, str]:
+    """Return the images that cannot be read: the reason by name.
+
+    The answer is remembered in ``folder``, the cache, for as long as no file changes.
+
+    Raises:
+        TP1Error: A file cannot be opened at all, which may change, or the cache cannot be written (unless it is full or
+            only for reading).
+    """
+    known = folder / "broken" / f"{content_digest(source.files(), folder)}.json"
+    if (found := _known(known)) is not None:
+        return found
+    found = source.broken()
+    try:
+        known.parent.mkdir(parents=True, exist_ok=True)
+        known.write_text(json.dumps({"broken": found, "check": _check(found)}), encoding="utf-8")
+    except OSError as error:
+        if error.errno not in (*READ_ONLY, *FULL):
+            raise cache_unwritable(folder, error) from error
+    return found
+
+
+def _known(path: Path) -> dict[str, str] | None:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        found = {str(name): str(reason) for name, reason in content["broken"].items()}
+        return found if content["check"] == _check(found) else None
+    except (OSError, *NO_JSON):
+        return None
+
+
+def _check(found: dict[str, str]) -> str:
+    return check_of(json.dumps(found, sort_keys=True))
