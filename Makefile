@@ -38,6 +38,7 @@ test: $(BIN)/.installed ## Install, then lint, type-check and test (offline, und
 
 test-long: $(BIN)/.installed ## The tests that take longer
 	OMP_NUM_THREADS=1 pytest -m long -n auto --maxprocesses 4 --dist loadfile
+	OMP_NUM_THREADS=1 TP1_ALL_CASES=1 pytest -k hostile -n auto --maxprocesses 4 --dist loadfile
 
 bench: $(BIN)/.installed ## Measure side by side, and write docs/BENCHMARKS.md (half an hour, on a machine that does nothing else)
 	$(BIN)/python -m pip install --quiet --group bench

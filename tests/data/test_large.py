@@ -84,6 +84,7 @@ def test_a_photograph_on_its_side_is_upright(tmp_path):
     assert found[36:].max() < 50
 
 
+@pytest.mark.long
 def test_memory_does_not_grow_with_the_photographs(tmp_path):
     """24 photographs of 12 megapixels, 36 MB each when decoded."""
     root = photographs(tmp_path / "photos", (4000, 3000), count=4)
@@ -112,6 +113,7 @@ def test_a_model_of_photographs_takes_the_size_of_the_cache(store, tmp_path):
     assert "16 images were resized to 32x32" in result.stderr
 
 
+@pytest.mark.long
 def test_a_large_example_is_not_kept(store, tmp_path):
     root = photographs(tmp_path / "photos", (500, 500), suffix="png")
     result = invoke("cnn-base", f"dataset={root}", "epochs=1")
@@ -119,7 +121,8 @@ def test_a_large_example_is_not_kept(store, tmp_path):
     (output,) = all_runs()[0].outputs.model_outputs
     folder = Path(mlflow.artifacts.download_artifacts(f"models:/{output.model_id}", dst_path=str(tmp_path / "model")))
     assert not list(folder.glob("*example*"))
-    assert folder_size(folder) < 30e6
+    heavy = sum((folder / name).stat().st_size for name in ("data/model.pt2", "extra_files/weights.safetensors"))
+    assert folder_size(folder) - heavy < 1e6
     served = mlflow.pyfunc.load_model(f"models:/{output.model_id}")
     assert served.predict(np.zeros((3, 500, 500, 3), np.uint8)).shape == (3, 2)
 

@@ -93,7 +93,7 @@ def classifier(state):
     return Classifier(net, tuple("abc"), Preparation(64, OWN_MEAN, OWN_STD))
 
 
-@pytest.mark.parametrize("form", ["version", "alias", "id"])
+@pytest.mark.parametrize("form", ["alias", *(pytest.param(form, marks=pytest.mark.long) for form in ("version", "id"))])
 def test_a_model_of_this_platform_brings_its_normalisation(store, classifier, state, trunk, form):
     with mlflow.start_run():
         info = log_classifier(classifier, coloured_images(0, 2, 64, 0), "shapes", 64)

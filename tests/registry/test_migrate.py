@@ -129,6 +129,7 @@ def test_experiments_may_get_a_prefix(source, empty, monkeypatch):
     assert experiments["ana/elsewhere"].tags["mlflow.note.content"] == "what it is"
 
 
+@pytest.mark.long
 def test_a_copy_and_its_original_count_as_one(source, empty, tmp_path, monkeypatch):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", source)
     run = next(run for run in all_runs() if run.info.run_name == "cnn-base-s0")

@@ -179,6 +179,7 @@ def file_store(tmp_path, monkeypatch) -> Path:
     return folder
 
 
+@pytest.mark.long
 def test_a_file_store_is_said_and_migrated(file_store, monkeypatch):
     monkeypatch.chdir(file_store.parent)
     monkeypatch.delenv("MLFLOW_TRACKING_URI")

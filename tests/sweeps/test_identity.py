@@ -2,6 +2,7 @@
 
 import shutil
 
+import pytest
 from mlflow import MlflowClient
 
 from tests.conftest import all_runs, invoke
@@ -69,6 +70,7 @@ def test_runs_on_older_data_are_not_taken_for_finished(store, image_folder, tmp_
     assert "1 run, 1 of them finished already" in invoke(*train).output
 
 
+@pytest.mark.long
 def test_weights_that_were_trained_anew_are_not_taken_for_finished(store, image_folder):
     first = invoke("cnn-base", f"dataset={image_folder}", *QUICK)
     assert first.exit_code == 0

@@ -75,7 +75,7 @@ def assert_whole(run) -> None:
 
 
 @pytest.mark.parametrize(
-    "fault", [*(pytest.param(fault, marks=pytest.mark.long) for fault in (500, 503, "reset")), "lost answer"]
+    "fault", [*(pytest.param(fault, marks=pytest.mark.long) for fault in (500, "reset", "lost answer")), 503]
 )
 def test_no_point_is_lost_or_doubled(server, at_epoch, monkeypatch, fault):
     with faulty_proxy(server.address) as proxy:
@@ -111,6 +111,7 @@ def test_training_does_not_wait_for_a_server_that_hangs(server, at_epoch, monkey
     assert_whole(newest_run())
 
 
+@pytest.mark.long
 def test_what_could_not_be_sent_is_delivered_later(server, at_epoch, monkeypatch, tmp_path):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", server.address)
     monkeypatch.setattr(tp1.tracking.training_run, "PATIENCE", 0.5)

@@ -185,6 +185,7 @@ def test_a_run_on_another_machine_is_not_called_stale(store):
     assert "No stale runs." in invoke("runs", "--stale").output
 
 
+@pytest.mark.long
 def test_a_full_disk_does_not_end_training(store, tmp_path):
     """No file may be larger than 60 kB: a checkpoint does not fit, all else does."""
     limited = (

@@ -103,6 +103,7 @@ def test_a_damaged_entry_is_computed_again(data, tmp_path, counted, fault):
     assert counted.computed == 2
 
 
+@pytest.mark.long
 def test_a_build_that_is_killed_leaves_nothing_that_is_taken_for_whole(data, tmp_path, monkeypatch, counted):
     cache = tmp_path / "cache"
     code = (
