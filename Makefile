@@ -9,7 +9,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 RUN = tp1 store && mlflow run . --env-manager local $(foreach parameter,$(P),-P $(parameter)) -e
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test $(EXPERIMENTS) ui reference mlproject clean
+.PHONY: help demo test bench $(EXPERIMENTS) ui reference mlproject clean
 .PHONY: server server-init server-backup server-restore test-long
 # Where server-backup writes to, and server-restore reads from.
 TO ?= backups/$(shell date -u +%Y-%m-%dT%H%M%SZ)
@@ -39,6 +39,10 @@ test: $(BIN)/.installed ## Install, then lint, type-check and test (offline, und
 test-long: $(BIN)/.installed ## The tests that take longer
 	OMP_NUM_THREADS=1 pytest -m long -n auto --maxprocesses 4 --dist loadfile
 	OMP_NUM_THREADS=1 TP1_ALL_CASES=1 pytest -k hostile -n auto --maxprocesses 4 --dist loadfile
+
+bench: $(BIN)/.installed ## Measure side by side, and write docs/BENCHMARKS.md (half an hour, on a machine that does nothing else)
+	$(BIN)/python -m pip install --quiet --group bench
+	python -m benchmarks $(P)
 
 $(EXPERIMENTS): $(BIN)/.installed ## Run an experiment of the report: make cnnv3 P="seed=1 epochs=25"
 	@$(RUN) $@

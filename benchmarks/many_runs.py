@@ -1,26 +1,21 @@
-"""Measure time and memory of `tp1 compare` on a large tracking store, on SQLite and over HTTP.
-
-    python benchmarks/many_runs.py --runs 10000
+"""Time and memory of `tp1 compare` on a large tracking store, on SQLite and over HTTP.
 
 The runs are copies of a real one (reference/cifar10/cnnv3-s0), with twelve experiments, twenty learning rates and five
 seeds; each combination occurs many times. One run in twelve is of cnnv3.
 """
 
-import argparse
 import os
 import random
 import sqlite3
 import subprocess
 import sys
-import tempfile
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parent.parent))
-
+from benchmarks.frame import Table, take_turns
 from tests.support.servers import TrackingServer
 
 PROJECT = Path(__file__).resolve().parent.parent
@@ -98,32 +93,36 @@ def server(uri: str, folder: Path) -> Iterator[str]:
         started.stop()
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--runs", type=int, default=10_000)
-    parser.add_argument("--rounds", type=int, default=3)
-    options = parser.parse_args()
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        uri = f"sqlite:///{folder / 'mlflow.db'}"
-        subprocess.run(
-            [sys.executable, "-m", "experiments", "import", "reference/cifar10/cnnv3-s0"],
-            cwd=PROJECT,
-            env={**os.environ, "MLFLOW_TRACKING_URI": uri},
-            check=True,
-            stdout=subprocess.DEVNULL,
+def table(count: int, rounds: int, folder: Path) -> Table:
+    """Measure `tp1 compare` on ``count`` runs."""
+    uri = f"sqlite:///{folder / 'many.db'}"
+    subprocess.run(
+        [sys.executable, "-m", "experiments", "import", "reference/cifar10/cnnv3-s0"],
+        cwd=PROJECT,
+        env={**os.environ, "MLFLOW_TRACKING_URI": uri},
+        check=True,
+        stdout=subprocess.DEVNULL,
+    )
+    fill(folder / "many.db", count)
+    largest: dict[str, float] = {}
+
+    def compare(name: str, address: str, *arguments: str) -> Callable[[], float]:
+        def work() -> float:
+            seconds, megabytes = measure(address, folder, *arguments)
+            largest[name] = max(largest.get(name, 0), megabytes)
+            return seconds
+
+        return work
+
+    with server(uri, folder) as address:
+        rows = take_turns(
+            {
+                "all, from SQLite": compare("all, from SQLite", uri),
+                "one experiment, from SQLite": compare("one experiment, from SQLite", uri, "experiments=cnnv3"),
+                "all, over HTTP": compare("all, over HTTP", address),
+            },
+            rounds,
         )
-        fill(folder / "mlflow.db", options.runs)
-        for arguments in ((), ("experiments=cnnv3",)):
-            what = " ".join(("compare", *arguments))
-            timings = sorted(measure(uri, folder, *arguments) for _ in range(options.rounds))
-            seconds, megabytes = timings[len(timings) // 2]
-            print(f"{options.runs:,} runs, SQLite, {what}: {seconds:.1f} s, {megabytes:.0f} MB")
-            with server(uri, folder) as address:
-                timings = sorted(measure(address, folder, *arguments) for _ in range(options.rounds))
-            over, megabytes = timings[len(timings) // 2]
-            print(f"{options.runs:,} runs, HTTP, {what}: {over:.1f} s ({over / seconds:.1f} times), {megabytes:.0f} MB")
-
-
-if __name__ == "__main__":
-    main()
+    memory = "; ".join(f"{name}: {megabytes:,.0f} MB" for name, megabytes in largest.items())
+    about = f"`tp1 compare` on {count:,} runs, of which one in twelve is of cnnv3. Memory at most: {memory}."
+    return Table(f"Compare {count:,} runs", "s", about, rows)

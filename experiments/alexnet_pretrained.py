@@ -7,20 +7,20 @@ Repeat: mlflow run . -e alexnet-pretrained
 from experiments.published import report
 from tp1.config import TrainConfig
 from tp1.experiment import Experiment, Published, Transfer
+from tp1.recipe import Adam
 
 experiment = Experiment(
     name="alexnet-pretrained",
     section="2.1",
     summary="AlexNet, its convolutions frozen, its last layer replaced.",
     model=Transfer("alexnet, frozen", trunks=("alexnet",), side=6, head="alexnet"),
-    # 224 pixels give the 6x6 maps that the dense layers take: 54.5 million parameters, whose epochs are slow.
     config=TrainConfig(
         dataset="eurosat",
         weights="imagenet",
-        image_size=224,
+        image_size=224,  # gives the 6x6 maps that the dense layers take: 54.5 million parameters, slow to train
         epochs=10,
-        learning_rate=1e-4,
         batch_size=128,
+        optimizer=Adam(1e-4),
         dropout=0.5,
     ),
     published=Published(test_report=report("alexnet-pretrained")),

@@ -8,6 +8,7 @@ from experiments.published import report
 from tp1.config import TrainConfig
 from tp1.experiment import Experiment, Published
 from tp1.models.networks import alexnet
+from tp1.recipe import Adam
 
 experiment = Experiment(
     name="alexnet-scratch",
@@ -16,7 +17,7 @@ experiment = Experiment(
     model=alexnet,
     # EuroSAT's own 64 pixels: AlexNet's smallest input (1x1 feature maps), and a twelfth of the work of 224 pixels.
     # Adam's usual 1e-3 is too high without batch norm; 57 million parameters favour larger batches (docs/LOG.md).
-    config=TrainConfig(dataset="eurosat", epochs=25, learning_rate=1e-4, batch_size=128, dropout=0.5),
+    config=TrainConfig(dataset="eurosat", epochs=25, optimizer=Adam(1e-4), batch_size=128, dropout=0.5),
     published=Published(test_report=report("alexnet-scratch")),
     figures=(11, 12),
     minutes=25,

@@ -8,13 +8,14 @@ from experiments.published import report
 from tp1.config import TrainConfig
 from tp1.experiment import Experiment, Published
 from tp1.models.networks import cnn_base
+from tp1.recipe import Adam
 
 experiment = Experiment(
     name="cnn-base",
     section="1.2",
     summary="Three convolution layers of 8, 32 and 16 filters, and a dense layer.",
     model=cnn_base,
-    config=TrainConfig(dataset="cifar10", epochs=25, learning_rate=1e-3),
+    config=TrainConfig(dataset="cifar10", epochs=25, optimizer=Adam(1e-3)),
     published=Published(train_accuracy=0.69, val_accuracy=0.616, test_report=report("cnn-base")),
     figures=(3, 4, 5, 6),
     note="The report gives the filters alone; no padding, pooling and a hidden layer of 64 are chosen by its figures.",

@@ -7,13 +7,14 @@ Repeat: mlflow run . -e cnnv2
 from tp1.config import TrainConfig
 from tp1.experiment import Experiment, Published
 from tp1.models.networks import cnnv2
+from tp1.recipe import Adam
 
 experiment = Experiment(
     name="cnnv2",
     section="1.3",
     summary="Four convolution layers of 16 to 128 filters with batch norm; dropout 0.4 in the dense layers.",
     model=cnnv2,
-    config=TrainConfig(dataset="cifar10", epochs=25, learning_rate=1e-3, dropout=0.4),
+    config=TrainConfig(dataset="cifar10", epochs=25, optimizer=Adam(1e-3), dropout=0.4),
     published=Published(train_loss=0.1583, train_accuracy=0.9444, val_loss=1.0673, val_accuracy=0.7504),
     figures=(7,),
     minutes=5,

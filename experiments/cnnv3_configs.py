@@ -4,8 +4,6 @@ Claims: validation accuracy 0.8313, 0.8223, 0.7848 and 0.7069, in this order.
 Repeat: mlflow run . -e cnnv3-configs -P seeds=0,1
 """
 
-from dataclasses import replace
-
 from experiments.cnnv3 import experiment as cnnv3
 from tp1.experiment import Published, Study
 
@@ -22,7 +20,7 @@ experiment = Study.of(
     section="1.5",
     summary="CNNV3 with four configurations of learning rate, dropout and weight decay.",
     configurations=[
-        (replace(cnnv3.config, learning_rate=rate, dropout=dropout, weight_decay=decay), published)
+        (cnnv3.config.changed(learning_rate=rate, dropout=dropout, weight_decay=decay), published)
         for rate, dropout, decay, published in TABLE
     ],
 )

@@ -7,6 +7,7 @@ Repeat: mlflow run . -e fusion
 from experiments.published import report
 from tp1.config import TrainConfig
 from tp1.experiment import Experiment, Published, Transfer
+from tp1.recipe import Adam
 
 experiment = Experiment(
     name="fusion",
@@ -14,7 +15,7 @@ experiment = Experiment(
     summary="Features of both frozen networks, MobileNetV2's pooled to AlexNet's size, stacked; a new classifier.",
     model=Transfer("fusion", trunks=("alexnet", "mobilenet_v2"), side=None, head="fusion"),
     # The trunks were trained at 224 pixels, which give 6x6 maps; stacked, all 27,000 images take 3 GB as float16.
-    config=TrainConfig(dataset="eurosat", weights="imagenet", image_size=224, learning_rate=1e-4, dropout=0.5),
+    config=TrainConfig(dataset="eurosat", weights="imagenet", image_size=224, optimizer=Adam(1e-4), dropout=0.5),
     published=Published(test_report=report("fusion")),
     figures=(19, 20, 21),
     minutes=30,

@@ -7,6 +7,7 @@ Repeat: mlflow run . -e mobilenetv2-pretrained
 from experiments.published import report
 from tp1.config import TrainConfig
 from tp1.experiment import Experiment, Published, Transfer
+from tp1.recipe import Adam
 
 experiment = Experiment(
     name="mobilenetv2-pretrained",
@@ -14,7 +15,7 @@ experiment = Experiment(
     summary="MobileNetV2, its convolutions frozen, its last layer replaced.",
     model=Transfer("mobilenet_v2, frozen", trunks=("mobilenet_v2",), side=1, head="linear"),
     # The ImageNet weights were trained at 224 pixels. Adam at 1e-3, because the single dense layer learns slowly.
-    config=TrainConfig(dataset="eurosat", weights="imagenet", image_size=224, learning_rate=1e-3, dropout=0.2),
+    config=TrainConfig(dataset="eurosat", weights="imagenet", image_size=224, optimizer=Adam(1e-3), dropout=0.2),
     published=Published(test_report=report("mobilenetv2-pretrained")),
     figures=(17, 18),
     minutes=6,

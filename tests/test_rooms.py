@@ -12,11 +12,12 @@ from tests.conftest import PROJECT
 # From the ground up: a room, and those below it that it may import from.
 ROOMS = {
     "tp1.base": [],
-    "tp1.config": ["base"],
+    "tp1.recipe": ["base"],
+    "tp1.config": ["base", "recipe"],
     "tp1.experiment": ["base", "config"],
     "tp1.data": ["base"],
     "tp1.models": ["base", "experiment", "data"],
-    "tp1.training": ["base", "config", "experiment", "data", "models"],
+    "tp1.training": ["base", "recipe", "config", "experiment", "data", "models"],
     "tp1.store": ["base", "config"],
     "tp1.tracking": ["base", "config", "experiment", "data", "models", "training", "store"],
     "tp1.report": ["base", "config", "experiment", "data", "training", "store"],
@@ -24,7 +25,7 @@ ROOMS = {
     "tp1.run": "everything below",
     "tp1.sweeps": "everything below",
     "tp1.commands": "everything below",
-    "experiments": ["base", "config", "experiment", "models", "commands"],
+    "experiments": ["base", "recipe", "config", "experiment", "models", "commands"],
 }
 NAMES = list(ROOMS)
 # Only these know what MLflow is; the others take and return values.

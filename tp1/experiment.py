@@ -150,12 +150,9 @@ class Study:
 
     def varied(self) -> set[str]:
         """Return the names of the hyperparameters that differ between the configurations."""
-        first = self.experiments[0].config
+        first = self.experiments[0].config.flat()
         return {
-            name
-            for name in HYPERPARAMETERS
-            for other in self.experiments
-            if getattr(other.config, name) != getattr(first, name)
+            name for name in HYPERPARAMETERS for other in self.experiments if other.config.flat()[name] != first[name]
         }
 
 

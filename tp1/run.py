@@ -23,7 +23,7 @@ run is **stale**: it can be resumed or closed on the machine that has its folder
 import json
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -124,7 +124,7 @@ def _run(experiment: Experiment, config: TrainConfig, command: str, writer: RunW
     facts = _facts(built, device, cached=cached)
     note = describe_run(experiment, config, data.name, command)
     writer.log_start(
-        {key: str(value) for key, value in asdict(config).items() if value is not None} | facts,
+        {key: str(value) for key, value in config.flat().items() if value is not None} | facts,
         data,
         {"tp1.model": experiment.model_name, "tp1.seed": str(config.seed), NOTE_TAG: note},
         {
@@ -165,7 +165,12 @@ def _run(experiment: Experiment, config: TrainConfig, command: str, writer: RunW
             say(f"Stopped at {_where(state, config)}; checkpoint in {checkpoints.folder}")
     # What is served is measured: with cached features, those are its trunks' already.
     evaluation = evaluate(trainee if cached else model.as_served(), test_part, data.classes)
-    _log_result(experiment, config, command, data, model, state, evaluation, writer)
+    averaged = {}
+    if config.tta != "none":
+        with_views = evaluate(model.as_served(), data.test, data.classes, config.tta)
+        averaged = {"test_tta/accuracy": with_views.accuracy, "test_tta/loss": with_views.loss}
+        say(f"Test accuracy with tta={config.tta}: {with_views.accuracy:.4f} (the stored model predicts without it)")
+    _log_result(experiment, config, command, data, model, state, evaluation, averaged, writer)
     assert state.best is not None
     return state.best, evaluation
 
@@ -197,7 +202,7 @@ def _config_file(
         "experiment": experiment.name,
         "section": experiment.section,
         "model": experiment.model_name,
-        "config": {key: str(value) if isinstance(value, Path) else value for key, value in asdict(config).items()},
+        "config": {key: str(value) if isinstance(value, Path) else value for key, value in config.flat().items()},
         "facts": facts,
         "classes": data.classes,
         "metric_names": metric_names(data.classes),
@@ -258,17 +263,19 @@ def _log_result(
     model: ImageModel,
     state: TrainingState,
     evaluation: Evaluation,
+    averaged: dict[str, float],
     writer: RunWriter,
 ) -> None:
     """Log the model, its metrics, reports and figures.
 
     Args:
+        averaged: Metrics with test-time augmentation; empty without.
         model: The whole model, which takes raw images, even if ``state`` trained only its head.
     """
     best = state.best
     assert best is not None
     on_val = {"best/epoch": best.number, "best/val_accuracy": best.val_accuracy, "best/val_loss": best.val_loss}
-    on_test = evaluation.metrics()
+    on_test = evaluation.metrics() | averaged
     measured = {"val/accuracy": best.val_accuracy, "val/loss": best.val_loss} | on_test
     note = describe_run(experiment, config, data.name, command, measured, best.number)
 

@@ -5,7 +5,6 @@ import os
 import sqlite3
 import subprocess
 import sys
-from dataclasses import fields
 from pathlib import Path
 
 import pytest
@@ -16,15 +15,17 @@ from tests.conftest import PROJECT, invoke
 from tests.support.generated_cases import quick
 from tp1.base.names import LONGEST_LINE, is_folder
 from tp1.config import (
-    AUGMENTATIONS,
     CLASS_WEIGHTS,
     DEVICES,
     DROP_DUPLICATES,
+    PARAMETERS,
     PRECISIONS,
     SKIP_BROKEN,
     TEST_FROM,
-    TrainConfig,
+    TRANSFORMS,
+    VIEWS,
 )
+from tp1.recipe import OPTIMIZERS, SCHEDULES
 
 ANY = st.characters(exclude_categories=())  # control characters, NUL and halves of surrogate pairs among them
 TEXT = st.one_of(
@@ -79,22 +80,28 @@ OUT_OF_RANGE = {
     "learning_rate": st.one_of(st.floats(max_value=0), st.sampled_from([math.nan, math.inf, "1e999", "9" * 10_000])),
     "dropout": st.one_of(st.floats(min_value=1), st.floats(max_value=-1e-300), st.just(math.nan)),
     "weight_decay": st.one_of(st.floats(max_value=-1e-300), st.sampled_from([math.nan, math.inf, "1e999"])),
+    # Of another optimiser and schedule than cnn-base's: whatever the value.
+    **dict.fromkeys(("momentum", "adam_rate", "warmup"), st.floats()),
+    **dict.fromkeys(("label_smoothing", "averaging"), st.one_of(st.floats(min_value=1), st.just(math.nan))),
 }
 NUMBERS = {name: int if name in ("image_size", "epochs", "batch_size", "seed") else float for name in OUT_OF_RANGE}
 CHOICES = {
-    "augment": AUGMENTATIONS,
+    "augment": ("none", "flip-crop", *TRANSFORMS),
+    "device": DEVICES,
+    "precision": PRECISIONS,
+    "optimizer": tuple(OPTIMIZERS),
+    "schedule": tuple(SCHEDULES),
+    "tta": VIEWS,
     "class_weights": CLASS_WEIGHTS,
     "test_from": TEST_FROM,
     "skip_broken": SKIP_BROKEN,
     "drop_duplicates": DROP_DUPLICATES,
-    "device": DEVICES,
-    "precision": PRECISIONS,
 }
 DEVICES_THAT_ARE_NOT = ["cpu:1", "cpu:-1", "cuda:99", f"cuda:{'9' * 400}", "cuda:x", "auto:0", "mps:", "CPU", "cpu:\n"]
 
 
 def test_every_field_is_tested():
-    assert {item.name for item in fields(TrainConfig)} == {*NUMBERS, *CHOICES, "dataset", "data_dir", "weights"}
+    assert set(PARAMETERS) == {*NUMBERS, *CHOICES, "dataset", "data_dir", "weights"}
 
 
 @pytest.mark.usefixtures("all_fail")
@@ -144,7 +151,7 @@ def test_paths_that_lead_nowhere(name):
 
 @pytest.mark.usefixtures("all_fail")
 def test_names_that_are_none():
-    known = {item.name.replace("_", "") for item in fields(TrainConfig)} | {"seeds", "verbose", "help"}
+    known = {name.replace("_", "") for name in PARAMETERS} | {"seeds", "verbose", "help"}
 
     @quick(25)
     @given(TEXT.filter(lambda text: text.partition("=")[0].replace("-", "").replace("_", "") not in known), TEXT)

@@ -1,9 +1,11 @@
 """Augmentation crops and mirrors images as the generator alone decides."""
 
 import numpy as np
+import pytest
 import torch
 
-from tp1.data.augment import flip_crop
+from tp1.base.errors import TP1Error
+from tp1.data.augment import augment, flip_crop
 
 
 def coordinates(count: int, side: int = 32) -> torch.Tensor:
@@ -47,3 +49,61 @@ def test_the_generator_alone_decides():
     results = [flip_crop(images, torch.Generator().manual_seed(seed)) for seed in (1, 1, 2)]
     assert torch.equal(results[0], results[1])
     assert not torch.equal(results[0], results[2])
+
+
+def augmented(images: torch.Tensor, *transforms: str, epoch: int = 1, seed: int = 0) -> torch.Tensor:
+    rows = torch.arange(len(images))
+    return augment(images, transforms, rows, epoch, torch.Generator().manual_seed(seed))
+
+
+def test_no_transform_is_the_same_images_and_flip_crop_the_same_draws():
+    images = coordinates(64)
+    assert augmented(images) is images
+    assert torch.equal(augmented(images, "flip", "crop"), flip_crop(images, torch.Generator().manual_seed(0)))
+
+
+def test_a_crop_alone_is_a_crop_of_the_padded_image():
+    for original, result in zip(coordinates(50).numpy(), augmented(coordinates(50), "crop").numpy(), strict=True):
+        padded = np.pad(original, ((4, 4), (4, 4), (0, 0)))
+        places = [(y, x) for y in range(9) for x in range(9)]
+        assert sum(np.array_equal(padded[y : y + 32, x : x + 32], result) for y, x in places) == 1
+
+
+def test_altflip_shows_each_image_once_each_way_in_two_epochs():
+    images = coordinates(200)
+    first, second, third = (augmented(images, "altflip", epoch=epoch) for epoch in (1, 2, 3))
+    is_same = (first == images).flatten(1).all(1)
+    assert torch.equal(first[~is_same], images[~is_same].flip(2))
+    assert 60 < is_same.sum() < 140
+    assert torch.equal(second, first.flip(2))
+    assert torch.equal(third, first)
+
+
+def test_rotate_turns_by_quarters_and_with_flip_makes_all_eight():
+    original = coordinates(1)[0]
+    turned = [torch.rot90(original, k) for k in range(4)]
+    for transforms, wanted in ((("rotate",), turned), (("flip", "rotate"), turned + [one.flip(1) for one in turned])):
+        names = tuple(name for name in ("flip", "altflip", "crop", "translate", "rotate") if name in transforms)
+        found = augmented(original.repeat(200, 1, 1, 1), *names)
+        seen = [sum(torch.equal(one, image) for image in found) for one in wanted]
+        assert sum(seen) == 200
+        assert min(seen) > 0.5 * 200 / len(wanted)
+    with pytest.raises(TP1Error, match="rotate takes square images, and these have 16x32 pixels"):
+        augmented(coordinates(2)[:, :, :16], "rotate")
+
+
+def test_translate_continues_the_image_and_cutout_blackens_a_square():
+    originals = coordinates(100)
+    results = augmented(originals, "translate").numpy()
+    seen = set()
+    for original, result in zip(originals.numpy(), results, strict=True):
+        padded = np.pad(original, ((2, 2), (2, 2), (0, 0)), mode="reflect")
+        (place,) = [
+            (y, x) for y in range(5) for x in range(5) if np.array_equal(padded[y : y + 32, x : x + 32], result)
+        ]
+        seen.add(place)
+    assert len(seen) > 15
+    black = (augmented(originals, "cutout") == 0).all(-1)
+    assert (black.flatten(1).sum(1) == 12 * 12).all()
+    assert (black.any(2).sum(1) == 12).all()
+    assert len({tuple(one.flatten().nonzero()[0].tolist()) for one in black}) > 50

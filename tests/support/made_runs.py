@@ -2,7 +2,6 @@
 
 import json
 import tempfile
-from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -49,7 +48,7 @@ def make_run(
     """
     experiment = experiment_of(label)
     client = MlflowClient()
-    config = {key: str(value) for key, value in asdict(experiment.config).items() if value is not None}
+    config = {key: str(value) for key, value in experiment.config.flat().items() if value is not None}
     params = config | {"image_size": "32", "seed": str(seed), "model_parameters": "1234", "processor": "CPU, 2 threads"}
     params |= {"dataset": dataset} | {key: str(value) for key, value in changed.items()}
     tags = {

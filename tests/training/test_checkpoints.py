@@ -43,10 +43,18 @@ def same(one: TrainingState, other: TrainingState) -> bool:
     return all(torch.equal(a, b) for a, b in pairs) and losses[0] == losses[1] and one.best.number == other.best.number
 
 
-@pytest.mark.parametrize("augment", ["none", "flip-crop"])
+RECIPES = (
+    {"weight_decay": 1e-3},
+    {"weight_decay": 1e-3, "augment": "flip-crop"},
+    {"optimizer": "sgd", "learning_rate": 0.02, "schedule": "one-cycle", "augment": "altflip-translate-cutout"},
+    {"optimizer": "muon", "schedule": "cosine", "averaging": 0.9, "label_smoothing": 0.1},
+)
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
 @pytest.mark.parametrize("steps", [3, 9, 13])  # within an epoch, at its start, within a later one
-def test_training_that_stops_and_goes_on_ends_with_the_same_bits(tmp_path, steps, augment):
-    config = dataclasses.replace(CONFIG, augment=augment, weight_decay=1e-3)
+def test_training_that_stops_and_goes_on_ends_with_the_same_bits(tmp_path, steps, recipe):
+    config = CONFIG.changed(**recipe)
     whole = begin(config)
     assert go(whole, config, Checkpoints(tmp_path / "whole"))
     checkpoints = Checkpoints(tmp_path / "stopped")
@@ -65,7 +73,7 @@ def test_the_state_of_adam_keeps_its_parameters_layout(tmp_path):
     go(state, CONFIG, Checkpoints(tmp_path), 3)
     fresh = begin(CONFIG)
     assert Checkpoints(tmp_path).restore(fresh)
-    for parameter, values in fresh.optimizer.state.items():
+    for parameter, values in fresh.optimizers.tensors():
         assert values["exp_avg"].stride() == parameter.stride()
 
 

@@ -1,7 +1,5 @@
 """Training learns, gives the same bits for the same seed, and keeps the weights of the best epoch."""
 
-import dataclasses
-
 import numpy as np
 import pytest
 import torch
@@ -20,7 +18,7 @@ TRAIN = part(40, seed=1)
 
 
 def trained(config: TrainConfig = CONFIG, train_part: Part = TRAIN, **changes) -> TrainingState:
-    config = dataclasses.replace(config, **changes)
+    config = config.changed(**changes)
     torch.manual_seed(config.seed)
     net = CNNV2(3, 32, config.dropout)
     classifier = Classifier(net, tuple("abc"), Preparation(32, (0.5,) * 3, (0.25,) * 3))

@@ -1,17 +1,14 @@
 """Parameters of commands: their types, the options for a configuration, and the command line of given values."""
 
 import shlex
-import types
-import typing
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import fields
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
 import click
 
-from tp1.config import TrainConfig
+from tp1.config import PARAMETERS, TrainConfig
 
 
 class Numbers(click.ParamType):  # type: ignore[type-arg]  # generic since click 8.3
@@ -55,19 +52,13 @@ class Names(click.ParamType):  # type: ignore[type-arg]
 def config_options(config: TrainConfig, names: Collection[str] | None = None) -> list[click.Parameter]:
     """Return an option for each field of the configuration, or for those in ``names``; ``config`` has the defaults."""
     options: list[click.Parameter] = []
-    hints = typing.get_type_hints(TrainConfig)
-    for item in fields(TrainConfig):
-        if names is not None and item.name not in names:
+    defaults = config.flat()
+    for name, parameter in PARAMETERS.items():
+        if names is not None and name not in names:
             continue
-        default = getattr(config, item.name)
-        shown = "" if default is None else f"  [default: {default}]"
-        options.append(
-            click.Option(
-                [f"--{item.name.replace('_', '-')}"],
-                type=_click_type(hints[item.name]),
-                help=item.metadata["help"] + shown,
-            )
-        )
+        shown = "" if defaults[name] is None else f"  [default: {defaults[name]}]"
+        kind = click.Path(path_type=Path) if parameter.kind is Path else parameter.kind
+        options.append(click.Option([f"--{name.replace('_', '-')}"], type=kind, help=parameter.help + shown))
     return options
 
 
@@ -80,12 +71,6 @@ def as_command(name: str, values: Mapping[str, Any]) -> str:
 def given_values(options: Mapping[str, Any]) -> dict[str, Any]:
     """Return the options that the user gave; click sets the others to None."""
     return {key: value for key, value in options.items() if value is not None}
-
-
-def _click_type(hint: Any) -> Any:
-    if isinstance(hint, types.UnionType):
-        hint = next(kind for kind in typing.get_args(hint) if kind is not type(None))
-    return click.Path(path_type=Path) if hint is Path else hint
 
 
 def _as_text(value: Any) -> str:

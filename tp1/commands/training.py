@@ -1,7 +1,6 @@
 """Commands that train: one for each experiment and each study."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import fields, replace
 from typing import Any
 
 import click
@@ -10,6 +9,7 @@ from tp1.base.errors import TP1Error
 from tp1.commands.command import Command, one_line, take_launched_run
 from tp1.commands.parameters import Names, Numbers, as_command, config_options, given_values
 from tp1.commands.tool import bad_arguments_of, run_tool, tool_command
+from tp1.config import PARAMETERS
 from tp1.experiment import Experiment, Study
 from tp1.store.prepare import prepare_store
 from tp1.sweeps.jobs import describe_outcomes, failures
@@ -82,7 +82,7 @@ def _train_once(experiment: Experiment, resume: str | None, changed: dict[str, A
         folder = find_resumable(experiment, changed, resume)
         is_finished = folder is not None and not folder.is_there
         plan = folder.plan() if folder is not None and not is_finished else None
-        config = plan.config if plan else replace(experiment.config, **changed)
+        config = plan.config if plan else experiment.config.changed(**changed)
     except TP1Error as error:
         with tool_run(experiment.name, launched=launched):
             raise error
@@ -124,7 +124,7 @@ def study_command(study: Study) -> Command:
         return repeat(run, study.name, chosen, seeds, changed, command_of, resume)
 
     config = study.experiments[0].config
-    names = [item.name for item in fields(config) if item.name != "seed" and item.name not in study.varied()]
+    names = [name for name in PARAMETERS if name != "seed" and name not in study.varied()]
     options = [
         *config_options(config, names),
         click.Option(["--seeds"], type=Numbers(), help="Run each with these seeds, such as 0,1,2.  [default: 0]"),

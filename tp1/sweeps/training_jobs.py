@@ -43,7 +43,7 @@ def training_jobs(
     tracked = {name: list(reader.find_runs(name)) for name in names}
     jobs = []
     for experiment in experiments:
-        config = replace(experiment.config, **changed)
+        config = experiment.config.changed(**changed)
         earlier = [run for run in tracked[experiment.name] if not differing(config, run)]
         minutes = earlier[0].seconds / 60 if earlier else None if changed else experiment.minutes
         now = _look(experiment, config) if earlier else None

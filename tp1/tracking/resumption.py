@@ -1,6 +1,5 @@
 """Finding the unfinished run to resume: by its id, or by its configuration and seed."""
 
-from dataclasses import fields, replace
 from typing import Any
 
 import mlflow
@@ -34,7 +33,7 @@ def find_resumable(experiment: Experiment, changed: dict[str, Any], resume: str 
     if resume is None:
         return None
     if resume == "auto":
-        found = find_unfinished(experiment, replace(experiment.config, **changed))
+        found = find_unfinished(experiment, experiment.config.changed(**changed))
         if found is None:
             say(f"There is no unfinished run of this configuration and seed in {state_dir()}: a new one is started.")
         return found
@@ -88,10 +87,9 @@ def _take(folder: RunFolder) -> RunFolder:
 
 
 def _check_unchanged(config: TrainConfig, changed: dict[str, Any]) -> None:
-    for item in fields(config):
-        before = getattr(config, item.name)
-        if (given := changed.get(item.name, before)) != before:
+    for name, before in config.flat().items():
+        if (given := changed.get(name, before)) != before:
             raise TP1Error(
-                f"{item.name}={given} is not the run's {before}: a resumed run keeps its parameters. Leave it out, or "
+                f"{name}={given} is not the run's {before}: a resumed run keeps its parameters. Leave it out, or "
                 "start a new run."
             )

@@ -80,7 +80,7 @@ class RunFolder:
             if config["data_dir"] is not None:
                 config["data_dir"] = Path(config["data_dir"])
             facts.pop("store")
-            return Plan(**facts, config=TrainConfig(**config))
+            return Plan(**facts, config=TrainConfig.of(config))
         except (OSError, ValueError, TypeError, AttributeError, KeyError) as error:
             raise TP1Error(
                 f"cannot read {self.path / PLAN} ({why(error)}): the run cannot be resumed; close it "
@@ -131,7 +131,7 @@ def create_folder(run_id: str, plan: Plan, store: str) -> RunFolder:
     folder = run_folder(run_id)
     try:
         folder.path.mkdir(parents=True, exist_ok=True)
-        _write(folder, asdict(plan) | {"store": store})
+        _write(folder, asdict(plan) | {"config": plan.config.flat(), "store": store})
     except OSError as error:
         raise state_unwritable(error) from error
     return folder

@@ -103,8 +103,12 @@ def _tensors(state: TrainingState) -> dict[str, torch.Tensor]:
     }
     if state.best is not None and not _best_is_now(state):
         groups["best"] = state.best_weights
-    for number, parameter in enumerate(_parameters(state.optimizer)):
-        groups[f"optimizer/{number}"] = state.optimizer.state.get(parameter, {})
+    for number, (_, saved) in enumerate(state.optimizers.tensors()):
+        groups[f"optimizer/{number}"] = {
+            name: value for name, value in saved.items() if isinstance(value, torch.Tensor)
+        }
+    if state.average is not None:
+        groups["average"] = state.average.state_dict()
     if (epoch := state.under_way) is not None:
         groups["epoch"] = {"order": epoch.order, "loss": epoch.loss, "correct": epoch.correct}
     return {
@@ -148,14 +152,16 @@ def _restore(state: TrainingState, tensors: Mapping[str, torch.Tensor], facts: M
         return {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
 
     state.classifier.load_state_dict(group("model"))
-    for number, parameter in enumerate(_parameters(state.optimizer)):
+    for number, (tensor, optimizer_state) in enumerate(state.optimizers.tensors()):
         if saved := group(f"optimizer/{number}"):
-            state.optimizer.state[parameter] = {name: _like(parameter, value) for name, value in saved.items()}
+            optimizer_state.update({name: _like(tensor, value) for name, value in saved.items()})
+    if state.average is not None:
+        state.average.load_state_dict(group("average"))
     state.history[:] = [Epoch(**epoch) for epoch in facts["history"]]
     best = facts["best"]
     state.best = None if best is None else state.history[best - 1]
     if state.best is not None:
-        saved = state.classifier.state_dict() if facts["best_is_now"] else group("best")
+        saved = state.evaluated.state_dict() if facts["best_is_now"] else group("best")
         state.best_weights = {name: value.detach().clone() for name, value in saved.items()}
     state.under_way = None
     if (under_way := facts["under_way"]) is not None:
@@ -168,10 +174,6 @@ def _restore(state: TrainingState, tensors: Mapping[str, torch.Tensor], facts: M
             seconds=under_way["seconds"],
         )
     _set_random_states(state, group("random"))
-
-
-def _parameters(optimizer: torch.optim.Optimizer) -> list[torch.Tensor]:
-    return [parameter for group in optimizer.param_groups for parameter in group["params"]]
 
 
 def _like(parameter: torch.Tensor, value: torch.Tensor) -> torch.Tensor:

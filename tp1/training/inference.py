@@ -10,6 +10,7 @@ from tp1.base.errors import TP1Error
 from tp1.data.dataset import Part
 from tp1.models.classifier import ImageModel
 from tp1.training.evaluation import Evaluation
+from tp1.training.tta import views
 
 EVALUATION_BATCH = 64  # fits the CPU cache, where it is fastest; images of 224 pixels fit in memory
 
@@ -27,11 +28,26 @@ def predict_logits(classifier: ImageModel, images: NDArray[Any], precision: str 
     return torch.cat(parts)
 
 
-def evaluate(classifier: ImageModel, part: Part, classes: tuple[str, ...]) -> Evaluation:
+@torch.inference_mode()
+def predict_views(classifier: ImageModel, images: NDArray[Any], tta: str) -> torch.Tensor:
+    """Compute the mean probabilities over the views of all images: uint8 (N, H, W, 3) -> float32 (N, classes)."""
+    classifier.eval()
+    parts = []
+    for start in range(0, len(images), EVALUATION_BATCH):
+        batch = torch.from_numpy(images[start : start + EVALUATION_BATCH])
+        seen = [
+            weight * classifier.logits(view.to(classifier.device)).softmax(dim=1) for weight, view in views(batch, tta)
+        ]
+        parts.append(torch.stack(seen).sum(dim=0).cpu())
+    return torch.cat(parts)
+
+
+def evaluate(classifier: ImageModel, part: Part, classes: tuple[str, ...], tta: str = "none") -> Evaluation:
     """Predict a part of the data in float32, as the served model does, and evaluate it.
 
     Args:
         classes: The data set's class names.
+        tta: Test-time augmentation (:mod:`tp1.training.tta`), which the served model does not do.
 
     Raises:
         TP1Error: The classifier and the data set have different class names, or in different order.
@@ -42,6 +58,10 @@ def evaluate(classifier: ImageModel, part: Part, classes: tuple[str, ...]) -> Ev
             f"the model and the data set have different classes: only one of them has {odd or 'this order'}. "
             f"The model knows {list(classifier.classes)}."
         )
+    if tta != "none":
+        probabilities = predict_views(classifier, part.images, tta)
+        loss = F.nll_loss(probabilities.clamp_min(1e-12).log(), torch.from_numpy(part.labels)).item()
+        return Evaluation(classes, part.index, part.labels, probabilities.numpy(), loss)
     logits = predict_logits(classifier, part.images)
     loss = F.cross_entropy(logits, torch.from_numpy(part.labels)).item()
     return Evaluation(classes, part.index, part.labels, logits.softmax(dim=1).numpy(), loss)

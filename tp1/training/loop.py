@@ -8,14 +8,17 @@ from dataclasses import dataclass, field
 
 import torch
 import torch.nn.functional as F
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from tp1.base.errors import TP1Error
 from tp1.base.progress import progress_bar
 from tp1.config import TrainConfig
-from tp1.data.augment import flip_crop
+from tp1.data.augment import augment
 from tp1.data.dataset import Part
 from tp1.models.classifier import ImageModel
+from tp1.recipe import Constant, step_size
 from tp1.training.inference import predict_logits
+from tp1.training.optimizers import Optimizers, make_optimizers
 
 
 @dataclass(frozen=True)
@@ -24,7 +27,7 @@ class Epoch:
 
     Training figures are means over the epoch, while the weights change, with dropout and augmentation;
     validation figures are taken at its end. Losses are mean cross entropy in nats, accuracies 0 to 1. With
-    ``class_weights=balanced``, the training loss is the weighted one; the validation loss never is.
+    ``class_weights=balanced`` or smoothed labels, the training loss is that one; the validation loss never is.
     """
 
     number: int
@@ -56,15 +59,29 @@ class EpochUnderWay:
 
 @dataclass
 class TrainingState:
-    """Everything that changes during training, except torch's global generator, which dropout uses."""
+    """Everything that changes during training, except torch's global generator, which dropout uses.
+
+    Attributes:
+        generator: Draws the order of the images and their augmentation.
+        average: The running mean of the classifier's weights; None without averaging.
+    """
 
     classifier: ImageModel
-    optimizer: torch.optim.Optimizer
-    generator: torch.Generator  # draws the order of the images and their augmentation
+    optimizers: Optimizers
+    generator: torch.Generator
+    average: AveragedModel | None = None
     history: list[Epoch] = field(default_factory=list)
     best: Epoch | None = None
     best_weights: dict[str, torch.Tensor] = field(default_factory=dict)
     under_way: EpochUnderWay | None = None
+
+    @property
+    def evaluated(self) -> ImageModel:
+        """The classifier as it is evaluated and kept: with the mean of its weights, where there is one."""
+        if self.average is None:
+            return self.classifier
+        assert isinstance(self.average.module, ImageModel)
+        return self.average.module
 
 
 @dataclass(frozen=True)
@@ -85,16 +102,14 @@ class Hooks:
 
 
 def start(classifier: ImageModel, config: TrainConfig, device: torch.device) -> TrainingState:
-    """Return the state before the first step, with Adam as in the report (sections 1.3 and 1.5)."""
+    """Return the state before the first step."""
     # Images arrive in the channels-last layout, in which bf16 convolutions are fastest.
     classifier.to(device).to(memory_format=torch.channels_last)
-    optimizer = torch.optim.Adam(
-        [parameter for parameter in classifier.parameters() if parameter.requires_grad],
-        lr=config.learning_rate,
-        weight_decay=config.weight_decay,
-        fused=True,
-    )
-    return TrainingState(classifier, optimizer, torch.Generator().manual_seed(config.seed))
+    average = None
+    if config.averaging:
+        average = AveragedModel(classifier, multi_avg_fn=get_ema_multi_avg_fn(config.averaging), use_buffers=True)
+    generator = torch.Generator().manual_seed(config.seed)
+    return TrainingState(classifier, make_optimizers(config.optimizer, classifier), generator, average)
 
 
 def train(state: TrainingState, train_part: Part, val_part: Part, config: TrainConfig, hooks: Hooks = Hooks()) -> bool:
@@ -127,7 +142,7 @@ def train(state: TrainingState, train_part: Part, val_part: Part, config: TrainC
             if not _train_epoch(state, images, labels, weights, config, hooks, bar.update):
                 return False
             finished = state.under_way
-            val_logits = predict_logits(state.classifier, val_part.images, config.precision)
+            val_logits = predict_logits(state.evaluated, val_part.images, config.precision)
             val_labels = torch.from_numpy(val_part.labels)
             val_loss = F.cross_entropy(val_logits, val_labels).item()
             # The last step of an epoch can ruin the weights although its own loss was still finite.
@@ -145,7 +160,7 @@ def train(state: TrainingState, train_part: Part, val_part: Part, config: TrainC
             state.under_way = None
             if state.best is None or epoch.val_accuracy > state.best.val_accuracy:
                 state.best = epoch
-                state.best_weights = copy.deepcopy(state.classifier.state_dict())
+                state.best_weights = copy.deepcopy(state.evaluated.state_dict())
             bar.set_postfix_str(f"epoch {number}/{config.epochs}, validation {epoch.val_accuracy:.4f}")
             hooks.keep()  # before on_epoch, so that tracked metrics are never ahead of the checkpoint
             hooks.on_epoch(epoch)
@@ -186,7 +201,7 @@ def _train_epoch(
     """Finish the current epoch; return False if training was stopped before its end."""
     epoch = state.under_way
     assert epoch is not None
-    classifier, optimizer = state.classifier, state.optimizer
+    classifier, optimizers = state.classifier, state.optimizers
     device = classifier.device
     # Reading a number from an accelerator synchronises with it, so there the check comes only every 50 steps.
     check_every = 1 if device.type == "cpu" else 50
@@ -195,19 +210,22 @@ def _train_epoch(
     if len(batches) > 1 and len(batches[-1]) == 1:  # batch norm cannot compute a variance from one image
         batches[-2:] = [torch.cat(batches[-2:])]
     advance(sum(map(len, batches[: epoch.step])))
+    done, steps = len(state.history) * len(batches), config.epochs * len(batches)
     began = kept = time.perf_counter()
     before = epoch.seconds
     for rows in batches[epoch.step :]:
-        batch = images[rows]
-        if config.augment == "flip-crop":
-            batch = flip_crop(batch, state.generator)
+        batch = augment(images[rows], config.transforms, rows, len(state.history) + 1, state.generator)
         batch, target = batch.to(device, non_blocking=True), labels[rows].to(device, non_blocking=True)
         with torch.autocast(device.type, torch.bfloat16, enabled=config.precision == "bf16"):
             logits = classifier.logits(batch)
-        loss = F.cross_entropy(logits, target, weights)
-        optimizer.zero_grad()
+        loss = F.cross_entropy(logits, target, weights, label_smoothing=config.label_smoothing)
+        if not isinstance(config.schedule, Constant):
+            optimizers.scale(step_size(config.schedule, done + epoch.step, steps))
+        optimizers.zero_grad()
         loss.backward()
-        optimizer.step()
+        optimizers.step()
+        if state.average is not None:
+            state.average.update_parameters(classifier)
         epoch.loss += loss.detach() * len(rows)
         epoch.correct += (logits.detach().argmax(1) == target).sum()
         epoch.step += 1
@@ -229,4 +247,6 @@ def _train_epoch(
 
 def _check_finite(loss: float, what: str, config: TrainConfig) -> None:
     if not math.isfinite(loss):
-        raise TP1Error(f"{what}: training stopped. Try a smaller learning_rate (it was {config.learning_rate:g}).")
+        raise TP1Error(
+            f"{what}: training stopped. Try a smaller learning_rate (it was {config.optimizer.learning_rate:g})."
+        )
