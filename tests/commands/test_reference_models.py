@@ -85,16 +85,17 @@ def test_weights_of_another_model_are_refused(record, store):
     path = record / "weights.safetensors"
     content = path.read_bytes()
     state = safetensors.torch.load(content)
+    fewer = {name: value for name, value in state.items() if value.dim() < 4}
     other = {name: value.flip(0) if value.dim() > 1 else value for name, value in state.items()}
     cases = {
         "is not the recorded one: a probability differs by": safetensors.torch.save(other),
-        "the weights are of another network than today's cnnv2": safetensors.torch.save(dict(list(state.items())[1:])),
+        "the weights are of another network than today's cnnv2": safetensors.torch.save(fewer),
         "cannot read weights.safetensors of cnnv2-s0": content[:100],
     }
     for message, damaged in cases.items():
         path.write_bytes(damaged)
         result = invoke("import", "kept")
-        assert result.exit_code == 1
+        assert result.exit_code == 1, result.output
         (line,) = result.stderr.splitlines()
         assert message in line
     path.unlink()
