@@ -389,6 +389,7 @@ def test_the_model_of_a_run_comes_with_a_card_too(runs):
     assert "no digests were recorded" in result.output
 
 
+@pytest.mark.long
 def test_the_readmes_lines_classify_without_this_package(promoted, store, tmp_path):
     snippet = re.search(r"```python\n(import mlflow\n.*?models:/tp1-.*?)```", (PROJECT / "README.md").read_text(), re.S)
     data = load_data("digits")

@@ -176,6 +176,7 @@ def test_records_work_through_it(trained, client, tmp_path):
     assert "is there already" in run_command("import", "records")
 
 
+@pytest.mark.long
 def test_mlflows_own_credential_file_serves_as_well(trained, team, client, tmp_path, monkeypatch):
     client("ana")
     for name in ("MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD"):
@@ -314,6 +315,7 @@ def test_a_persons_store_is_moved_to_it(trained, client, tmp_path, monkeypatch):
     assert "0 copied, " in again
 
 
+@pytest.mark.long
 def test_a_backup_brings_back_database_and_objects(trained, team, client, tmp_path):
     """The Makefile's own targets; a stand-in for `docker compose` runs the containers' commands here."""
     (tmp_path / "bin").mkdir()

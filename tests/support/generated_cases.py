@@ -6,9 +6,9 @@ from hypothesis import HealthCheck, settings
 
 
 def quick(count: int) -> settings:
-    """Half of ``count`` cases; all of them where TP1_ALL_CASES is set, as in ``make test-long``."""
+    """A third of ``count`` cases; all of them where TP1_ALL_CASES is set, as in ``make test-long``."""
     return settings(
-        max_examples=count if os.environ.get("TP1_ALL_CASES") else max(count // 2, 5),
+        max_examples=count if os.environ.get("TP1_ALL_CASES") else max(count // 3, 5),
         deadline=None,
         derandomize=True,
         database=None,

@@ -74,9 +74,8 @@ def assert_whole(run) -> None:
     assert mlflow.pyfunc.load_model(f"models:/{model.model_id}").metadata.run_id == run.info.run_id
 
 
-@pytest.mark.parametrize(
-    "fault", [*(pytest.param(fault, marks=pytest.mark.long) for fault in (500, "reset", "lost answer")), 503]
-)
+@pytest.mark.long
+@pytest.mark.parametrize("fault", [500, 503, "reset", "lost answer"])
 def test_no_point_is_lost_or_doubled(server, at_epoch, monkeypatch, fault):
     with faulty_proxy(server.address) as proxy:
         monkeypatch.setenv("MLFLOW_TRACKING_URI", proxy.address)

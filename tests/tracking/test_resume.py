@@ -334,7 +334,8 @@ def test_a_second_signal_stops_at_once(store, tmp_path):
     assert process.wait(timeout=10) == -signal.SIGINT
 
 
-@pytest.mark.parametrize("signum", [signal.SIGKILL, pytest.param(signal.SIGTERM, marks=pytest.mark.long)])
+@pytest.mark.long
+@pytest.mark.parametrize("signum", [signal.SIGKILL, signal.SIGTERM])
 def test_a_trainer_whose_launcher_is_gone_stops(store, tmp_path, signum):
     command = ("mlflow", "run", str(PROJECT), "--env-manager", "local", "-e", "cnn-base")
     launcher = start_training(tmp_path, *command, *(part for p in LONG for part in ("-P", p)))

@@ -67,6 +67,18 @@ def folder_size(folder: Path) -> int:
     return size
 
 
+def check_writable(folder: Path) -> None:
+    """Make sure, before any work, that :func:`write_files` could begin.
+
+    Raises:
+        TP1Error: The folder, or the one that it would be made in, cannot be written.
+    """
+    there = next(path for path in (folder, *folder.absolute().parents) if Path(path).exists())
+    code = errno.ENOTDIR if not there.is_dir() else 0 if os.access(there, os.W_OK | os.X_OK) else errno.EACCES
+    if code:
+        raise TP1Error(f"cannot write to {folder}: {os.strerror(code)}. Choose another with to=.")
+
+
 def write_files(folder: Path, files: Mapping[str, bytes]) -> None:
     """Write files into a folder, each completely or not at all; names may contain subfolders.
 

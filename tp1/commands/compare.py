@@ -11,7 +11,7 @@ from pathlib import Path
 import click
 
 from tp1.base.errors import TP1Error
-from tp1.base.folders import write_files
+from tp1.base.folders import check_writable, write_files
 from tp1.base.progress import say
 from tp1.commands.command import Command
 from tp1.commands.parameters import Names
@@ -69,6 +69,8 @@ def compare(
     Raises:
         TP1Error: There are no runs to compare, or incomplete runs were left out (raised last).
     """
+    if to is not None:
+        check_writable(to)
     reader = RunReader(prepare_store(tracking_uri))
     started = int(since.replace(tzinfo=UTC).timestamp() * 1000) if since else None
     selection = select(reader, catalog, experiments, dataset, started)

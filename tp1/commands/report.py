@@ -11,7 +11,7 @@ from pathlib import Path
 import click
 
 from tp1.base.errors import TP1Error
-from tp1.base.folders import write_files
+from tp1.base.folders import check_writable, write_files
 from tp1.commands.command import Command
 from tp1.commands.compare import TRACKING_URI
 from tp1.commands.tool import tool_command
@@ -74,6 +74,7 @@ def report(
     Raises:
         TP1Error: The report cannot be written, or incomplete runs were left out of it (raised last).
     """
+    check_writable(to)
     reader = RunReader(prepare_store(tracking_uri))
     sections = sections_of(catalog)
     selection = select(reader, catalog)
