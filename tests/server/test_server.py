@@ -125,6 +125,7 @@ def test_a_run_is_whole(trained, team):
     assert any(output.model_id in key and key.endswith("weights.safetensors") for key in sizes)
 
 
+@pytest.mark.long
 def test_who_may_not_promote_is_told_so_and_leaves_no_lock(trained, client):
     client("ana")
     MlflowClient().create_registered_model("tp1-digits")

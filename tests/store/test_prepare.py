@@ -75,7 +75,10 @@ class Broken(BaseHTTPRequestHandler):
         pass
 
 
-@pytest.mark.parametrize(("handler", "message"), [(Silent, "does not answer"), (Broken, "answers 503")])
+@pytest.mark.parametrize(
+    ("handler", "message"),
+    [pytest.param(Silent, "does not answer", marks=pytest.mark.long), (Broken, "answers 503")],
+)
 def test_a_server_that_hangs_or_fails_is_said_within_10_seconds(monkeypatch, handler, message):
     server = HTTPServer(("127.0.0.1", 0), handler)
     Thread(target=server.serve_forever, daemon=True).start()

@@ -103,6 +103,7 @@ def test_data_that_is_not_here_is_said(store, image_folder, tmp_path):
     )
 
 
+@pytest.mark.long
 def test_a_trunk_that_is_untrained_beside_a_trained_one_does_not_repeat_for_ever(store, tiny_eurosat, tmp_path):
     """Its digest is another each time that the network is built."""
     import torch

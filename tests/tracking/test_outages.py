@@ -99,6 +99,7 @@ def test_a_server_that_is_killed_and_comes_back_has_everything(server, at_epoch,
     assert_whole(newest_run())
 
 
+@pytest.mark.long
 def test_training_does_not_wait_for_a_server_that_hangs(server, at_epoch, monkeypatch):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", server.address)
     times = {}

@@ -15,7 +15,7 @@ from mlflow.entities import Param, Run, RunTag
 from tp1.base.errors import TP1Error, why
 from tp1.base.interrupts import deferred, interruption
 from tp1.base.progress import say
-from tp1.config import same_value
+from tp1.config import PARAMETERS, same_value
 from tp1.data.dataset import ImageData
 from tp1.store.access import is_refused
 from tp1.store.addresses import how_to_open, masked, run_page
@@ -111,12 +111,16 @@ class RunWriter:
                 )
         for key, value in parameters.items():
             if key in self._params and not same_value(self._params[key], value):
-                if key == "processor":  # rounding may differ, but it is the same training
-                    say(f"Note: the run was started on {self._params[key]}, and goes on on {value}.")
+                if key in ("processor", "features"):  # rounding may differ, but it is the same training
+                    say(f"Note: the run was started with {key}={self._params[key]}, and goes on with {value}.")
                     continue
+                commit = self._tags.get("tp1.git_commit", "unknown")
+                way = (
+                    f"Give {key}={self._params[key]}" if key in PARAMETERS else f"Go on with its code (commit {commit})"
+                )
                 raise TP1Error(
                     f"{key}={value} is not the run's {self._params[key]}: a resumed run keeps its parameters. "
-                    f"Give {key}={self._params[key]}, or start a new run."
+                    f"{way}, or start a new run."
                 )
 
     def _take_up(self) -> None:
