@@ -123,7 +123,8 @@ def _sizes_figure(survey: Survey) -> Figure:
     axes.scatter(
         points[:, 0], points[:, 1], s=10 + 190 * areas / areas.max(), color=VALIDATION, alpha=0.5, linewidths=0
     )
-    axes.set(xlabel="width, pixels", ylabel="height, pixels", xlim=(0, None), ylim=(0, None))
+    right, top = (1.1 * points.max(axis=0)).tolist()  # so that circles at the edge are whole
+    axes.set(xlabel="width, pixels", ylabel="height, pixels", xlim=(0, right), ylim=(0, top))
     axes.set_title(f"{len(counts):,} sizes of {areas.sum():,} images")
     cleaned(axes)
     return figure
