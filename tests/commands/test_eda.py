@@ -50,6 +50,7 @@ def test_everything_is_shown(store, tmp_path):
         "Broken: 2 images; training refuses them, or leaves them out: skip_broken=yes",
         "  train/b/x.jpg: not an image",
         "they are shown at 128",
+        "It has train/ and val/: the test images are cut from the training images.",
         "The same images: ",
         "in two classes; copies.csv has all",
     ):

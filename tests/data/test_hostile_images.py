@@ -20,13 +20,13 @@ from tp1.base.errors import TP1Error
 from tp1.data.cache import entries
 from tp1.data.cifar10 import Cifar10
 from tp1.data.dataset import load_data
-from tp1.data.decoding import bombs_refused, read_image
+from tp1.data.decoding import read_image, strict_and_quiet
 from tp1.data.image_files import find_images, read_batches
 from tp1.data.image_folder import ImageFolder
 
 
 def predicted_from(*paths: Path):
-    with bombs_refused():
+    with strict_and_quiet():
         (batch,) = read_batches(find_images(paths), (8, 8, 3), 32)
     return batch
 

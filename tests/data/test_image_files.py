@@ -13,7 +13,7 @@ from tp1.base.errors import TP1Error
 from tp1.base.names import printable
 from tp1.data import image_files
 from tp1.data.cache import load_images
-from tp1.data.decoding import bombs_refused
+from tp1.data.decoding import strict_and_quiet
 from tp1.data.image_files import find_images, left_out, read_batches, thumbnail
 from tp1.data.image_folder import ImageFolder
 
@@ -222,7 +222,7 @@ def test_unreadable_files_are_left_out_with_the_reason(tmp_path, monkeypatch):
     (tmp_path / "7-nowhere.png").symlink_to(tmp_path / "gone")
     Image.fromarray(np.zeros((8, 8), np.int32)).save(tmp_path / "8-wide.tiff")
     Image.new("RGB", (8, 8), "blue").save(tmp_path / "9-good.png")
-    with bombs_refused():
+    with strict_and_quiet():
         (batch,) = read(tmp_path)
     assert [Path(image.name).name for image in batch.found] == ["1-good.png", "9-good.png"]
     np.testing.assert_array_equal(batch.pixels[:, 0, 0], [(255, 0, 0), (0, 0, 255)])

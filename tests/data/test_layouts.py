@@ -108,10 +108,40 @@ READ: dict[str, tuple[Build, tuple[int, int, int], str]] = {
         "3 images outside of the class folders",
     ),
     "a class that is called train": (classes("bus", "car", "train", count=10), (21, 3, 6), ""),
-    "classes called train and test among others": (
-        also(classes("bus", "train/steam", "train/diesel", count=10)),
-        (14 + 7, 3, 6),
+    "seg_train, seg_test and another, each within itself": (
+        also(
+            parts("seg_train/seg_train", "seg_test/seg_test", count=10),
+            loose("seg_pred/seg_pred"),
+        ),
+        (18, 2, 20),
+        "Left out: 3 images in seg_pred/, which is no part",
+    ),
+    "training_set and test_set": (parts("training_set/training_set", "test_set/test_set", count=10), (18, 2, 20), ""),
+    "train within train": (parts("train/train", "val/val", "test/test"), (12, 12, 12), ""),
+    "train and unlabelled test1": (
+        also(parts("train", count=10), loose("test1", 7)),
+        (14, 2, 4),
+        "7 images in test1/ without labels",
+    ),
+    "train and a folder with the same classes": (
+        parts("train", "holdout", count=10),
+        (14, 2, 4),
+        "20 images in holdout/, which is no part",
+    ),
+    "classes whose names have such words": (
+        classes("bullet_train", "steam train", "test tube", count=10),
+        (21, 3, 6),
         "",
+    ),
+    "parts within the classes": (
+        also(parts("a/train", "b/train", "a/val", "b/val", "a/test", "b/test", classes="x"), loose("a")),
+        (12, 12, 12),
+        "3 images outside of the parts",
+    ),
+    "the same sub-folders in several classes": (
+        parts("colour", "grey", count=10),
+        (28, 4, 8),
+        "Sub-folders of the same names lie in several classes (a and b): if these are the classes",
     ),
     "folders within classes": (
         classes("a/left/far", "a/right", "b", count=10),
@@ -172,6 +202,25 @@ REFUSED: dict[str, tuple[Build, str]] = {
     "train and val without classes": (
         also(loose("train"), loose("val")),
         r"no class folders for training \(train/ 3, val/ 3 images\)",
+    ),
+    "train and test1 without classes": (
+        also(loose("train"), loose("test1")),
+        r"no class folders for training \(test1/ 3, train/ 3 images\)",
+    ),
+    "train with classes beside another folder": (
+        also(classes("bus", "train/steam", "train/diesel")),
+        r"train/ has folders of images \(steam and diesel|diesel and steam\), and beside it lies bus/",
+    ),
+    "a data set beside another folder": (
+        also(parts("set/train", "set/val"), loose("docs")),
+        r"set/ is a data set of its own, with train/ and val/: give dataset=.*/set",
+    ),
+    "classes that differ in case and accents": (
+        also(
+            parts("train", "val"),
+            *(classes(f"train/{one}", f"val/{two}") for one, two in [("Cat", "cat"), ("\u00e9", "e\u0301")]),
+        ),
+        r"\('Cat' and 'cat' differ in capitals or in how accents are stored\)",
     ),
     "two folders for training": (parts("train", "Training", "val"), "Training, |train.* for one part, train: keep one"),
     "classes missing in parts": (

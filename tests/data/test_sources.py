@@ -167,13 +167,18 @@ def test_digits_are_scikit_learns(tmp_path):
     assert np.corrcoef(small.ravel(), load_digits().images[0].ravel())[0, 1] > 0.97
 
 
-def test_a_name_finds_its_source(tmp_path, image_folder):
+def test_a_name_finds_its_source(tmp_path, image_folder, monkeypatch):
     assert isinstance(find_source("digits", tmp_path), Digits)
     assert isinstance(find_source("cifar10", tmp_path), Cifar10)
     assert find_source("shapes", tmp_path).origin == str(image_folder)
     assert find_source(str(image_folder), tmp_path / "elsewhere").name == "shapes"
     with pytest.raises(TP1Error, match="no data set 'shapse'"):
         find_source("shapse", tmp_path)
+    monkeypatch.chdir(image_folder.parent)
+    with pytest.raises(
+        TP1Error, match=r"no data set 'shapes': .*For the folder of this name here, give dataset=\./shapes"
+    ):
+        find_source("shapes", tmp_path / "elsewhere")
 
 
 def test_cifar10_as_a_folder_of_images_is_preferred_to_a_download(tmp_path):

@@ -258,10 +258,15 @@ def test_data_that_grew_and_another_data_set_of_the_same_name(store, image_folde
     assert result.exit_code == 1
     assert "tp1-shapes version 1 knows other classes (a, b, c) than shapes in" in result.stderr
     assert "it is of another data set of the same name" in result.stderr
+    other = "tp1-shapes version 1 knows other classes (a, b, c) than shapes in"
+    assert other in invoke("download", f"dataset={image_folder}", "to=elsewhere").stderr
+    assert not Path("elsewhere").exists()
     result = invoke("promote", f"dataset={image_folder}", "force=a data set of other classes now")
     assert result.exit_code == 0, result.output
     for dataset in ("shapes", str(image_folder)):
         assert "tp1-shapes version" in invoke("download", f"dataset={dataset}", "to=here").output
+    assert other in invoke("rollback", f"dataset={image_folder}").stderr  # its champion is not made that of the first
+    assert "version 1 is champion again" in invoke("rollback", "dataset=shapes").output
 
 
 @pytest.mark.usefixtures("tampered")

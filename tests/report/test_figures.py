@@ -17,6 +17,7 @@ from tp1.report.figures import (
     published_and_measured,
     sample_images,
 )
+from tp1.report.page import plain_png
 
 CLASSES = ("a", "b", "c")
 HISTORY = {f"{part}/{name}": [0.5, 0.6] for part in ("train", "val") for name in ("loss", "accuracy")}
@@ -56,6 +57,28 @@ def test_the_confusion_matrix_shows_every_count():
     texts = [text.get_text() for text in figure.axes[0].texts]
     assert texts == ["5", "1", "0", "62"]
     assert [label.get_text() for label in figure.axes[0].get_yticklabels()] == ["cat", "dog"]
+
+
+def test_counts_have_whole_numbers_on_the_axis():
+    names = [str(number) for number in range(60)]
+    few = confusion_matrix(np.eye(60, k=1, dtype=int), names, "t").axes[1]
+    assert all(tick == round(tick) for tick in few.get_xticks())
+    for classes in (names, names[:3]):
+        for axes in class_distribution({"train": [2] * len(classes), "test": [1] * len(classes)}, classes, "t").axes:
+            ticks = axes.get_yticks() if len(classes) > 40 else axes.get_xticks()
+            assert all(tick == round(tick) for tick in ticks)
+
+
+def test_names_in_any_script_are_drawn_with_what_fonts_there_are(recwarn, monkeypatch):
+    """Of these characters, STIXGeneral, which comes with matplotlib, has only one; its own first font has none."""
+
+    def drawn() -> bytes:
+        return plain_png(class_distribution({"train": [1, 2, 3]}, ("日本", "の", "été"), "t"))
+
+    alone = drawn()
+    monkeypatch.setattr("tp1.report.fonts.FAMILIES", ("no such font", "STIXGeneral"))
+    assert drawn() != alone
+    assert [str(warning.message) for warning in recwarn] == []
 
 
 @pytest.mark.parametrize("classes", [41, 1000, 2000])

@@ -112,5 +112,11 @@ def test_eda_of_many_classes_is_bounded(store, tmp_path):
             Image.fromarray(image).save(folder / f"{row}.png")
     result = invoke("eda", f"dataset={tmp_path / 'set'}")
     assert result.exit_code == 0, result.stderr
+    lines = result.stdout.splitlines()
+    middle = lines.index("... 20 classes between the largest and the smallest, all in class_distribution.csv ...")
+    assert [line.split()[0] for line in lines[middle - 22 : middle + 21]] == [
+        *("train", "class", *(f"{number:03d}" for number in range(20)), "..."),
+        *(f"{number:03d}" for number in range(40, 60)),
+    ]
     (found,) = all_runs()
     assert mlflow.artifacts.load_image(f"{found.info.artifact_uri}/samples.png").size[1] < 3000

@@ -15,6 +15,7 @@ from tp1.commands.tool import tool_command
 from tp1.data.sources import dataset_name
 from tp1.experiment import Experiment, Study, by_name_and_configuration
 from tp1.registry.download import download as write
+from tp1.registry.same_data import check_path
 from tp1.registry.stored_models import find_model, find_model_of_run
 from tp1.registry.versions import CHAMPION, registered_name
 from tp1.tracking.tool_run import ToolRun
@@ -55,6 +56,8 @@ def download(
         model, title = find_model(f"models:/{name}/{version}"), f"{name}-v{version}"
     else:
         model, title = find_model(f"models:/{name}@{alias or CHAMPION}"), name
+    if run_id is None:  # else the data set names no model
+        check_path(model, dataset)
     run.log_parameters({"dataset": dataset, "model_id": model.model_id})
     run.rename(f"download-{title}")
     folder = write(model, by_name_and_configuration(catalog), to or Path(title))

@@ -59,6 +59,8 @@ def look_at(
         for line in lines:
             say(line)
     data = _load(config)
+    if note := data.reading.cut_note():
+        say(note)
     run.rename(f"eda-{data.name}")
     run.log_note(
         f"**eda** of {escape_markdown(data.name)}: samples, class distribution, channel statistics"

@@ -29,7 +29,7 @@ def rollback(run: ToolRun, dataset: str = "cifar10") -> list[str]:
     run.log_parameters({"dataset": dataset})
     name = dataset_name(dataset)
     run.rename(f"rollback-{name}")
-    stepped_back, champion = step_back(registered_name(name))
+    stepped_back, champion = step_back(registered_name(name), dataset)
     line = f"{champion} is champion again, in place of version {stepped_back.number}."
     run.log_note(f"**rollback**: {line}\n\n    {run.command}\n")
     return [line]

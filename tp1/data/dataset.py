@@ -117,7 +117,7 @@ def load_data(
     reading = Reading()
     if isinstance(source, ImageFolder):
         layout = source.layout()
-        reading = Reading(layout.what, layout.left_out)
+        reading = Reading(layout.what, layout.left_out, doubts=layout.doubts)
         if skip_broken == "yes":
             reading = replace(reading, broken=broken_images(source, cache_dir()))
             source = source.without([*reading.broken])

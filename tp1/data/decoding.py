@@ -1,5 +1,6 @@
 """An image file as pixels: any format that Pillow decodes itself, upright, in RGB."""
 
+import logging
 import stat
 import warnings
 from collections.abc import Iterator
@@ -77,29 +78,42 @@ def reason(error: Exception, path: Path | None = None) -> str:
         path: The image's file, if it has one.
     """
     if isinstance(error, UnidentifiedImageError):  # its message repeats the path
-        bands = _tiff_bands(path) if path is not None else 0
-        return f"a TIFF of {bands} bands, not of 1, 3 or 4: make it RGB" if bands > 1 else "not an image"
+        tiff = _describe_tiff(path) if path is not None else ""
+        return f"{tiff}, in a form that Pillow does not read: make it RGB of 8 bits" if tiff else "not an image"
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
     return why(error)
 
 
-def _tiff_bands(path: Path) -> int:
-    """Return the number of samples per pixel that a TIFF declares; 0 if it is no TIFF."""
+def _describe_tiff(path: Path) -> str:
+    """Return the bands and bits that a TIFF declares, in words; empty if it is no TIFF."""
     with suppress(Exception), path.open("rb") as file:  # of a damaged header, any error
         header = file.read(8)
         if header[:2] not in (b"II", b"MM"):
-            return 0
+            return ""
         directory = TiffImagePlugin.ImageFileDirectory_v2(header)
         file.seek(directory.next)
         directory.load(file)
-        return int(directory.get(TiffImagePlugin.SAMPLESPERPIXEL, 1))
-    return 0
+        bands = int(directory.get(TiffImagePlugin.SAMPLESPERPIXEL, 1))
+        bits = directory[TiffImagePlugin.BITSPERSAMPLE][0]
+        return f"a TIFF of {bands} band{'s' * (bands != 1)} of {bits} bits"
+    return ""
 
 
 @contextmanager
-def bombs_refused() -> Iterator[None]:
-    """Inside the block, Pillow refuses images above its pixel limit; otherwise it only warns up to twice the limit."""
+def strict_and_quiet() -> Iterator[None]:
+    """Inside the block, Pillow refuses images above its pixel limit, where it only warns up to twice the limit.
+
+    It says nothing else: what is wrong with a file stands in its error (:func:`reason`), and odd metadata, of which it
+    warns, are no fault of an image.
+    """
+    logger = logging.getLogger("PIL")
+    level = logger.level
     with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
         warnings.simplefilter("error", Image.DecompressionBombWarning)
-        yield
+        logger.setLevel(logging.CRITICAL + 1)
+        try:
+            yield
+        finally:
+            logger.setLevel(level)

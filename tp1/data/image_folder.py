@@ -12,11 +12,12 @@ from numpy.typing import NDArray
 from tp1.base.errors import TP1Error
 from tp1.base.names import is_folder, printable
 from tp1.base.progress import progress
-from tp1.data.decoding import bombs_refused, read_image, read_resized, reason
+from tp1.data.decoding import read_image, read_resized, reason, strict_and_quiet
 from tp1.data.layout import Layout, read_layout
 from tp1.data.source import Listing, sorted_listing
 
-READ_AHEAD = 4  # decoded images per reading thread that may wait in memory
+READ_AHEAD = 2  # decoded images per reading thread that may wait in memory
+MOST_THREADS = 8  # that read: with more, photographs that wait would take gigabytes
 MOST_NAMED = 10  # broken images in a message; the others are counted
 
 
@@ -29,11 +30,24 @@ class BrokenImagesError(TP1Error):
 
     def __init__(self, root: Path, broken: Mapping[str, str]) -> None:
         self.broken = dict(broken)
-        named = "; ".join(f"{printable(str(root / name))}: {why}" for name, why in [*broken.items()][:MOST_NAMED])
-        more = f"; and {len(broken) - MOST_NAMED:,} more" if len(broken) > MOST_NAMED else ""
-        these = "the file" if len(broken) == 1 else "the files"
-        what = "cannot read image" if len(broken) == 1 else f"cannot read {len(broken):,} images:"
-        super().__init__(f"{what} {named}{more}. Mend or remove {these}, or leave out what is broken: skip_broken=yes.")
+        names: dict[str, list[str]] = {}
+        for name, why in broken.items():
+            names.setdefault(why, []).append(printable(name))
+        if len(broken) == 1:
+            ((name, why),) = broken.items()
+            what, these, all_named = f"cannot read image {printable(str(root / name))}: {why}", "the file", ""
+        else:
+            each = max(1, MOST_NAMED // len(names))
+            parts = [f"{_some(found, each)} ({why})" for why, found in [*names.items()][:MOST_NAMED]]
+            more = f"; and {len(names) - MOST_NAMED:,} other reasons" if len(names) > MOST_NAMED else ""
+            what = f"cannot read {len(broken):,} images in {printable(str(root))}: {'; '.join(parts)}{more}"
+            these, all_named = "the files", "; `eda` lists them all"
+        super().__init__(f"{what}. Mend or remove {these}, or leave out what is broken: skip_broken=yes{all_named}.")
+
+
+def _some(names: Sequence[str], most: int) -> str:
+    more = f" and {len(names) - most:,} more" if len(names) > most else ""
+    return f"{', '.join(names[:most])}{more}"
 
 
 class ImageFolder:
@@ -114,11 +128,11 @@ class ImageFolder:
         """Read images in order, ahead of the caller; a reason stands in the place of one that cannot be read."""
         # Pillow decodes without the interpreter lock. The images that wait in memory are few: they may be large.
         files = self.layout().files
-        threads = os.cpu_count() or 1
+        threads = min(os.cpu_count() or 1, MOST_THREADS)
         waiting: deque[tuple[str, Future[NDArray[np.uint8] | str]]] = deque()
         pool = ThreadPoolExecutor(threads)
         try:
-            with bombs_refused():
+            with strict_and_quiet():
                 for name in names:
                     waiting.append((name, pool.submit(self._read, files[name])))
                     if len(waiting) > READ_AHEAD * threads:

@@ -1,19 +1,15 @@
 """The layouts of image folders: class folders, or parts (``train/``, ``val/``, ``test/``) with class folders."""
 
+import unicodedata
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tp1.base.errors import TP1Error
 from tp1.base.names import printable
 from tp1.data.file_kinds import SUFFIXES, Tree, count_others, read_tree
+from tp1.data.parts import PARTS, find_parts, inner_folder, is_whole, shared_folders, turned
 
-# Names of the folders of parts, in any case.
-PARTS = {
-    **dict.fromkeys(("train", "training"), "train"),
-    **dict.fromkeys(("val", "valid", "validation", "dev"), "val"),
-    **dict.fromkeys(("test", "testing"), "test"),
-}
 MOST_NAMED = 20  # classes or folders in a message; the others are counted
 
 
@@ -28,6 +24,7 @@ class Layout:
         files: Files by name: ``<class>/<path>``, or ``<part>/<class>/<path>`` with the part's name as in ``parts``.
         labels: Class numbers of the files, in the same order.
         left_out: What is not read, in words: images without a class, other files.
+        doubts: Sentences about what may be meant in another way.
     """
 
     what: str
@@ -36,6 +33,7 @@ class Layout:
     files: Mapping[str, Path]
     labels: Sequence[int]
     left_out: tuple[str, ...]
+    doubts: tuple[str, ...] = ()
 
 
 def read_layout(root: Path) -> Layout:
@@ -45,11 +43,13 @@ def read_layout(root: Path) -> Layout:
         TP1Error: It cannot be read, or it has no layout that this function knows; the message names all that is wrong.
     """
     tree, inner = _unwrapped(read_tree(root))
-    roles = _roles(tree)
-    filled = tree.filled()
-    only_parts = bool(filled) and all(name.lower() in PARTS for name in filled)
-    if only_parts or (len(roles) > 1 and any(tree.folders[name].filled() for name in roles.get("train", []))):
-        return _parted(tree, roles, inner)
+    if found := find_parts(tree):
+        return _parted(tree, found, inner)
+    if outside := turned(tree):
+        layout = _parted(outside, {part: [part] for part in outside.folders}, inner)
+        beside = tree.count - outside.count
+        left_out = [f"{beside:,} images outside of the parts"] if beside else []
+        return replace(layout, what=f"{layout.what} within the classes", left_out=_left_out(tree, left_out))
     return _flat(tree, inner)
 
 
@@ -64,21 +64,12 @@ def _unwrapped(tree: Tree) -> tuple[Tree, str]:
     return tree, inner
 
 
-def _roles(tree: Tree) -> dict[str, list[str]]:
-    """Names of the folders that look like parts, by part."""
-    found: dict[str, list[str]] = {}
-    for name in tree.folders:
-        if name.lower() in PARTS:
-            found.setdefault(PARTS[name.lower()], []).append(name)
-    return found
-
-
 def _parted(tree: Tree, found: Mapping[str, Sequence[str]], inner: str) -> Layout:
     for part, several in found.items():
         if len(several) > 1:
             raise TP1Error(f"{tree.path} has the folders {_and(several)} for one part, {part}: keep one of them.")
     roles = {part: names[0] for part, names in found.items()}
-    train = tree.folders[roles["train"]] if "train" in roles else Tree(tree.path)
+    train = inner_folder(tree.folders[roles["train"]]) if "train" in roles else Tree(tree.path)
     if not train.filled():
         loose = ", ".join(f"{name}/ {tree.folders[name].count:,}" for name in roles.values())
         raise TP1Error(
@@ -89,13 +80,13 @@ def _parted(tree: Tree, found: Mapping[str, Sequence[str]], inner: str) -> Layou
     left_out = [
         f"{folder.count:,} images in {name}/, which is no part"
         for name, folder in tree.folders.items()
-        if name.lower() not in PARTS and folder.count
+        if name not in roles.values() and folder.count
     ]
     parts: dict[str, Tree] = {}
     for part in ("train", "val", "test"):
         if part not in roles:
             continue
-        name, folder = roles[part], tree.folders[roles[part]]
+        name, folder = roles[part], inner_folder(tree.folders[roles[part]])
         own = folder.filled()
         if part != "train" and not set(own) & set(train.folders) and len(own) < 2:
             what = f"{folder.count:,} images in {name}/ without labels (no class folders)" if folder.count else ""
@@ -109,7 +100,9 @@ def _parted(tree: Tree, found: Mapping[str, Sequence[str]], inner: str) -> Layou
             sides = [f"{name}/ lacks {_named(missing)}"] * bool(missing) + [
                 f"{roles['train']}/ lacks {_named(odd)}"
             ] * bool(odd)
-            faults.append(f"{roles['train']}/ and {name}/ have different classes: {' and '.join(sides)}")
+            faults.append(
+                f"{roles['train']}/ and {name}/ have different classes: {' and '.join(sides)}{_alike(missing, odd)}"
+            )
     classes = tuple(train.filled())
     if len(classes) < 2:
         faults.append(f"{train.path} has {len(classes)} class folders with images; it needs 2 or more")
@@ -121,7 +114,7 @@ def _parted(tree: Tree, found: Mapping[str, Sequence[str]], inner: str) -> Layou
 
 def _flat(tree: Tree, inner: str) -> Layout:
     classes = tuple(tree.filled())
-    faults = _empty_classes(tree)
+    faults = _empty_classes(tree) + _other_meanings(tree)
     if len(tree.folders) < 2:
         loose = f" and {len(tree.images):,} images outside of them" if tree.images else ""
         faults = [
@@ -130,7 +123,49 @@ def _flat(tree: Tree, inner: str) -> Layout:
     _raise(faults, tree.path)
     left_out = [f"{len(tree.images):,} images outside of the class folders"] if tree.images else []
     files, labels = _collect({"": tree}, classes)
-    return Layout(f"class folders{f' in {inner}' * bool(inner)}", (), classes, files, labels, _left_out(tree, left_out))
+    what = f"class folders{f' in {inner}' * bool(inner)}"
+    return Layout(what, (), classes, files, labels, _left_out(tree, left_out), _doubts(tree))
+
+
+def _other_meanings(tree: Tree) -> list[str]:
+    """What would make a data set of wrong classes: a folder that is a data set, or one that may be a part."""
+    faults = [
+        f"{name}/ is a data set of its own, with {_and([f'{one}/' for one in folder.filled()])}: give "
+        f"dataset={printable(str(folder.path))}, or move what lies beside it away"
+        for name, folder in tree.folders.items()
+        if is_whole(folder)
+    ]
+    for name, folder in tree.folders.items():
+        inside = folder.filled()
+        if PARTS.get(name.lower()) == "train" and len(inside) > 1 and not folder.images:
+            beside = [f"{one}/" for one in tree.filled() if one != name]
+            faults.append(
+                f"{name}/ has folders of images ({_some(inside)}), and beside it lies {_some(beside)}: if it is the "
+                f"part for training, give dataset={printable(str(folder.path))}; if it is a class, move its images "
+                "out of these folders"
+            )
+    return faults
+
+
+def _doubts(tree: Tree) -> tuple[str, ...]:
+    """Say where the sub-folders look like the classes, as in ``colour/cat/`` beside ``grey/cat/``."""
+    folders = [folder for folder in tree.folders.values() if folder.count and not folder.images]
+    shared = shared_folders(folders)
+    if len(shared) < 2:
+        return ()
+    return (
+        f"Sub-folders of the same names lie in several classes ({_some(shared)}): if these are the classes, give "
+        f"dataset={printable(str(folders[0].path))}.",
+    )
+
+
+def _alike(missing: Sequence[str], odd: Sequence[str]) -> str:
+    """Say which names of two parts' classes look the same."""
+    folded = {unicodedata.normalize("NFC", name).casefold(): name for name in odd}
+    for name in missing:
+        if other := folded.get(unicodedata.normalize("NFC", name).casefold()):
+            return f" ({printable(name)!r} and {printable(other)!r} differ in capitals or in how accents are stored)"
+    return ""
 
 
 def _collect(parts: Mapping[str, Tree], classes: Sequence[str]) -> tuple[dict[str, Path], list[int]]:
@@ -171,6 +206,11 @@ def _raise(faults: Sequence[str], root: Path) -> None:
 def _named(names: Sequence[str]) -> str:
     more = f" and {len(names) - MOST_NAMED:,} more" if len(names) > MOST_NAMED else ""
     return f"{[printable(name) for name in names[:MOST_NAMED]]}{more}"
+
+
+def _some(names: Sequence[str]) -> str:
+    shown = [printable(name) for name in names]
+    return _and(shown if len(shown) < 5 else [*shown[:3], f"{len(shown) - 3:,} more"])
 
 
 def _and(names: Sequence[str]) -> str:

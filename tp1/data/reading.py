@@ -19,6 +19,7 @@ class Reading:
         left_out: What was not read, in words.
         broken: Images that were left out because they cannot be read: the reason by name.
         dropped: Names of training images that were dropped because they are also in another part.
+        doubts: Sentences about what may be meant in another way.
         cut: The parts, of ``test`` and ``validation``, that the data set does not have itself.
         copies: Images that lie in two parts, before any were dropped.
     """
@@ -28,16 +29,15 @@ class Reading:
     broken: Mapping[str, str] = field(default_factory=dict)
     dropped: tuple[str, ...] = ()
     cut: tuple[str, ...] = ()
+    doubts: tuple[str, ...] = ()
     copies: Copies = field(default_factory=lambda: Copies(np.empty((0, 2), np.int64), np.empty(0, bool), whole=True))
 
     def notes(self) -> list[str]:
         """Return lines for the user about everything that may not be as expected; none for a tidy data set."""
-        notes = []
-        if self.layout and not self.layout.startswith("class folders") and "test" in self.cut:
-            val = " and the validation images" if "validation" in self.cut else ""
-            notes.append(f"It has {self.layout}: the test images{val} are cut from the training images.")
-        elif " in " in self.layout:
+        notes = [self.cut_note()] if self.cut_note() else []
+        if self.layout.startswith("class folders in "):
             notes.append(f"It has its {self.layout}.")
+        notes += self.doubts
         if self.left_out:
             notes.append(f"Left out: {'; '.join(self.left_out)}.")
         if self.broken:
@@ -58,6 +58,13 @@ class Reading:
         if not self.copies.whole:
             notes.append("Only images with the same pixels were looked for in two parts: too many pictures are alike.")
         return notes
+
+    def cut_note(self) -> str:
+        """Say that test images are cut from those for training; empty if there are no parts, or a part for test."""
+        if not self.layout or self.layout.startswith("class folders") or "test" not in self.cut:
+            return ""
+        val = " and the validation images" if "validation" in self.cut else ""
+        return f"It has {self.layout}: the test images{val} are cut from the training images."
 
     def facts(self) -> dict[str, object]:
         """Return what to record with a run, as plain values."""

@@ -48,9 +48,12 @@ def find_source(dataset: str, data_dir: Path) -> Source:
     if is_file(root):
         raise TP1Error(_about_file(root))
     if not is_folder(root):
+        # A bare name is one in the data directory, wherever the command runs.
+        is_here = not is_path(dataset) and is_folder(Path(dataset))
+        here = f"For the folder of this name here, give dataset=./{dataset}." if is_here else ""
         raise TP1Error(
             f"no data set {dataset!r}: it is not cifar10, eurosat, digits or {PREFIX}NAME, and there is no folder "
-            f"{root}. Check dataset= and data_dir=."
+            f"{root}. {here or 'Check dataset= and data_dir=.'}"
         )
     if not is_plain(str(root)):  # its name goes into tags, tables and the names of files
         raise TP1Error(f"rename the image folder {root}: its path has control characters, or bytes that are no UTF-8.")

@@ -10,7 +10,7 @@ from PIL import Image
 
 from tp1.base.progress import progress
 from tp1.data.broken import broken_images
-from tp1.data.decoding import FORMATS
+from tp1.data.decoding import FORMATS, strict_and_quiet
 from tp1.data.image_folder import ImageFolder
 from tp1.data.layout import Layout
 
@@ -46,7 +46,7 @@ def survey_folder(source: ImageFolder, cache: Path) -> Survey:
     layout = source.layout()
     broken = broken_images(source, cache)
     paths = [path for name, path in layout.files.items() if name not in broken]
-    with ThreadPoolExecutor() as pool:
+    with ThreadPoolExecutor() as pool, strict_and_quiet():
         kinds = Counter(progress(pool.map(_kind, paths), "Looking at files", len(paths)))
     return Survey(layout, kinds, broken)
 

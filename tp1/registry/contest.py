@@ -19,6 +19,7 @@ from tp1.base.errors import TP1Error
 from tp1.data.dataset import ImageData, Part
 from tp1.data.image_digests import TRAINED_ON, image_digests
 from tp1.registry.predictor import Predictor, load_logged
+from tp1.registry.same_data import check_same_classes
 from tp1.registry.stored_models import fetch, stored
 from tp1.registry.versions import Version
 from tp1.report.paired import Paired, compare_predictions, greater
@@ -81,11 +82,7 @@ def compete(
     """
     path = fetch(stored(champion), folder)
     its = load_logged(path, str(champion))
-    if its.classes != data.classes:
-        raise TP1Error(
-            f"{champion} knows other classes ({_some(its.classes)}) than {data.name} in {data.origin} has "
-            f"({_some(data.classes)}): it is of another data set of the same name, whose folder could be renamed."
-        )
+    check_same_classes(champion, its.classes, data.classes, f"{data.name} in {data.origin}")
     its_data = _sized(data, its, data_at, str(champion))
     rows = np.ones(len(data.val), bool)
     digests = champion.tags.get("tp1.data_digest", ""), champion.tags.get("tp1.split_digest", "")
@@ -137,7 +134,3 @@ def _trained_on(path: Path, champion: Version, digests: tuple[str, str], data: I
 
 def _chosen(part: Part, rows: NDArray[np.bool_]) -> Part:
     return replace(part, index=part.index[rows], images=part.images[rows], labels=part.labels[rows])
-
-
-def _some(classes: Sequence[str]) -> str:
-    return ", ".join(classes[:5]) + (f" and {len(classes) - 5} more" if len(classes) > 5 else "")

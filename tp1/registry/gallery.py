@@ -7,7 +7,7 @@ from contextlib import suppress
 import numpy as np
 
 from tp1.base.names import printable
-from tp1.data.decoding import bombs_refused
+from tp1.data.decoding import strict_and_quiet
 from tp1.data.image_files import thumbnail
 from tp1.registry.predictions import Predictions
 from tp1.report.figures import MOST_NAMED, confusion_matrix
@@ -78,7 +78,7 @@ def _common_folder(predictions: Predictions) -> str:
 
 def _gallery(name: str, predictions: Predictions, rows: Sequence[int], folder: str) -> Gallery:
     tiles = []
-    with bombs_refused():
+    with strict_and_quiet():
         for row in rows:
             with suppress(Exception):  # the file has changed since its prediction
                 tiles.append(_tile(predictions, row, predictions.images[row].name.removeprefix(folder)))

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from tp1.base.errors import TP1Error
 from tp1.base.names import printable
 from tp1.base.progress import progress_bar
-from tp1.data.decoding import bombs_refused
+from tp1.data.decoding import strict_and_quiet
 from tp1.data.image_files import FoundImage, read_batches
 from tp1.registry.predictor import Predictor
 from tp1.report.page import Inline, Number, Table
@@ -101,7 +101,7 @@ def predict_images(predictor: Predictor, images: Sequence[FoundImage]) -> Predic
     probabilities: list[NDArray[np.float32]] = []
     unreadable: list[tuple[str, str]] = []
     resized = 0
-    with bombs_refused(), progress_bar(len(images), "Predicting") as bar:
+    with strict_and_quiet(), progress_bar(len(images), "Predicting") as bar:
         for batch in read_batches(images, predictor.image_shape, EVALUATION_BATCH):
             read += batch.found
             probabilities.append(predictor.probabilities(batch.pixels))

@@ -22,6 +22,7 @@ from tp1.data.dataset import ImageData
 from tp1.registry.contest import LEVEL, Contest, DataAt, compete
 from tp1.registry.lock import promotion_lock
 from tp1.registry.predictor import LOGGED_PROGRAM, Predictor, load_logged
+from tp1.registry.same_data import check_path
 from tp1.registry.stored_models import GoneError, StoredModel, fetch, find_model_of_run, stored
 from tp1.registry.versions import (
     CHALLENGER,
@@ -178,19 +179,24 @@ def promote(candidate: Candidate, data: ImageData, data_at: DataAt, force: str |
     return Decision(version, wins, verdict)
 
 
-def rollback(name: str) -> tuple[Version, Version]:
+def rollback(name: str, dataset: str) -> tuple[Version, Version]:
     """Make the champion's predecessor champion again; return the replaced version, then the new champion.
 
     A predecessor whose files were deleted is passed over for its own predecessor.
 
+    Args:
+        dataset: What the user named it by: a data set's name, or the path of its folder.
+
     Raises:
-        TP1Error: There is no champion, it has no predecessor, or the predecessor's files cannot be read or are damaged.
+        TP1Error: There is no champion, it has no predecessor, the predecessor's files cannot be read or are damaged, or
+            it is of another data set than lies in the folder.
     """
     with promotion_lock(name) as lock:
         champion = find_version(name, CHAMPION)
         if champion is None:
             raise TP1Error(f"{name} has no champion: mlflow run . -e promote makes one.")
         former = _former(champion)
+        check_path(stored(former), dataset)
         note = f"Rolled back to version {former.number} by {who()}, {now()}."
         lock.check()
         describe(champion, f"**{note}**\n\n{champion.description}", {"tp1.rolled_back": note})

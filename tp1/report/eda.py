@@ -42,10 +42,12 @@ class Look:
         if many > 0:
             by_size = counts.iloc[np.argsort(-counts["train"].to_numpy(), kind="stable")]
             half = MOST_PRINTED // 2
-            table = (
-                f"{by_size.head(half).to_string()}\n... {many:,} classes between the largest and the smallest, all in "
-                f"class_distribution.csv ...\n{by_size.tail(half).to_string(header=False)}"
+            lines = pd.concat([by_size.head(half), by_size.tail(half)]).to_string().splitlines()
+            end = len(lines) - half
+            lines.insert(
+                end, f"... {many:,} classes between the largest and the smallest, all in class_distribution.csv ..."
             )
+            table = "\n".join(lines)
         return f"{table}\n\n{self.channels.to_string(float_format='{:.4f}'.format)}"
 
 

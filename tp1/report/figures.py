@@ -161,6 +161,7 @@ def _confusion_map(matrix: NDArray[np.int64], share: NDArray[np.float64], classe
     most.set_yticks(range(len(pairs)), labels, fontsize=8)
     most.set(xlabel="images", title="Most frequent confusions: true → predicted")
     most.margins(x=0.25)
+    most.xaxis.get_major_locator().set_params(integer=True)
     most.invert_yaxis()
     cleaned(most)
     figure.suptitle(_shown(title))
@@ -216,10 +217,12 @@ def class_distribution(counts: Mapping[str, Sequence[int]], classes: Sequence[st
             axes.set_yticks(range(len(classes)), [_shown(name, LONGEST_CLASS) for name in classes])
             axes.set(xlabel="images", title=f"{part} ({sum(values):,})")
             axes.margins(x=0.18)
+            axes.xaxis.get_major_locator().set_params(integer=True)
         else:
             axes.fill_between(range(1, len(values) + 1), sorted(values, reverse=True), color=VALIDATION, step="mid")
             axes.set(xlabel=f"the {len(values):,} classes by size", title=f"{part} ({sum(values):,})", ylim=(0, None))
             axes.set(ylabel="images")
+            axes.yaxis.get_major_locator().set_params(integer=True)
         cleaned(axes)
         axes.grid(visible=not is_named, axis="y")
     if is_named:

@@ -41,6 +41,7 @@ def survey_lines(survey: Survey) -> list[str]:
         lines.append(f"            and {len(kinds) - MOST_PRINTED:,} other kinds: files.csv has all")
     if layout.left_out:
         lines.append(f"Left out: {'; '.join(layout.left_out)}")
+    lines += layout.doubts
     if survey.broken:
         lines.append(
             f"Broken: {len(survey.broken):,} images; training refuses them, or leaves them out: skip_broken=yes"
@@ -94,7 +95,8 @@ def copies_lines(copies: pd.DataFrame) -> list[str]:
     between = copies[copies["first_part"] != copies["second_part"]]
     classes = copies[copies["first_class"] != copies["second_class"]]
     lines = [
-        f"The same images: {len(between):,} pairs in two parts (drop_duplicates=train leaves them out of training), "
+        f"The same images: {len(between):,} pairs in two parts"
+        f"{' (drop_duplicates=train leaves them out of training)' * bool(len(between))}, "
         f"{len(classes):,} in two classes; copies.csv has all"
     ]
     for _, row in copies.head(MOST_PRINTED).iterrows():
@@ -121,7 +123,8 @@ def _sizes_figure(survey: Survey) -> Figure:
     axes.scatter(
         points[:, 0], points[:, 1], s=10 + 190 * areas / areas.max(), color=VALIDATION, alpha=0.5, linewidths=0
     )
-    axes.set(xlabel="width, pixels", ylabel="height, pixels", xlim=(0, None), ylim=(0, None))
+    right, top = (1.1 * points.max(axis=0)).tolist()  # so that circles at the edge are whole
+    axes.set(xlabel="width, pixels", ylabel="height, pixels", xlim=(0, right), ylim=(0, top))
     axes.set_title(f"{len(counts):,} sizes of {areas.sum():,} images")
     cleaned(axes)
     return figure

@@ -18,6 +18,7 @@ from jinja2 import Environment, PackageLoader, select_autoescape
 from matplotlib.figure import Figure
 
 from tp1.base.names import printable, printable_lines
+from tp1.report.fonts import any_script
 
 FIGURE_DPI = 150
 # Colours of the figures, and the page's variables for them, whose values differ in the light and the dark scheme.
@@ -243,7 +244,7 @@ def plain_svg(figure: Figure, name: str) -> bytes:
     """A figure as an SVG file; the same figure gives the same bytes."""
     buffer = io.BytesIO()
     # Text as outlines, so that it looks the same without the fonts.
-    with mpl.rc_context({"svg.hashsalt": name, "svg.fonttype": "path"}):
+    with any_script(figure), mpl.rc_context({"svg.hashsalt": name, "svg.fonttype": "path"}):
         figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
     return buffer.getvalue()
 
@@ -251,14 +252,15 @@ def plain_svg(figure: Figure, name: str) -> bytes:
 def plain_png(figure: Figure, dpi: int = FIGURE_DPI) -> bytes:
     """A figure as a PNG file."""
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=dpi)
+    with any_script(figure):
+        figure.savefig(buffer, format="png", dpi=dpi)
     return buffer.getvalue()
 
 
 def themed_svg(figure: Figure, name: str) -> str:
     """A figure as an SVG element in the page's colours and font."""
     buffer = io.StringIO()
-    with mpl.rc_context({"svg.hashsalt": name, "svg.fonttype": "none"}):
+    with any_script(figure), mpl.rc_context({"svg.hashsalt": name, "svg.fonttype": "none"}):
         figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
     text = buffer.getvalue()
     text = text[text.index("<svg") :]
