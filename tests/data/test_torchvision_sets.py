@@ -2,6 +2,7 @@
 
 import gzip
 import hashlib
+import json
 import pickle
 import struct
 import tarfile
@@ -88,6 +89,53 @@ def test_pickles_with_checksums(root, monkeypatch):
     data = load_data("torchvision:CIFAR100")
     assert (len(data.train), len(data.val), len(data.test)) == (400, 100, 100)
     assert data.classes[42] == "thing 42"
+
+
+def test_digits_with_more_than_a_label(root):
+    raw = root / "QMNIST" / "QMNIST" / "raw"
+    raw.mkdir(parents=True)
+    for part, count in (("train", 100), ("test", 20)):
+        labels = np.full((count, 8), 7, dtype=">i4")
+        labels[:, 0] = np.arange(count) % 10
+        grey = np.random.default_rng(count).integers(0, 256, (count, 28, 28), dtype=np.uint8)
+        (raw / f"qmnist-{part}-images-idx3-ubyte").write_bytes(
+            struct.pack(">IIII", 0x0803, count, 28, 28) + grey.tobytes()
+        )
+        (raw / f"qmnist-{part}-labels-idx2-int").write_bytes(struct.pack(">III", 0x0C02, count, 8) + labels.tobytes())
+    data = load_data("torchvision:QMNIST")
+    assert (len(data.train), len(data.val), len(data.test)) == (90, 10, 20)
+    assert np.bincount(data.test.labels).tolist() == [2] * 10
+
+
+def test_counts_are_classes(root):
+    folder = root / "CLEVRClassification" / "clevr" / "CLEVR_v1.0"
+    (folder / "scenes").mkdir(parents=True)
+    for part in ("train", "val"):
+        (folder / "images" / part).mkdir(parents=True)
+        scenes = []
+        for number in range(40):
+            name, objects = f"CLEVR_{part}_{number:06d}.png", 3 + 7 * (number % 2)
+            Image.fromarray(coloured_images(number % 2, 1, 24, seed=number)[0]).save(folder / "images" / part / name)
+            scenes.append({"image_filename": name, "objects": [{}] * objects})
+        (folder / "scenes" / f"CLEVR_{part}_scenes.json").write_text(json.dumps({"scenes": scenes}), encoding="utf-8")
+    data = load_data("torchvision:CLEVRClassification")
+    assert data.classes == ("3", "10")
+    assert len(data.val) == 40
+
+
+def test_a_table_of_pixels(root, monkeypatch):
+    rows = ["emotion,pixels,Usage"]
+    for number in range(60):
+        usage = "Training" if number < 40 else "PublicTest"
+        rows.append(f"{number % 2},{' '.join(str((number + place) % 256) for place in range(48 * 48))},{usage}")
+    path = root / "FER2013" / "fer2013" / "fer2013.csv"
+    path.parent.mkdir(parents=True)
+    path.write_text("\n".join(rows), encoding="utf-8")
+    resources = torchvision.datasets.FER2013._RESOURCES
+    monkeypatch.setitem(resources, "fer", (path.name, hashlib.md5(path.read_bytes()).hexdigest()))
+    data = load_data("torchvision:FER2013")
+    assert (len(data.train) + len(data.val), len(data.test)) == (40, 20)
+    assert data.test.images[1, 0, :3, 0].tolist() == [41, 42, 43]
 
 
 def test_photographs_with_three_parts(root):

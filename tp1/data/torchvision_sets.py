@@ -29,13 +29,17 @@ def _splits(**parts: str) -> dict[str, dict[str, object]]:
     return {part: {"split": name} for part, name in parts.items()}
 
 
-# The arguments of the class for each official part; {"": {}} for a data set without parts.
+# The arguments of the class for each official part; {"": {}} for a data set without parts. Left out: Omniglot and
+# INaturalist, whose order is the file system's; LFWPeople, whose parts have other people; ImageNet, an image folder.
 SETS: dict[str, dict[str, dict[str, object]]] = {
-    **{name: _train_test() for name in ("CIFAR10", "CIFAR100", "FashionMNIST", "KMNIST", "MNIST", "USPS")},
+    **{name: _train_test() for name in ("CIFAR10", "CIFAR100", "FashionMNIST", "KMNIST", "MNIST", "QMNIST", "USPS")},
     "EMNIST": {part: {"split": "balanced", **given} for part, given in _train_test().items()},
     **{name: _splits(train="train", test="test") for name in ("Food101", "GTSRB", "STL10", "StanfordCars", "SVHN")},
     **{name: _splits(train="train", val="val", test="test") for name in ("DTD", "FGVCAircraft", "Flowers102")},
     **{name: _splits(train="train", val="val", test="test") for name in ("PCAM", "RenderedSST2")},
+    "CLEVRClassification": _splits(train="train", val="val"),
+    "FER2013": _splits(train="train", test="test"),
+    "Places365": {part: {"split": name, "small": True} for part, name in (("train", "train-standard"), ("val", "val"))},
     "Country211": _splits(train="train", val="valid", test="test"),
     "Imagenette": _splits(train="train", val="val"),
     "OxfordIIITPet": _splits(train="trainval", test="test"),
@@ -102,7 +106,11 @@ class TorchvisionSet:
             found = _labels_of(self._load(part))
             names += [f"{part}/{row:07d}".lstrip("/") for row in range(len(found))]
             labels += found
-        return sorted_listing(self._classes(max(labels, default=-1) + 1), names, labels, parts)
+        classes = self._class_names()
+        if classes is None:  # numbers, such as CLEVR's counts from 3 to 10
+            present = sorted(set(labels))
+            classes, labels = tuple(map(str, present)), [present.index(label) for label in labels]
+        return sorted_listing(classes, names, labels, parts)
 
     def decode(self, listing: Listing) -> Iterator[NDArray[np.uint8]]:
         for name in listing.names:
@@ -115,10 +123,12 @@ class TorchvisionSet:
                 image = image.resize((self.resize, self.resize), Image.Resampling.BICUBIC)
             yield np.asarray(image)
 
-    def _classes(self, count: int) -> tuple[str, ...]:
-        """The names that torchvision has for the classes, else their numbers."""
+    def _class_names(self) -> tuple[str, ...] | None:
+        """The names that torchvision has for the classes; None: it has none."""
         data = next(iter(self._loaded.values()))
-        given = getattr(data, "classes", None) or getattr(data, "categories", None) or range(count)
+        given = getattr(data, "classes", None) or getattr(data, "categories", None)
+        if not given:
+            return None
         names = [", ".join(name) if isinstance(name, tuple | list) else str(name) for name in given]
         return tuple(f"{name} {place}" if names.count(name) > 1 else name for place, name in enumerate(names))
 
@@ -167,6 +177,8 @@ def _labels_of(data: Any) -> list[int]:
     for attribute in ("targets", "labels", "_labels", "y"):
         found = getattr(data, attribute, None)
         if found is not None and len(found) == len(data):
+            if getattr(found, "ndim", 1) == 2:  # QMNIST: the digit, then who wrote it
+                found = found[:, 0]
             return [int(label) for label in found]
     samples = getattr(data, "_samples", None)
     return [int(label) for _, label in (samples if samples is not None else (data[row] for row in range(len(data))))]
