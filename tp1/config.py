@@ -113,7 +113,7 @@ class TrainConfig:
             value = getattr(self, item.name)
             if item.name in GROUPS:
                 values[item.name] = _variant(item.name, value)
-                values |= {knob: getattr(value, knob, None) for knob in _knobs(item.name)}
+                values |= {knob: getattr(value, knob, None) for knob in _KNOBS[item.name]}
             else:
                 values[item.name] = value
         return values
@@ -127,13 +127,14 @@ class TrainConfig:
             TP1Error: A value is out of range, or a knob is not one of its group's variant.
             TypeError: There is no such parameter.
         """
-        own = {name: value for name, value in values.items() if name not in GROUPS and name not in _KNOBS}
+        grouped = {*GROUPS, *(knob for knobs in _KNOBS.values() for knob in knobs)}
+        own = {name: value for name, value in values.items() if name not in grouped}
         for group, variants in GROUPS.items():
             before = getattr(self, group)
             name = values.get(group, _variant(group, before))
             check_choice(group, name, variants)
             kind = variants[name]
-            knobs = {knob: values[knob] for knob in _knobs(group) if knob in values}
+            knobs = {knob: values[knob] for knob in _KNOBS[group] if knob in values}
             has = {item.name for item in fields(kind)}
             for knob, value in knobs.items():
                 if knob not in has:
@@ -183,7 +184,7 @@ def _parameters() -> dict[str, Parameter]:
     for item in fields(TrainConfig):
         if item.name in GROUPS:
             found[item.name] = Parameter(item.name, str, item.metadata["help"])
-            found |= _knobs(item.name)
+            found |= _KNOBS[item.name]
         else:
             kinds = [
                 kind for kind in typing.get_args(hints[item.name]) or (hints[item.name],) if kind is not type(None)
@@ -192,8 +193,9 @@ def _parameters() -> dict[str, Parameter]:
     return found
 
 
-_KNOBS = {knob for group in GROUPS for knob in _knobs(group)}
+_KNOBS = {group: _knobs(group) for group in GROUPS}
 PARAMETERS = _parameters()  # of a configuration, by their flat names
+_DEFAULTS = TrainConfig().flat()
 
 READING = ("test_from", "skip_broken", "drop_duplicates")
 # Seed, data folder, device and precision do not make another configuration. How the data set is read makes another data
@@ -215,8 +217,7 @@ def hyperparameters(params: Mapping[str, str]) -> dict[str, str | float | None]:
     MLflow stores parameters as spelled on the command line, with shell quotes. A parameter that was not tracked did
     not exist yet at the time, and gets its present default.
     """
-    defaults = TrainConfig().flat()
-    return {name: _value(params[name]) if name in params else defaults[name] for name in HYPERPARAMETERS}
+    return {name: _value(params[name]) if name in params else _DEFAULTS[name] for name in HYPERPARAMETERS}
 
 
 def differences(

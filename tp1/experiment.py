@@ -150,10 +150,8 @@ class Study:
 
     def varied(self) -> set[str]:
         """Return the names of the hyperparameters that differ between the configurations."""
-        first = self.experiments[0].config.flat()
-        return {
-            name for name in HYPERPARAMETERS for other in self.experiments if other.config.flat()[name] != first[name]
-        }
+        first, *others = (experiment.config.flat() for experiment in self.experiments)
+        return {name for name in HYPERPARAMETERS for other in others if other[name] != first[name]}
 
 
 def by_name_and_configuration(entries: Iterable[Experiment | Study]) -> dict[tuple[str, str], Experiment]:
