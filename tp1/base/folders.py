@@ -8,6 +8,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from tp1.base.errors import TP1Error, why
+from tp1.base.names import is_file, is_folder
 
 FULL = (errno.ENOSPC, errno.EDQUOT)
 READ_ONLY = (errno.EACCES, errno.EPERM, errno.EROFS)
@@ -73,7 +74,7 @@ def check_writable(folder: Path) -> None:
     Raises:
         TP1Error: The folder, or the one that it would be made in, cannot be written.
     """
-    there = next(path for path in (folder, *folder.absolute().parents) if Path(path).exists())
+    there = next(path for path in (folder, *folder.absolute().parents) if is_folder(path) or is_file(path))
     code = errno.ENOTDIR if not there.is_dir() else 0 if os.access(there, os.W_OK | os.X_OK) else errno.EACCES
     if code:
         raise TP1Error(f"cannot write to {folder}: {os.strerror(code)}. Choose another with to=.")

@@ -2,6 +2,7 @@
 
 import os
 import unicodedata
+from collections.abc import Sequence
 from pathlib import Path
 
 LONGEST_PATH = 4096  # bytes, the limit of Linux; MLflow limits a parameter to 6,000 characters
@@ -27,6 +28,12 @@ def message_line(text: str) -> str:
         return line
     kept = LONGEST_LINE // 2
     return f"{line[:kept]} [... {len(line) - 2 * kept:,} characters ...] {line[-kept:]}"
+
+
+def some(texts: Sequence[str], most: int, separator: str = ", ") -> str:
+    """Return the first ``most`` texts joined, and the number of the others: ``a, b and 3 more``."""
+    more = f" and {len(texts) - most:,} more" if len(texts) > most else ""
+    return f"{separator.join(texts[:most])}{more}"
 
 
 def whole_number(text: str) -> int | None:

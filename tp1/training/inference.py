@@ -1,5 +1,6 @@
 """Run a model on images in evaluation mode."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -21,10 +22,9 @@ def predict_logits(classifier: ImageModel, images: NDArray[Any], precision: str 
     classifier.eval()
     device = classifier.device
     parts = []
-    for start in range(0, len(images), EVALUATION_BATCH):
-        batch = torch.from_numpy(images[start : start + EVALUATION_BATCH]).to(device)
+    for batch in _batches(images):
         with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16"):
-            parts.append(classifier.logits(batch).cpu())
+            parts.append(classifier.logits(batch.to(device)).cpu())
     return torch.cat(parts)
 
 
@@ -33,8 +33,7 @@ def predict_views(classifier: ImageModel, images: NDArray[Any], tta: str) -> tor
     """Compute the mean probabilities over the views of all images: uint8 (N, H, W, 3) -> float32 (N, classes)."""
     classifier.eval()
     parts = []
-    for start in range(0, len(images), EVALUATION_BATCH):
-        batch = torch.from_numpy(images[start : start + EVALUATION_BATCH])
+    for batch in _batches(images):
         seen = [
             weight * classifier.logits(view.to(classifier.device)).softmax(dim=1) for weight, view in views(batch, tta)
         ]
@@ -65,3 +64,8 @@ def evaluate(classifier: ImageModel, part: Part, classes: tuple[str, ...], tta: 
     logits = predict_logits(classifier, part.images)
     loss = F.cross_entropy(logits, torch.from_numpy(part.labels)).item()
     return Evaluation(classes, part.index, part.labels, logits.softmax(dim=1).numpy(), loss)
+
+
+def _batches(images: NDArray[Any]) -> Iterator[torch.Tensor]:
+    for start in range(0, len(images), EVALUATION_BATCH):
+        yield torch.from_numpy(images[start : start + EVALUATION_BATCH])

@@ -16,7 +16,7 @@ from tp1.config import TrainConfig
 from tp1.data.augment import augment
 from tp1.data.dataset import Part
 from tp1.models.classifier import ImageModel
-from tp1.recipe import Constant, step_size
+from tp1.recipe import step_size
 from tp1.training.inference import predict_logits
 from tp1.training.optimizers import Optimizers, make_optimizers
 
@@ -219,8 +219,7 @@ def _train_epoch(
         with torch.autocast(device.type, torch.bfloat16, enabled=config.precision == "bf16"):
             logits = classifier.logits(batch)
         loss = F.cross_entropy(logits, target, weights, label_smoothing=config.label_smoothing)
-        if not isinstance(config.schedule, Constant):
-            optimizers.scale(step_size(config.schedule, done + epoch.step, steps))
+        optimizers.scale(step_size(config.schedule, done + epoch.step, steps))
         optimizers.zero_grad()
         loss.backward()
         optimizers.step()
