@@ -79,17 +79,17 @@ class CNNV3(nn.Module):
 
     The report gives five convolution blocks, the fifth with 512 filters, and dropout that rises from 0.2 to
     0.5. Chosen here: filters double from 32; a block is convolution, batch norm, max pooling and ReLU; dropout
-    follows the second to the fifth block, from :data:`FIRST_DROPOUT` to ``dropout`` in equal steps (0.2, 0.3,
-    0.4, 0.5); a ``dropout`` below FIRST_DROPOUT is used for all four, as for table 2's single rates; one dense
-    layer. Dropout after the first block too cost 0.014 of validation accuracy (docs/LOG.md, 2026-11-24).
+    follows the second to the fifth block, from ``first_dropout`` to ``dropout`` in equal steps (0.2, 0.3, 0.4,
+    0.5); one dense layer. Dropout after the first block too cost 0.014 of validation accuracy (docs/LOG.md,
+    2026-11-24). Table 2 gives one rate for each configuration: there both are equal.
     """
 
-    FIRST_DROPOUT = 0.2
-
-    def __init__(self, classes: int, image_size: int = 32, dropout: float = 0.5) -> None:
+    def __init__(
+        self, classes: int, image_size: int = 32, dropout: float = 0.5, first_dropout: float | None = None
+    ) -> None:
         super().__init__()
         side = _side_after(5, image_size, "CNNV3")
-        first = min(self.FIRST_DROPOUT, dropout)
+        first = min(0.2, dropout) if first_dropout is None else first_dropout
         layers = _block(3, 32)
         for step, (filters_in, filters) in enumerate(((32, 64), (64, 128), (128, 256), (256, 512))):
             layers += [*_block(filters_in, filters), Dropout(first + (dropout - first) * step / 3)]

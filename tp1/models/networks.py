@@ -39,6 +39,13 @@ def cnnv3(classes: int, image_size: int, dropout: float) -> nn.Module:
     return CNNV3(classes, image_size, dropout)
 
 
+def cnnv3_one_rate(classes: int, image_size: int, dropout: float) -> nn.Module:
+    """Section 1.5: CNNV3 with the same dropout after its second to fifth block, as table 2 gives one rate."""
+    from tp1.models.cnn import CNNV3
+
+    return CNNV3(classes, image_size, dropout, first_dropout=dropout)
+
+
 def alexnet(classes: int, image_size: int, dropout: float = 0.5) -> nn.Module:
     """AlexNet (Krizhevsky 2014, "One weird trick"): 57.0 million parameters with 10 classes.
 
