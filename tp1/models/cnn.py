@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from tp1.base.errors import TP1Error
+from tp1.models.convolution import Conv3x3
 from tp1.models.dropout import Dropout
 
 
@@ -104,7 +105,7 @@ class CNNV3(nn.Module):
 def _block(filters_in: int, filters: int) -> list[nn.Module]:
     # Batch norm subtracts the mean, so a bias before it would do nothing.
     return [
-        nn.Conv2d(filters_in, filters, 3, padding=1, bias=False),
+        Conv3x3(filters_in, filters),
         nn.BatchNorm2d(filters),
         nn.MaxPool2d(2),
         nn.ReLU(inplace=True),
