@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import traceback
 
@@ -151,6 +152,15 @@ def test_help_names_every_parameter_with_its_default(store):
         assert f"--{name} " in text
     assert "[default: 0.5]" in text
     assert not all_runs()
+
+
+def test_help_lists_each_command_once_with_its_whole_sentence(store):
+    from experiments.__main__ import main
+
+    text = invoke("--help").output
+    listed = re.findall(r"^  ([a-z0-9-]+) ", text.split("\nTrain:\n")[1], re.MULTILINE)
+    assert sorted(listed) == sorted(main.commands)
+    assert "..." not in text.replace("[ARGS]...", "")
 
 
 def test_eda_logs_figures_and_statistics(store, image_folder):

@@ -44,6 +44,14 @@ MAINTENANCE = (
     *(server_init_command, migrate_command, account_command, share_command),
 )
 RECORDS = {"export": export_command, "import": import_command}  # the same, but they know the experiments
+# How `tp1 --help` lists them. Experiments and studies stand in the first section, in the order of the report.
+SECTIONS = {
+    "Train": ("main",),
+    "Look and compare": ("eda", "compare", "report"),
+    "Models": ("promote", "rollback", "download", "predict"),
+    "Keep and share": ("runs", "sync", "export", "import", "store", "cache", "mlproject"),
+    "A team's server": ("server-init", "account", "share", "migrate"),
+}
 RESERVED = {
     *TOOLS,
     *(str(command.name) for command in MAINTENANCE),
@@ -63,6 +71,18 @@ class Group(click.Group):
         super().__init__(*args, epilog="\n\n".join(f"Note: {fault}" for fault in faults), **kwargs)
         self.faults = faults
 
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the commands by section, each with the whole first sentence of its help."""
+        tools = {name for names in SECTIONS.values() for name in names}
+        sections = dict(SECTIONS)
+        first = next(iter(sections))
+        sections[first] = (*(name for name in self.commands if name not in tools), *sections[first])
+        width = max(map(len, self.commands))
+        for title, names in sections.items():
+            with formatter.section(title):
+                rows = [(name.ljust(width), self.commands[name].get_short_help_str(limit=200)) for name in names]
+                formatter.write_dl(rows)
+
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
@@ -79,7 +99,10 @@ def command_group(catalog: Catalog, faults: Sequence[str] = ()) -> click.Group:
         faults: One line for each experiment file that was left out.
     """
     group = Group(
-        "tp1", help="Experiments tracked with MLflow: train, look at data, keep and load runs.", faults=faults
+        "tp1",
+        help="Experiments tracked with MLflow: train, look at data, keep and load runs.",
+        faults=faults,
+        context_settings={"max_content_width": 110},
     )
     group = click.version_option(package_name="tp1")(group)
     for entry in catalog:

@@ -60,7 +60,7 @@ def _lines(done: Relocated, path: Path) -> list[str]:
 store_command = Command(
     "store",
     callback=_store,
-    help="Make sure that the tracking store is there, and say where. relocate: record the files of its runs beside "
+    help="Make sure that the tracking store is there, and say where.\n\nrelocate: record the files of its runs beside "
     "the database, after its folder was moved or copied. upgrade: make an older MLflow's database one of this MLflow. "
     "Both keep a copy of the database.",
     params=[
