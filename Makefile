@@ -6,7 +6,7 @@ EXPERIMENTS := $(shell sed -n 's/^  \([a-z0-9-]*\):$$/\1/p' MLproject)
 # Parameters for an experiment: make cnnv3 P="epochs=5 seed=1"
 P ?=
 export PATH := $(CURDIR)/$(BIN):$(PATH)
-RUN = tp1 store && mlflow run . --env-manager local $(foreach parameter,$(P),-P $(parameter)) -e
+RUN = tp1 store --quiet > /dev/null && MLFLOW_LOGGING_LEVEL=WARNING mlflow run . --env-manager local $(foreach parameter,$(P),-P $(parameter)) -e
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test bench $(EXPERIMENTS) ui reference mlproject clean
@@ -21,14 +21,22 @@ help: ## Show this list
 	@echo "  Experiments: $(EXPERIMENTS)"
 
 $(BIN)/.installed: pyproject.toml
-	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --upgrade 'pip>=25.1'
-	$(BIN)/python -m pip install --quiet --editable . --group dev
+	@echo "Installing into .venv: some minutes the first time (details: .venv/install.log) ..."
+	@$(PYTHON) -m venv .venv
+	@{ $(BIN)/python -m pip install --quiet --upgrade 'pip>=25.1' && \
+	   $(BIN)/python -m pip install --quiet --editable . --group dev; } > .venv/install.log 2>&1 \
+	  || { cat .venv/install.log >&2; exit 1; }
 	@touch $@
 
 demo: $(BIN)/.installed ## Install, train cnnv3 on the bundled digits (offline, 1 minute) and show the result
-	@$(RUN) cnnv3 -P dataset=digits -P epochs=12
-	@echo "Look at the run: make ui"
+	@$(RUN) cnnv3 -P dataset=digits -P epochs=8
+	@echo
+	@echo "What next? First: . .venv/bin/activate"
+	@echo "  make ui                          look at this run in the browser"
+	@echo "  make reference report            the report's runs, tables and figures, from their records"
+	@echo "  make cnnv3                       the same network on CIFAR-10 (a download, then 12 minutes)"
+	@echo "  make cnnv3 P=\"dataset=FOLDER\"  the same network on your own images, one folder for each class"
+	@echo "  tp1 --help                       all commands"
 
 test: $(BIN)/.installed ## Install, then lint, type-check and test (offline, under 5 minutes)
 	ruff format --check .

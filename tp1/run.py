@@ -70,14 +70,12 @@ class Result:
         best: The epoch with the highest validation accuracy, whose weights the model has.
         evaluation: The model on the test images.
         model_uri: URI of the logged model; None if the tracking store is unreachable and the model waits in the outbox.
-        page: The address of the run in the tracking UI, and how to start the UI if necessary.
         seconds: Duration of the call of :func:`run`.
     """
 
     best: Epoch
     evaluation: Evaluation
     model_uri: str | None
-    page: str
     seconds: float
 
 
@@ -105,7 +103,7 @@ def run(
     plan = Plan(experiment.name, experiment.configuration, config, command)
     with training_run(plan, resumed, parent=parent, launched=launched) as writer:
         best, evaluation = _run(experiment, config, command, writer)
-    return Result(best, evaluation, writer.model_uri, writer.page, time.perf_counter() - began)
+    return Result(best, evaluation, writer.model_uri, time.perf_counter() - began)
 
 
 def _run(experiment: Experiment, config: TrainConfig, command: str, writer: RunWriter) -> tuple[Epoch, Evaluation]:

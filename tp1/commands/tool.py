@@ -35,7 +35,7 @@ def run_tool(name: str, body: Callable[..., list[str]], changed: Mapping[str, An
     launched = take_launched_run()
     uri = prepare_store()
     with tool_run(name, as_command(name, changed), launched=launched) as run:
-        click.echo(f"Tracking in {masked(uri)}\nSee {run.page}")
+        click.echo(f"Tracking in {masked(uri)}")
         lines = body(run, **changed)
     for line in [*lines, f"See {run.page}"]:
         click.echo(line)

@@ -102,7 +102,6 @@ def _train_once(experiment: Experiment, resume: str | None, changed: dict[str, A
         f"Test accuracy {result.evaluation.accuracy:.4f}{beside}; best epoch {result.best.number}, "
         f"validation accuracy {result.best.val_accuracy:.4f}; {result.seconds:.0f} s",
         f"Model {result.model_uri}" if result.model_uri else "The model waits to be sent: tp1 sync",
-        f"See {result.page}",
     ]
 
 
