@@ -74,6 +74,12 @@ def take_turns(ways: Mapping[str, Callable[[], float | None]], rounds: int) -> l
     return rows
 
 
+def wait_for(device: torch.device) -> None:
+    """Wait until the device has done what it was given, before a clock is read; the CPU has."""
+    if device.type != "cpu":
+        torch.accelerator.synchronize(device)
+
+
 def surroundings() -> str:
     """What was measured with: processor or GPU, threads, versions, date and commit."""
     commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False)
