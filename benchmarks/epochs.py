@@ -1,4 +1,7 @@
-"""An epoch, validation included: this project, a bare loop that only computes, and peers."""
+"""An epoch, validation included: this project, a bare loop that only computes, and peers.
+
+It runs on a GPU where there is one, but no figures were taken on one so far.
+"""
 
 import time
 from collections.abc import Callable

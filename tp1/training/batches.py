@@ -4,6 +4,8 @@ The images of a part are uint8, a quarter of what the network sees, and stay whe
 a device with room for them holds them all. What is random is drawn on the CPU (:mod:`tp1.data.augment`), when a batch's
 turn comes and not before: so the generator's state in a checkpoint is that of the batches that were trained on, though
 the next one may already be on its way.
+
+Written for CUDA by its documentation, and tested on the CPU: it has not been measured on a GPU yet.
 """
 
 from collections.abc import Callable, Iterator, Sequence
