@@ -1,4 +1,7 @@
-"""An epoch, validation included: this project, a bare loop that only computes, and peers."""
+"""An epoch, validation included: this project, a bare loop that only computes, and peers.
+
+It runs on a GPU where there is one, but no figures were taken on one so far.
+"""
 
 import time
 from collections.abc import Callable
@@ -10,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from benchmarks.frame import Table, take_turns
+from benchmarks.frame import Table, take_turns, wait_for
 from benchmarks.peers import MEAN, STD, lightning_epoch, loaders, plain_epoch, with_torchs_layers
 from experiments.cnn_base import experiment as cnn_base
 from experiments.cnnv3 import experiment as cnnv3
@@ -42,12 +45,15 @@ def new_classifier(experiment: Experiment, config: TrainConfig) -> Classifier:
 
 
 def own_epoch(state: TrainingState, part: Part, val: Part, config: TrainConfig) -> float:
-    """An epoch of the project's loop; return the seconds."""
+    """An epoch of the project's loop; return the seconds. On a GPU, they include copying the images to it."""
+    device = state.classifier.device
+    wait_for(device)
     began = time.perf_counter()
     state.history.clear()
     state.best = None
     train(state, part, val, config)
     state.classifier.to(memory_format=torch.channels_last)
+    wait_for(device)
     return time.perf_counter() - began
 
 
@@ -59,6 +65,7 @@ def bare_epoch(
     config: TrainConfig,
 ) -> float:
     """Forward, loss, backward, step and validation over prepared tensors, nothing else; return the seconds."""
+    wait_for(images[0].device)
     began = time.perf_counter()
     context = partial(torch.autocast, images[0].device.type, torch.bfloat16, enabled=config.precision == "bf16")
     net.train()
@@ -73,6 +80,7 @@ def bare_epoch(
     with torch.inference_mode(), context():
         for batch in images[1].split(config.batch_size):
             net(batch)
+    wait_for(images[0].device)
     return time.perf_counter() - began
 
 
@@ -92,7 +100,7 @@ def epochs(experiment: Experiment, share: float, rounds: int, folder: Path) -> T
         "this project": lambda: own_epoch(mine, part, val, config),
         "bare loop": lambda: bare_epoch(other, other.classifier.net, ready, labels, config),
     }
-    net = with_torchs_layers(new_classifier(experiment, config).net)
+    net = with_torchs_layers(new_classifier(experiment, config).net).to(device)
     ways["DataLoader script"] = lambda: plain_epoch(net, *loaders(part, val, 32, config.batch_size), decay)
     for name, kind in (("Lightning, float32", "fp32"), ("Lightning, bfloat16", "bf16")):
         ways[name] = partial(_lightning, net, part, val, config.batch_size, decay, kind, folder)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import version
+from importlib.util import find_spec
 from statistics import median
 
 import torch
@@ -74,11 +75,17 @@ def take_turns(ways: Mapping[str, Callable[[], float | None]], rounds: int) -> l
     return rows
 
 
+def wait_for(device: torch.device) -> None:
+    """Wait until the device has done what it was given, before a clock is read; the CPU has."""
+    if device.type != "cpu":
+        torch.accelerator.synchronize(device)
+
+
 def surroundings() -> str:
     """What was measured with: processor or GPU, threads, versions, date and commit."""
     commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False)
     dirty = subprocess.run(["git", "status", "--porcelain", "-uno"], capture_output=True, text=True, check=False)
-    packages = ", ".join(f"{name} {version(name)}" for name in PACKAGES)
+    packages = ", ".join(f"{name} {version(name)}" for name in PACKAGES if find_spec(name))  # a part may need no peer
     changed = " with uncommitted changes" if dirty.stdout.strip() else ""
     return (
         f"{describe(choose_device('auto'))} ({torch.get_num_threads()} threads), {packages}; "

@@ -17,10 +17,13 @@ from torch import nn
 from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms import v2
 
+from benchmarks.frame import wait_for
 from tp1.data.dataset import Part
 from tp1.models.dropout import Dropout
+from tp1.training.devices import choose_device
 
 WORKERS = 2
+GPU = torch.cuda.is_available()
 MEAN, STD = (0.5,) * 3, (0.25,) * 3
 
 
@@ -42,8 +45,8 @@ class Images(Dataset[tuple[torch.Tensor, int]]):
 def loaders(train: Part, val: Part, size: int, batch_size: int) -> tuple[DataLoader, DataLoader]:
     """The loaders of an epoch and of its validation."""
     return (
-        DataLoader(Images(train, size), batch_size, shuffle=True, num_workers=WORKERS, drop_last=True),
-        DataLoader(Images(val, size), batch_size, num_workers=WORKERS),
+        DataLoader(Images(train, size), batch_size, shuffle=True, num_workers=WORKERS, drop_last=True, pin_memory=GPU),
+        DataLoader(Images(val, size), batch_size, num_workers=WORKERS, pin_memory=GPU),
     )
 
 
@@ -59,11 +62,15 @@ def with_torchs_layers(net: nn.Module) -> nn.Module:
 
 def plain_epoch(net: nn.Module, train: DataLoader, val: DataLoader, decay: float) -> float:
     """Train an epoch and validate, as in PyTorch's tutorials; return the seconds."""
+    device = choose_device("auto")
+    net.to(device)  # Lightning leaves it on the CPU
     optimizer = torch.optim.Adam([one for one in net.parameters() if one.requires_grad], weight_decay=decay)
+    wait_for(device)
     began = time.perf_counter()
     net.train()
     total, correct = 0.0, 0
-    for images, labels in train:
+    for batch in train:
+        images, labels = (tensor.to(device, non_blocking=True) for tensor in batch)
         optimizer.zero_grad()
         logits = net(images)
         loss = F.cross_entropy(logits, labels)
@@ -73,7 +80,8 @@ def plain_epoch(net: nn.Module, train: DataLoader, val: DataLoader, decay: float
         correct += (logits.argmax(1) == labels).sum().item()
     net.eval()
     with torch.no_grad():
-        for images, labels in val:
+        for batch in val:
+            images, labels = (tensor.to(device, non_blocking=True) for tensor in batch)
             correct += (net(images).argmax(1) == labels).sum().item()
     return time.perf_counter() - began
 
@@ -118,11 +126,13 @@ def lightning_epoch(
             self.began = time.perf_counter()
 
         def on_train_end(self, *_: object) -> None:
+            wait_for(choose_device("auto"))
             self.seconds = time.perf_counter() - self.began
 
     clock = Clock()
     trainer = lightning.Trainer(
         max_epochs=1,
+        devices=1,
         precision="bf16-mixed" if precision == "bf16" else "32-true",
         logger=MLFlowLogger("bench", tracking_uri=f"sqlite:///{folder}/lightning.db"),
         callbacks=[clock],

@@ -38,6 +38,7 @@ from tp1.recipe import SGD, Adam, Constant, Cosine, Linear, Muon, OneCycle, step
         ("averaging", 1.0),
         ("device", "tpu"),
         ("precision", "fp8"),
+        ("compile", "fast"),
     ],
 )
 def test_a_value_out_of_range_is_named_with_its_range(name, value):

@@ -19,6 +19,7 @@ from tp1.recipe import OPTIMIZERS, SCHEDULES, Adam, Constant, Optimizer, Schedul
 TRANSFORMS = ("flip", "altflip", "crop", "translate", "rotate", "cutout")  # of the training images, in this order
 DEVICES = ("auto", "cpu", "cuda", "mps")
 PRECISIONS = ("auto", "fp32", "bf16")
+COMPILATIONS = ("none", "default", "reduce-overhead", "max-autotune")  # the last three are torch.compile's modes
 VIEWS = ("none", "flip", "flip-translate")
 GROUPS = {"optimizer": OPTIMIZERS, "schedule": SCHEDULES}  # each parameter that has knobs: its variants by name
 CLASS_WEIGHTS = ("none", "balanced")
@@ -70,9 +71,14 @@ class TrainConfig:
     drop_duplicates: str = param("no", "train: drop training images that are also among the validation or test images.")
     device: str = param("auto", f"One of {', '.join(DEVICES)}, or one of several as cuda:1.")
     precision: str = param("auto", "fp32, bf16, or auto: bf16 where the hardware has it.")
+    compile: str = param(
+        "none",
+        "torch.compile for the training steps: none, default, reduce-overhead (with CUDA graphs, for small networks "
+        "and batches), or max-autotune (longest to compile). For a GPU: on a CPU it made cnnv3 slower.",
+    )
 
     def __post_init__(self) -> None:
-        for name in ("dataset", "data_dir", "weights", "augment", "device", "precision"):
+        for name in ("dataset", "data_dir", "weights", "augment", "device", "precision", "compile"):
             check_text(name, getattr(self, name))
         check("epochs", self.epochs, self.epochs >= 1, "a whole number, 1 or more")
         check("batch_size", self.batch_size, self.batch_size >= 1, "a whole number, 1 or more")
@@ -95,6 +101,7 @@ class TrainConfig:
         check_choice("drop_duplicates", self.drop_duplicates, DROP_DUPLICATES)
         check_choice("device", self.device.split(":")[0], DEVICES)
         check_choice("precision", self.precision, PRECISIONS)
+        check_choice("compile", self.compile, COMPILATIONS)
 
     @property
     def transforms(self) -> tuple[str, ...]:
@@ -198,10 +205,10 @@ PARAMETERS = _parameters()  # of a configuration, by their flat names
 _DEFAULTS = TrainConfig().flat()
 
 READING = ("test_from", "skip_broken", "drop_duplicates")
-# Seed, data folder, device and precision do not make another configuration. How the data set is read makes another data
-# or split digest, which tell runs apart.
+# Seed, data folder, and how it is computed (device, precision, compile) do not make another configuration. How the data
+# set is read makes another data or split digest, which tell runs apart.
 HYPERPARAMETERS = tuple(
-    name for name in PARAMETERS if name not in ("seed", "data_dir", "device", "precision", *READING)
+    name for name in PARAMETERS if name not in ("seed", "data_dir", "device", "precision", "compile", *READING)
 )
 
 

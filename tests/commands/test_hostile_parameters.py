@@ -16,6 +16,7 @@ from tests.support.generated_cases import quick
 from tp1.base.names import LONGEST_LINE, is_folder
 from tp1.config import (
     CLASS_WEIGHTS,
+    COMPILATIONS,
     DEVICES,
     DROP_DUPLICATES,
     PARAMETERS,
@@ -89,6 +90,7 @@ CHOICES = {
     "augment": ("none", "flip-crop", *TRANSFORMS),
     "device": DEVICES,
     "precision": PRECISIONS,
+    "compile": COMPILATIONS,
     "optimizer": tuple(OPTIMIZERS),
     "schedule": tuple(SCHEDULES),
     "tta": VIEWS,

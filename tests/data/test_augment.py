@@ -1,11 +1,35 @@
 """Augmentation crops and mirrors images as the generator alone decides."""
 
+import hashlib
+
 import numpy as np
 import pytest
 import torch
 
 from tp1.base.errors import TP1Error
-from tp1.data.augment import augment, flip_crop
+from tp1.data.augment import apply, draw
+
+# Of images and generator's state before drawing and applying were two steps.
+GOLDEN = {
+    "flip": "62c884c15f580f90",
+    "crop": "0d291d9f0019e11a",
+    "flip-crop": "e9b971b0b6a4842d",
+    "altflip-translate-cutout": "858f0578b1770948",
+    "rotate": "42342388aff0ed29",
+    "flip-altflip-crop-translate-rotate-cutout": "53a676fa9e69a2b1",
+    "altflip-crop": "533102b89af45be8",
+    "flip-rotate": "ee6416290a06d5e1",
+}
+
+
+def augment(
+    images: torch.Tensor, transforms: tuple[str, ...], rows: torch.Tensor, epoch: int, generator: torch.Generator
+) -> torch.Tensor:
+    return apply(images, draw(transforms, tuple(images.shape[1:3]), rows, epoch, generator))
+
+
+def flip_crop(images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+    return augment(images, ("flip", "crop"), torch.arange(len(images)), 1, generator)
 
 
 def coordinates(count: int, side: int = 32) -> torch.Tensor:
@@ -49,6 +73,19 @@ def test_the_generator_alone_decides():
     results = [flip_crop(images, torch.Generator().manual_seed(seed)) for seed in (1, 1, 2)]
     assert torch.equal(results[0], results[1])
     assert not torch.equal(results[0], results[2])
+
+
+@pytest.mark.parametrize("name", list(GOLDEN))
+def test_golden_draws(name):
+    """A seed gives the batches that it always gave, and leaves the generator as it always did."""
+    generator = torch.Generator().manual_seed(7)
+    images = torch.randint(0, 256, (40, 32, 32, 3), dtype=torch.uint8, generator=generator)
+    rows = torch.randperm(1000, generator=generator)[:40]
+    drawing, digest = torch.Generator().manual_seed(3), hashlib.sha256()
+    for epoch in (1, 2):
+        digest.update(augment(images, tuple(name.split("-")), rows, epoch, drawing).numpy().tobytes())
+    digest.update(drawing.get_state().numpy().tobytes())
+    assert digest.hexdigest()[:16] == GOLDEN[name]
 
 
 def augmented(images: torch.Tensor, *transforms: str, epoch: int = 1, seed: int = 0) -> torch.Tensor:

@@ -52,7 +52,7 @@ def read_resized(path: Path, size: tuple[int, int]) -> tuple[Image.Image, bool]:
 
 
 def as_rgb(image: Image.Image) -> Image.Image:
-    """Convert an image to upright RGB of 8 bits, on white where it is transparent.
+    """Convert an image to upright RGB of 8 bits, on white where it is transparent; an RGB image may be itself.
 
     Pillow's own conversion would turn 16-bit greys white and show the arbitrary colours of transparent pixels.
 
@@ -61,14 +61,15 @@ def as_rgb(image: Image.Image) -> Image.Image:
     """
     if image.mode in ("I", "F"):
         raise ValueError(f"mode {image.mode} has no fixed range of brightness")
-    image = ImageOps.exif_transpose(image)
+    image.load()
+    ImageOps.exif_transpose(image, in_place=True)  # else it would copy an image that is upright
     if image.mode.startswith("I;16"):
         image = Image.fromarray(np.round(np.asarray(image) / 257).astype(np.uint8))
     elif image.has_transparency_data:
         white = Image.new("RGBA", image.size, "white")
         white.alpha_composite(image.convert("RGBA"))
         image = white
-    return image.convert("RGB")
+    return image if image.mode == "RGB" else image.convert("RGB")  # which would copy an RGB image
 
 
 def reason(error: Exception, path: Path | None = None) -> str:

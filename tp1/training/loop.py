@@ -5,18 +5,21 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 
 import torch
 import torch.nn.functional as F
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from tp1.base.errors import TP1Error
 from tp1.base.progress import progress_bar
 from tp1.config import TrainConfig
-from tp1.data.augment import augment
+from tp1.data.augment import draw
 from tp1.data.dataset import Part
 from tp1.models.classifier import ImageModel
 from tp1.recipe import step_size
+from tp1.training.averaging import RunningMean
+from tp1.training.batches import feed, place
+from tp1.training.compilation import compiling, training_pass
 from tp1.training.inference import predict_logits
 from tp1.training.optimizers import Optimizers, make_optimizers
 
@@ -69,7 +72,7 @@ class TrainingState:
     classifier: ImageModel
     optimizers: Optimizers
     generator: torch.Generator
-    average: AveragedModel | None = None
+    average: RunningMean | None = None
     history: list[Epoch] = field(default_factory=list)
     best: Epoch | None = None
     best_weights: dict[str, torch.Tensor] = field(default_factory=dict)
@@ -105,9 +108,7 @@ def start(classifier: ImageModel, config: TrainConfig, device: torch.device) -> 
     """Return the state before the first step."""
     # Images arrive in the channels-last layout, in which bf16 convolutions are fastest.
     classifier.to(device).to(memory_format=torch.channels_last)
-    average = None
-    if config.averaging:
-        average = AveragedModel(classifier, multi_avg_fn=get_ema_multi_avg_fn(config.averaging), use_buffers=True)
+    average = RunningMean(classifier, config.averaging) if config.averaging else None
     generator = torch.Generator().manual_seed(config.seed)
     return TrainingState(classifier, make_optimizers(config.optimizer, classifier), generator, average)
 
@@ -124,26 +125,30 @@ def train(state: TrainingState, train_part: Part, val_part: Part, config: TrainC
         Whether all epochs are done. If training was stopped, ``state`` is ready to be resumed.
 
     Raises:
-        TP1Error: The loss is no longer finite.
+        TP1Error: The loss is no longer finite, or torch cannot compile the network.
         ValueError: The precision is ``auto``.
     """
     if config.precision == "auto":
         raise ValueError("precision is auto: choose_precision says what that is on a device")
-    images, labels = torch.from_numpy(train_part.images), torch.from_numpy(train_part.labels)
+    device = state.classifier.device
+    images, val_images = (place(torch.from_numpy(part.images), device) for part in (train_part, val_part))
+    labels, val_labels = torch.from_numpy(train_part.labels), torch.from_numpy(val_part.labels)
     weights = None
     if config.class_weights == "balanced":
-        weights = balanced_weights(labels, len(state.classifier.classes)).to(state.classifier.device)
+        weights = balanced_weights(labels, len(state.classifier.classes)).to(device)
+    labels = labels.to(device)
+    compute = training_pass(state.classifier, config.compile)
     done = len(state.history) * len(labels)
     with progress_bar(config.epochs * len(labels), "Training", initial=done) as bar:
         while (number := len(state.history) + 1) <= config.epochs:
             if hooks.stopped():
                 return False
             state.under_way = state.under_way or _begin_epoch(state, len(labels))
-            if not _train_epoch(state, images, labels, weights, config, hooks, bar.update):
-                return False
+            with compiling(config.compile):
+                if not _train_epoch(state, compute, images, labels, weights, config, hooks, bar.update):
+                    return False
             finished = state.under_way
-            val_logits = predict_logits(state.evaluated, val_part.images, config.precision)
-            val_labels = torch.from_numpy(val_part.labels)
+            val_logits = predict_logits(state.evaluated, val_images, config.precision)
             val_loss = F.cross_entropy(val_logits, val_labels).item()
             # The last step of an epoch can ruin the weights although its own loss was still finite.
             _check_finite(val_loss, f"the validation loss became {val_loss:g} after epoch {number}", config)
@@ -191,6 +196,7 @@ def _begin_epoch(state: TrainingState, count: int) -> EpochUnderWay:
 
 def _train_epoch(
     state: TrainingState,
+    compute: Callable[[torch.Tensor], torch.Tensor],
     images: torch.Tensor,
     labels: torch.Tensor,
     weights: torch.Tensor | None,
@@ -198,7 +204,12 @@ def _train_epoch(
     hooks: Hooks,
     advance: Callable[[int], object],
 ) -> bool:
-    """Finish the current epoch; return False if training was stopped before its end."""
+    """Finish the current epoch; return False if training was stopped before its end.
+
+    Args:
+        compute: The classifier's logits of a batch of ``config.batch_size``, perhaps compiled.
+        images, labels: See :func:`~tp1.training.batches.feed`.
+    """
     epoch = state.under_way
     assert epoch is not None
     classifier, optimizers = state.classifier, state.optimizers
@@ -213,26 +224,26 @@ def _train_epoch(
     done, steps = len(state.history) * len(batches), config.epochs * len(batches)
     began = kept = time.perf_counter()
     before = epoch.seconds
-    for rows in batches[epoch.step :]:
-        batch = augment(images[rows], config.transforms, rows, len(state.history) + 1, state.generator)
-        batch, target = batch.to(device, non_blocking=True), labels[rows].to(device, non_blocking=True)
+    size = (images.shape[1], images.shape[2])
+    draws = partial(draw, config.transforms, size, epoch=len(state.history) + 1, generator=state.generator)
+    for batch, target in feed(images, labels, batches[epoch.step :], draws, device):
+        optimizers.zero_grad()  # first: gradients of a CUDA graph lie in memory that its next forward pass uses
         with torch.autocast(device.type, torch.bfloat16, enabled=config.precision == "bf16"):
-            logits = classifier.logits(batch)
+            logits = compute(batch) if len(batch) == len(batches[0]) else classifier.logits(batch)
         loss = F.cross_entropy(logits, target, weights, label_smoothing=config.label_smoothing)
         optimizers.scale(step_size(config.schedule, done + epoch.step, steps))
-        optimizers.zero_grad()
         loss.backward()
         optimizers.step()
         if state.average is not None:
             state.average.update_parameters(classifier)
-        epoch.loss += loss.detach() * len(rows)
+        epoch.loss += loss.detach() * len(batch)
         epoch.correct += (logits.detach().argmax(1) == target).sum()
         epoch.step += 1
         last = epoch.step == len(batches)
         if epoch.step % check_every == 0 or last:
             total, number = epoch.loss.item(), len(state.history) + 1
             _check_finite(total, f"the training loss became {total:g} in epoch {number}, by step {epoch.step}", config)
-        advance(len(rows))
+        advance(len(batch))
         now = time.perf_counter()
         epoch.seconds = before + now - began
         stop = hooks.stopped() and not last

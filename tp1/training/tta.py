@@ -30,6 +30,6 @@ def views(images: torch.Tensor, tta: str) -> Iterator[tuple[float, torch.Tensor]
 def shifted_by(images: torch.Tensor, pixels: int) -> torch.Tensor:
     """Images moved down and right by some pixels; the edge is repeated."""
     _, height, width, _ = images.shape
-    y = (torch.arange(height) - pixels).clamp(0, height - 1)
-    x = (torch.arange(width) - pixels).clamp(0, width - 1)
+    y = (torch.arange(height, device=images.device) - pixels).clamp(0, height - 1)
+    x = (torch.arange(width, device=images.device) - pixels).clamp(0, width - 1)
     return images[:, y][:, :, x]

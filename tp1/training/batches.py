@@ -1,0 +1,104 @@
+"""Batches on the device that computes: gathered there where the images fit, else sent there one ahead.
+
+The images of a part are uint8, a quarter of what the network sees, and stay where they are for the whole training:
+a device with room for them holds them all. What is random is drawn on the CPU (:mod:`tp1.data.augment`), when a batch's
+turn comes and not before: so the generator's state in a checkpoint is that of the batches that were trained on, though
+the next one may already be on its way.
+
+Written for CUDA by its documentation, and tested on the CPU: it has not been measured on a GPU yet.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+
+import torch
+
+from tp1.data.augment import Places, apply
+
+SHARE = 0.5  # of a device's free memory that images may take; the rest is for the network
+
+
+def place(images: torch.Tensor, device: torch.device) -> torch.Tensor:
+    """The images on the device if it has room for them; else as they are, in the machine's own memory.
+
+    Only CUDA says how much is free: other accelerators get their batches one by one.
+    """
+    if device.type != "cuda":
+        return images
+    # What torch has reserved and does not use, after an earlier training, is free as well.
+    spare = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+    free = torch.cuda.mem_get_info(device)[0] + spare
+    return images.to(device) if images.nbytes <= SHARE * free else images
+
+
+def feed(
+    images: torch.Tensor,
+    labels: torch.Tensor,
+    batches: Sequence[torch.Tensor],
+    draws: Callable[[torch.Tensor], Places | None],
+    device: torch.device,
+) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    """Yield augmented images and labels of each batch, on the device.
+
+    Nothing here waits for the device, so that its next batch is ready before it has computed this one.
+
+    Args:
+        images: (N, ...), as :func:`place` returned them.
+        labels: (N,) class numbers, on the device.
+        batches: The rows of each batch, on the CPU.
+        draws: Draws the augmentation of the rows of a batch; called when it is that batch's turn.
+    """
+    sizes = [len(rows) for rows in batches]
+    on_device = send(torch.cat(list(batches)), device).split(sizes)
+    gathered = resident(images, on_device) if images.device == device else staged(images, batches, device)
+    for rows, here, batch in zip(batches, on_device, gathered, strict=True):
+        places = draws(rows)
+        if places is not None:
+            batch = apply(batch, places.moved(lambda tensor: send(tensor, device)))
+        yield batch, labels[here]
+
+
+def resident(images: torch.Tensor, batches: Sequence[torch.Tensor]) -> Iterator[torch.Tensor]:
+    """Yield batches of images that lie where the rows do, and where the network computes."""
+    for rows in batches:
+        yield images[rows]
+
+
+def staged(images: torch.Tensor, batches: Sequence[torch.Tensor], device: torch.device) -> Iterator[torch.Tensor]:
+    """Yield batches of images in the machine's own memory, copied to the device, one ahead.
+
+    On CUDA the copy of the next batch runs on a stream of its own, from pinned memory, beside the computation.
+    """
+    copies = torch.cuda.Stream(device) if device.type == "cuda" else None
+    waiting: tuple[torch.Tensor, torch.cuda.Event | None] | None = None
+    for rows in [*batches, None]:
+        coming = None if rows is None else _copy(images, rows, device, copies)
+        if waiting is not None:
+            batch, copied = waiting
+            if copied is not None:
+                computing = torch.cuda.current_stream(device)
+                computing.wait_event(copied)
+                batch.record_stream(computing)  # its memory is not given away before the computation is done
+            yield batch
+        waiting = coming
+
+
+def send(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
+    """Copy a small tensor to the device without waiting; on the CPU it is the tensor itself.
+
+    Memory that is not pinned would make CUDA wait for all that it has to do.
+    """
+    return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)
+
+
+def _copy(
+    images: torch.Tensor, rows: torch.Tensor, device: torch.device, stream: torch.cuda.Stream | None
+) -> tuple[torch.Tensor, torch.cuda.Event | None]:
+    """Gather a batch and start its copy: the batch, and the event at whose occurrence it is whole."""
+    if stream is None:
+        return images[rows].to(device), None
+    gathered = torch.empty((len(rows), *images.shape[1:]), dtype=images.dtype, pin_memory=True)
+    torch.index_select(images, 0, rows, out=gathered)
+    with torch.cuda.stream(stream):
+        # torch keeps pinned memory from reuse until the copies that were queued from it are done.
+        batch = gathered.to(device, non_blocking=True)
+        return batch, stream.record_event()
