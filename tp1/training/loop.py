@@ -21,6 +21,10 @@ from tp1.training.inference import predict_logits
 from tp1.training.optimizers import Optimizers, make_optimizers
 
 
+class DivergedError(TP1Error):
+    """The loss is no longer finite: the parameters are bad, and training again would end alike."""
+
+
 @dataclass(frozen=True)
 class Epoch:
     """The metrics of one epoch.
@@ -124,7 +128,7 @@ def train(state: TrainingState, train_part: Part, val_part: Part, config: TrainC
         Whether all epochs are done. If training was stopped, ``state`` is ready to be resumed.
 
     Raises:
-        TP1Error: The loss is no longer finite.
+        DivergedError: The loss is no longer finite.
         ValueError: The precision is ``auto``.
     """
     if config.precision == "auto":
@@ -246,6 +250,6 @@ def _train_epoch(
 
 def _check_finite(loss: float, what: str, config: TrainConfig) -> None:
     if not math.isfinite(loss):
-        raise TP1Error(
+        raise DivergedError(
             f"{what}: training stopped. Try a smaller learning_rate (it was {config.optimizer.learning_rate:g})."
         )
