@@ -60,6 +60,16 @@ def test_sync_ends_a_pruned_trial(store):
     assert "No unfinished runs." in invoke("runs").output
 
 
+def test_a_pruned_trial_whose_process_ended_before_it_tidied_up_is_over(store):
+    folder = trial()
+    client = MlflowClient()
+    client.set_tag(folder.run_id, "tp1.pruned", "2")
+    client.set_terminated(folder.run_id, "KILLED")
+    assert "No unfinished runs." in invoke("runs").output
+    assert "Nothing waits to be sent." in invoke("sync").output
+    assert not folder.is_there
+
+
 @pytest.mark.parametrize("sent", [False, True])
 def test_nobody_goes_on_with_a_pruned_trial(store, sent):
     folder = pruned()
