@@ -61,6 +61,16 @@ def test_a_sweep_says_what_is_the_same_in_all_trials(store):
     assert sweep.label == "cnnv3 (epochs=5)"
 
 
+def test_what_comes_with_an_optimiser_is_not_what_varies(store):
+    make_trial(0, optimizer="sgd", momentum=0.9, weight_decay=5e-4, learning_rate=0.05)
+    make_trial(1, optimizer="muon", momentum=0.95, adam_rate=3e-3, weight_decay=0.0, learning_rate=0.02)
+    (sweep,) = select(RunReader(), catalog()).sweeps
+    assert sweep.varied == ["optimizer", "learning_rate"]
+    assert sweep.values(sweep.trials[1]) == "optimizer=muon, learning_rate=0.02"
+    make_trial(2, optimizer="sgd", momentum=0.8, weight_decay=5e-4, learning_rate=0.05)
+    assert select(RunReader(), catalog()).sweeps[0].varied == ["optimizer", "learning_rate", "momentum"]
+
+
 def test_trials_are_in_no_group_and_do_not_count_as_incomplete_runs(store):
     make_trial(0)
     make_trial(1, without=("test/accuracy",))

@@ -2,12 +2,12 @@
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, fields
 from types import MappingProxyType
 
 import pandas as pd
 
-from tp1.config import hyperparameters
+from tp1.config import GROUPS, hyperparameters
 from tp1.experiment import Experiment
 from tp1.report.comparison import short
 from tp1.report.page import Block, Code, Folded, Inline, Number, Table
@@ -82,12 +82,16 @@ class SweepTrials:
 
     @property
     def varied(self) -> list[str]:
-        """The names of the hyperparameters that differ between trials."""
+        """The names of the hyperparameters that differ between trials, but for what each optimiser has by default."""
         seen: dict[str, set[object]] = {}
-        for one in self.trials:
-            for name, value in hyperparameters(one.params).items() if one.params else ():
+        chosen: set[str] = set()
+        for values in (hyperparameters(one.params) for one in self.trials if one.params):
+            usual = _usual(values)
+            for name, value in values.items():
                 seen.setdefault(name, set()).add(value)
-        return [name for name, values in seen.items() if len(values) > 1]
+                if value != usual.get(name):
+                    chosen.add(name)
+        return [name for name, values in seen.items() if len(values) > 1 and name in chosen]
 
     def values(self, trial: TrackedRun) -> str:
         """The varied hyperparameters of a trial in one line, numbers with four digits."""
@@ -213,6 +217,16 @@ def _title(sweep: SweepTrials, texts: Texts) -> str:
         values=sweep.values(best),
     )
     return f"{title} {found}"
+
+
+def _usual(values: Mapping[str, object]) -> dict[str, object]:
+    """What the optimiser and the schedule of these hyperparameters have by default; None for what they have not."""
+    usual: dict[str, object] = {}
+    for group, variants in GROUPS.items():
+        usual |= dict.fromkeys((item.name for variant in variants.values() for item in fields(variant)), None)
+        if (kind := variants.get(str(values[group]))) is not None:
+            usual |= asdict(kind())
+    return usual
 
 
 def _dataset(sweep: SweepTrials) -> str:
