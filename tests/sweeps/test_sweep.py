@@ -78,7 +78,7 @@ def test_a_trial_is_a_run_and_a_pruned_one_is_never_a_finished_one(swept):
     for run in (bad, diverged):
         assert not [name for name in run.data.metrics if name.startswith("test")]
         assert not run.outputs.model_outputs
-    assert "Pruned after epoch 1 of 2: with validation accuracy" in bad.data.tags["mlflow.note.content"]
+    assert "Pruned after epoch 1 of 2: validation accuracy" in bad.data.tags["mlflow.note.content"]
     assert "Pruned after epoch 0 of 2: the training loss became" in diverged.data.tags["mlflow.note.content"]
     assert bad.data.metrics["best/val_accuracy"] < good.data.metrics["best/val_accuracy"]
     assert not folders()

@@ -276,8 +276,7 @@ class _Sweep:
             hopeless = proposal.is_hopeless(epoch.number, epoch.val_accuracy)
             if not hopeless or epoch.number == search.base.epochs:  # whoever has all epochs is finished
                 return None
-            best = max(accuracies)
-            return f"with validation accuracy {best:.4f} it is worse than earlier trials ({search.pruner})."
+            return f"validation accuracy {epoch.val_accuracy:.4f}, too low beside earlier trials ({search.pruner})."
 
         result = run_trial(search.experiment, plan, give_up, folder, parent=self._parent)
         if isinstance(result, Pruned):
