@@ -15,6 +15,8 @@ The words for a run, everywhere in this project:
 - A **record** (:class:`~tp1.store.records.RunRecord`) is a complete finished run without its model, as in
   ``reference/``.
 - A **result** (:class:`Result`) is what :func:`run` returns for a finished run.
+- A **trial** is a run of a sweep (:mod:`tp1.sweeps.sweep`). If it is stopped early, it is **pruned**: over, but not
+  finished (:class:`Pruned`).
 
 The process that holds the lock of a RUNNING run **owns** it (:mod:`tp1.tracking.ownership`). If the owner is gone, the
 run is **stale**: it can be resumed or closed on the machine that has its folder.
@@ -52,12 +54,12 @@ from tp1.tracking.model_files import save_classifier
 from tp1.tracking.run_folders import Plan, RunFolder
 from tp1.tracking.tool_run import ToolRun
 from tp1.tracking.training_run import RunWriter, training_run
-from tp1.training.checkpoints import Checkpoints
+from tp1.training.checkpoints import Checkpoints, keeper
 from tp1.training.devices import choose_device, choose_precision, describe
 from tp1.training.evaluation import Evaluation
 from tp1.training.features import feature_parts
 from tp1.training.inference import evaluate
-from tp1.training.loop import Epoch, Hooks, TrainingState, start, train
+from tp1.training.loop import DivergedError, Epoch, Hooks, TrainingState, start, train
 
 KEEP_SECONDS = 300.0  # between checkpoints within an epoch; each epoch also ends with one
 
@@ -77,6 +79,19 @@ class Result:
     evaluation: Evaluation
     model_uri: str | None
     seconds: float
+
+
+@dataclass(frozen=True)
+class Pruned:
+    """The result of a trial that was stopped early; it has read no test image.
+
+    Attributes:
+        epochs: Number of complete epochs.
+        reason: Why, as a sentence.
+    """
+
+    epochs: int
+    reason: str
 
 
 def run(
@@ -99,18 +114,63 @@ def run(
     Raises:
         TP1Error: Something is wrong that the user can correct, such as in the data, the device or a parameter.
     """
-    began = time.perf_counter()
     plan = Plan(experiment.name, experiment.configuration, config, command)
+    result = _tracked(experiment, plan, resumed, parent, launched, None)
+    assert isinstance(result, Result)
+    return result
+
+
+def run_trial(
+    experiment: Experiment,
+    plan: Plan,
+    give_up: Callable[[Epoch], str | None],
+    resumed: RunFolder | None = None,
+    *,
+    parent: ToolRun,
+) -> Result | Pruned:
+    """Train and evaluate ``experiment`` as a trial of a sweep, which may be stopped early.
+
+    A loss that is no longer finite stops it early too, since that is what its parameters are worth.
+
+    Args:
+        plan: With the place of the trial in its sweep.
+        give_up: Called after every epoch, after a resumption also once for each earlier one, in order; returns why
+            training should stop, as a sentence, or None to go on.
+        resumed, parent: As for :func:`run`.
+
+    Raises:
+        TP1Error: As for :func:`run`.
+    """
+    return _tracked(experiment, plan, resumed, parent, None, give_up)
+
+
+def _tracked(
+    experiment: Experiment,
+    plan: Plan,
+    resumed: RunFolder | None,
+    parent: ToolRun | None,
+    launched: str | None,
+    give_up: Callable[[Epoch], str | None] | None,
+) -> Result | Pruned:
+    began = time.perf_counter()
     with training_run(plan, resumed, parent=parent, launched=launched) as writer:
-        best, evaluation = _run(experiment, config, command, writer)
-    return Result(best, evaluation, writer.model_uri, time.perf_counter() - began)
+        done = _run(experiment, plan.config, plan.command, writer, give_up)
+    if isinstance(done, Pruned):
+        return done
+    return Result(*done, writer.model_uri, time.perf_counter() - began)
 
 
-def _run(experiment: Experiment, config: TrainConfig, command: str, writer: RunWriter) -> tuple[Epoch, Evaluation]:
+def _run(
+    experiment: Experiment,
+    config: TrainConfig,
+    command: str,
+    writer: RunWriter,
+    give_up: Callable[[Epoch], str | None] | None,
+) -> tuple[Epoch, Evaluation] | Pruned:
     device = choose_device(config.device)
     precision = choose_precision(config.precision, device)
     data = load_data(config.dataset, config.data_dir, config.image_size, **config.reading)
-    _check_batch(config.batch_size, experiment.config.batch_size, len(data.train))
+    check_batch(config.batch_size, experiment.config.batch_size, len(data.train))
     image_size = config.image_size or data.image_shape[0]
     config = replace(config, device=str(device), precision=precision, image_size=image_size)
 
@@ -144,10 +204,17 @@ def _run(experiment: Experiment, config: TrainConfig, command: str, writer: RunW
     trainee, (train_part, val_part, test_part) = _choose_inputs(built, data, cached=cached)
     state = start(trainee, config, device)
     checkpoints = Checkpoints(writer.folder.checkpoints)
+    reasons: list[str] = []  # to stop early
+
+    def judge(epoch: Epoch) -> None:
+        if give_up is not None and (reason := give_up(epoch)) is not None:
+            reasons.append(reason)
+
     if checkpoints.restore(state):
         say(f"Going on from {_where(state, config)} ({checkpoints.folder})")
         for epoch in state.history:  # the earlier process may have been killed before it logged the last one
             writer.log_epoch(epoch)
+            judge(epoch)
 
     def on_epoch(epoch: Epoch) -> None:
         writer.log_epoch(epoch)
@@ -156,11 +223,19 @@ def _run(experiment: Experiment, config: TrainConfig, command: str, writer: RunW
             f"train loss {epoch.train_loss:.4f} accuracy {epoch.train_accuracy:.4f}  "
             f"val loss {epoch.val_loss:.4f} accuracy {epoch.val_accuracy:.4f}  {epoch.images_per_second:,.0f} images/s"
         )
+        judge(epoch)
 
     with deferred() as stopped:
-        hooks = Hooks(on_epoch, _keeper(checkpoints, state), KEEP_SECONDS, stopped)
-        if not train(state, train_part, val_part, config, hooks):
-            say(f"Stopped at {_where(state, config)}; checkpoint in {checkpoints.folder}")
+        hooks = Hooks(on_epoch, keeper(checkpoints, state), KEEP_SECONDS, lambda: stopped() or bool(reasons))
+        try:
+            if not train(state, train_part, val_part, config, hooks) and stopped():
+                say(f"Stopped at {_where(state, config)}; checkpoint in {checkpoints.folder}")
+        except DivergedError as error:
+            if give_up is None:
+                raise
+            reasons.append(str(error))
+    if reasons:
+        return _log_pruned(experiment, config, command, data.name, state, reasons[0], writer)
     # What is served is measured: with cached features, those are its trunks' already.
     evaluation = evaluate(trainee if cached else model.as_served(), test_part, data.classes)
     averaged = {}
@@ -173,7 +248,7 @@ def _run(experiment: Experiment, config: TrainConfig, command: str, writer: RunW
     return state.best, evaluation
 
 
-def _check_batch(batch_size: int, default: int, images: int) -> None:
+def check_batch(batch_size: int, default: int, images: int) -> None:
     """Say that a batch is all training images where there are fewer than in the default batch; refuse a chosen one."""
     if batch_size > images and batch_size != default:
         raise TP1Error(f"batch_size={batch_size} is larger than the {images} training images.")
@@ -223,29 +298,26 @@ def _choose_inputs(built: Built, data: ImageData, *, cached: bool) -> tuple[Imag
     return FeatureClassifier(built.model), feature_parts(trunks, built.digests, built.model.side, data, cache_dir())
 
 
-def _keeper(checkpoints: Checkpoints, state: TrainingState) -> Callable[[], None]:
-    """Return a function that writes a checkpoint.
+def _log_pruned(
+    experiment: Experiment,
+    config: TrainConfig,
+    command: str,
+    dataset: str,
+    state: TrainingState,
+    reason: str,
+    writer: RunWriter,
+) -> Pruned:
+    """End a trial that was stopped early; nothing of it was measured on test images."""
+    epochs = len(state.history)
+    said = f"Pruned after epoch {epochs} of {config.epochs}: {reason}"
+    say(said)
+    note = describe_run(experiment, config, dataset, command, state=said)
+    writer.log_pruned(epochs, _best_metrics(state.best) if state.best else {}, note)
+    return Pruned(epochs, reason)
 
-    It prints folder and size of the first one. If a checkpoint cannot be written, such as on a full disk, it prints a
-    warning, and training continues with the last good checkpoint kept.
-    """
-    told = False
 
-    def keep() -> None:
-        nonlocal told
-        try:
-            path = checkpoints.save(state)
-        except OSError as error:
-            say(
-                f"Cannot write a checkpoint to {checkpoints.folder} ({error.strerror}): training goes on, and a kill "
-                f"would lose what came after the last good one."
-            )
-            return
-        if not told:
-            say(f"Checkpoints of {path.stat().st_size / 1e6:.1f} MB, the last two, in {checkpoints.folder}")
-            told = True
-
-    return keep
+def _best_metrics(best: Epoch) -> dict[str, float]:
+    return {"best/epoch": best.number, "best/val_accuracy": best.val_accuracy, "best/val_loss": best.val_loss}
 
 
 def _where(state: TrainingState, config: TrainConfig) -> str:
@@ -272,7 +344,7 @@ def _log_result(
     """
     best = state.best
     assert best is not None
-    on_val = {"best/epoch": best.number, "best/val_accuracy": best.val_accuracy, "best/val_loss": best.val_loss}
+    on_val = _best_metrics(best)
     on_test = evaluation.metrics() | averaged
     measured = {"val/accuracy": best.val_accuracy, "val/loss": best.val_loss} | on_test
     note = describe_run(experiment, config, data.name, command, measured, best.number)

@@ -19,6 +19,7 @@ from tp1.commands.tool import tool_command
 from tp1.experiment import Experiment, Study
 from tp1.report.comparison_page import ROWS, comparison_files, paired_sentence
 from tp1.report.selection import choose_other, compare_pairs, nothing_found, select, sort_groups
+from tp1.report.sweeps import sweeps_table
 from tp1.report.tables import summary_table
 from tp1.report.terminal import print_table
 from tp1.report.texts import TEXTS
@@ -75,9 +76,9 @@ def compare(
     started = int(since.replace(tzinfo=UTC).timestamp() * 1000) if since else None
     selection = select(reader, catalog, experiments, dataset, started)
     limits = (f" on {dataset}" if dataset else "") + (f" since {since:%Y-%m-%d %H:%M} UTC" if since else "")
-    if not selection.groups:
+    if not selection.groups and not selection.sweeps:
         raise TP1Error(selection.complaint() or str(nothing_found(reader, experiments, limits)))
-    groups = sort_groups(selection.groups, sort)
+    groups = sort_groups(selection.groups, sort) if selection.groups else []
     pairs = {}
     if against is not None:
         there = groups if experiments is None else select(reader, catalog, [against], dataset).groups
@@ -85,12 +86,16 @@ def compare(
         if other is None:
             raise nothing_found(reader, [against], f" on {dataset}" if dataset else "")
         pairs = compare_pairs(reader, groups, other, strict=experiments is not None)
-    files = comparison_files(groups, pairs, reader)
+    files = comparison_files(groups, pairs, selection.sweeps, reader)
     if to is not None:
         write_files(to, files)
     run.log_files(files)
-    run.log_note(f"**compare**: {len(groups)} configurations. See compare.html.\n\n    {run.command}\n")
-    print_table(summary_table(groups[:ROWS], TEXTS["en"], times=True))
+    swept = f" and {len(selection.sweeps)} sweeps" if selection.sweeps else ""
+    run.log_note(f"**compare**: {len(groups)} configurations{swept}. See compare.html.\n\n    {run.command}\n")
+    if groups:
+        print_table(summary_table(groups[:ROWS], TEXTS["en"], times=True))
+    if selection.sweeps:
+        print_table(sweeps_table(selection.sweeps, TEXTS["en"]))
     if len(groups) > ROWS:
         say(f"{ROWS} of {len(groups):,} rows; compare.csv has all.")
     if (complaint := selection.complaint()) is not None:

@@ -21,6 +21,7 @@ from tp1.commands.report import report_command
 from tp1.commands.rollback import rollback_command
 from tp1.commands.runs import runs_command, sync_command
 from tp1.commands.store import store_command
+from tp1.commands.sweep import sweep_command
 from tp1.commands.team import account_command, migrate_command, server_init_command, share_command
 from tp1.commands.training import training_command
 from tp1.experiment import Experiment, Study
@@ -37,6 +38,7 @@ TOOLS: dict[str, Callable[[Catalog], Command]] = {
     "promote": promote_command,
     "report": report_command,
     "rollback": lambda catalog: rollback_command(),
+    "sweep": sweep_command,
 }
 # Commands for runs, caches and servers; no entry points.
 MAINTENANCE = (

@@ -49,14 +49,18 @@ class Names(click.ParamType):  # type: ignore[type-arg]
         return names
 
 
-def config_options(config: TrainConfig, names: Collection[str] | None = None) -> list[click.Parameter]:
-    """Return an option for each field of the configuration, or for those in ``names``; ``config`` has the defaults."""
+def config_options(config: TrainConfig | None, names: Collection[str] | None = None) -> list[click.Parameter]:
+    """Return an option for each field of a configuration, or for those in ``names``.
+
+    Args:
+        config: Has the defaults that the help shows; None if they depend on other options.
+    """
     options: list[click.Parameter] = []
-    defaults = config.flat()
+    defaults = {} if config is None else config.flat()
     for name, parameter in PARAMETERS.items():
         if names is not None and name not in names:
             continue
-        shown = "" if defaults[name] is None else f"  [default: {defaults[name]}]"
+        shown = "" if defaults.get(name) is None else f"  [default: {defaults[name]}]"
         kind = click.Path(path_type=Path) if parameter.kind is Path else parameter.kind
         options.append(click.Option([f"--{name.replace('_', '-')}"], type=kind, help=parameter.help + shown))
     return options

@@ -73,7 +73,8 @@ def promote(
     reader = RunReader()
     data = load_data(config.dataset, config.data_dir, config.image_size, **config.reading)
     run.rename(f"promote-{data.name}")
-    groups = select(reader, catalog, experiments, data.name).groups
+    selection = select(reader, catalog, experiments, data.name)
+    groups = selection.groups
     if not groups:
         raise nothing_found(reader, experiments, f" on {data.name}")
 
@@ -83,7 +84,7 @@ def promote(
         return load_data(config.dataset, config.data_dir, size[0], **config.reading)
 
     with TemporaryDirectory() as folder:
-        candidate = choose_candidate(groups, data, Path(folder))
+        candidate = choose_candidate(groups, data, Path(folder), selection.sweeps)
         line = (
             f"Candidate: {candidate.run.name}, run {candidate.run.run_id}, validation accuracy "
             f"{candidate.run.metrics['best/val_accuracy']:.4f}."

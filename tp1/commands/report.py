@@ -82,7 +82,7 @@ def report(
     looks = read_looks([dataset for _, dataset in LOOKS], reader)
 
     def page(link: Callable[[TrackedRun], str]) -> Page:
-        return report_page(sections, selection.groups, details, looks, language, link)
+        return report_page(sections, selection.groups, details, looks, selection.sweeps, language, link)
 
     def in_ui(one: TrackedRun) -> str:
         return address(reader.uri, run_page(one.mlflow_experiment, one.run_id))

@@ -39,6 +39,7 @@ from tp1.registry.versions import (
 )
 from tp1.report.comparison import Group
 from tp1.report.model_card import Speed, model_card
+from tp1.report.sweeps import SweepTrials
 from tp1.store.records import make_record
 from tp1.store.runs import TrackedRun
 
@@ -52,7 +53,8 @@ class Candidate:
     Attributes:
         run: The best run whose model is in this store.
         path: The model's files, checked.
-        among: The runs that it is the best of: all on the same data whose models are in this store.
+        among: The runs that it is the best of: all on the same data whose models are in this store, and the trials of
+            sweeps on it.
         passed_over: What is better and has no model in this store, each as a sentence.
     """
 
@@ -79,11 +81,16 @@ class Decision:
     verdict: str
 
 
-def choose_candidate(groups: Sequence[Group], data: ImageData, folder: Path) -> Candidate:
+def choose_candidate(
+    groups: Sequence[Group], data: ImageData, folder: Path, sweeps: Sequence[SweepTrials] = ()
+) -> Candidate:
     """Choose the best run on ``data`` that has its model in this store, and fetch the model.
+
+    A trial of a sweep is no candidate: what it found is trained again, with several seeds.
 
     Args:
         groups: Groups of runs on data sets of this name.
+        sweeps: Sweeps on data sets of this name.
         folder: For the model's files.
 
     Raises:
@@ -97,7 +104,12 @@ def choose_candidate(groups: Sequence[Group], data: ImageData, folder: Path) -> 
             f"the newest one, {newest.name}, was on {' '.join(_digests(newest))}. Train on what is there now, or give "
             "the folder with the former data with data_dir=."
         )
-    among = tuple(run for group in here for run in group.runs if not run.record)  # few records have models
+    own = [run for group in here for run in group.runs if not run.record]  # few records have models
+    # The parameters of a candidate may be the best of a sweep: then luck has favoured it that often.
+    tried = [
+        run for sweep in sweeps for run in sweep.ended.values() if _digests(run) == (data.digest, data.split_digest)
+    ]
+    among = (*own, *tried)
     passed_over: list[str] = []
     for group in sorted(here, key=lambda group: -group.mean("best/val_accuracy")):
         better = f"{group.label} ({group.mean('best/val_accuracy'):.4f}) is better"

@@ -206,7 +206,7 @@ def _make_group(runs: Sequence[TrackedRun], experiment: Experiment | None) -> Gr
     if experiment is None:
         return Group(name, tuple(runs), None, is_default=False)
     others = differing(experiment.config, first)
-    differs = ", ".join(f"{key}={_short(value)}" for key, value in others.items())
+    differs = ", ".join(f"{key}={short(value)}" for key, value in others.items())
     return Group(
         f"{name} ({differs})" if differs else name,
         tuple(runs),
@@ -237,7 +237,7 @@ def _epochs(run: TrackedRun) -> float:
     return value if isinstance(value, (int, float)) else 0.0  # a tracked parameter can be any text
 
 
-def _short(value: str | float | None) -> str:
+def short(value: str | float | None) -> str:
     """Format a value for a label: only the last part of a path, at most :data:`LONGEST_VALUE` characters."""
     if isinstance(value, str):
         parts = (part if part.startswith("models:/") else part.rpartition("/")[2] for part in value.split(","))

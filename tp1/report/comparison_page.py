@@ -9,6 +9,7 @@ from tp1.report.details import read_histories
 from tp1.report.figures import COMPARED_CURVES, LINES, compared_curves
 from tp1.report.page import Block, Number, Page, Paragraph, Picture, Section, Table, plain_png, to_html, to_markdown
 from tp1.report.paired import Paired
+from tp1.report.sweeps import SweepTrials, sweep_blocks
 from tp1.report.tables import number, signed, summary_table
 from tp1.report.texts import TEXTS
 from tp1.store.reader import RunReader
@@ -18,14 +19,31 @@ ROWS = 500  # most rows of the page's table; the CSV file has all
 
 
 def comparison_page(
-    groups: Sequence[Group], pairs: Mapping[str, Paired], reader: RunReader, title: str = "Comparison"
+    groups: Sequence[Group],
+    pairs: Mapping[str, Paired],
+    sweeps: Sequence[SweepTrials],
+    reader: RunReader,
+    title: str = "Comparison",
 ) -> Page:
     """Return the page of ``compare``.
 
     Args:
         groups: In the order of the table. The curves of the first ten are drawn.
         pairs: Paired comparisons by title.
+        sweeps: Each becomes one line that opens to its trials.
     """
+    texts = TEXTS["en"]
+    sections = [_configurations(groups, reader)] if groups else []
+    sections += [
+        Section(f"pair-{place}", name, paired_blocks(pair)) for place, (name, pair) in enumerate(pairs.items())
+    ]
+    if sweeps:
+        sections.append(Section("sweeps", texts["sweeps"], sweep_blocks(sweeps, texts)))
+    sections.append(Section("rule", "Remarks", [Paragraph([f"The rule: {RULE}"])]))
+    return Page(title, "en", ["From the runs in the tracking store, newest of each configuration and seed."], sections)
+
+
+def _configurations(groups: Sequence[Group], reader: RunReader) -> Section:
     texts = TEXTS["en"]
     drawn = groups[: len(LINES)]
     listed = groups[:ROWS]
@@ -39,24 +57,21 @@ def comparison_page(
         ),
         Picture("curves", compared_curves(histories, ""), texts["compared"], texts["compared"] + beside),
     ]
-    sections = [Section("table", "Configurations", blocks)]
-    sections += [
-        Section(f"pair-{place}", name, paired_blocks(pair)) for place, (name, pair) in enumerate(pairs.items())
-    ]
-    sections.append(Section("rule", "Remarks", [Paragraph([f"The rule: {RULE}"])]))
-    return Page(title, "en", ["From the runs in the tracking store, newest of each configuration and seed."], sections)
+    return Section("table", "Configurations", blocks)
 
 
-def comparison_files(groups: Sequence[Group], pairs: Mapping[str, Paired], reader: RunReader) -> dict[str, bytes]:
-    """Return the files by name: ``compare.csv``, ``compare.md``, ``compare.html`` and ``curves.png``."""
-    page = comparison_page(groups, pairs, reader)
-    curves = next(block for block in page.sections[0].blocks if isinstance(block, Picture))
+def comparison_files(
+    groups: Sequence[Group], pairs: Mapping[str, Paired], sweeps: Sequence[SweepTrials], reader: RunReader
+) -> dict[str, bytes]:
+    """Return the files by name: ``compare.csv``, ``compare.md``, ``compare.html``, and ``curves.png`` of groups."""
+    page = comparison_page(groups, pairs, sweeps, reader)
+    curves = next((block for block in page.sections[0].blocks if isinstance(block, Picture)), None)
     markdown, _ = to_markdown(page, ".")
     return {
         "compare.csv": table(groups).to_csv(index=False).encode(),
         "compare.md": markdown.replace("curves.svg", "curves.png").encode(),
         "compare.html": to_html(page).encode(),
-        "curves.png": plain_png(curves.figure),
+        **({} if curves is None else {"curves.png": plain_png(curves.figure)}),
     }
 
 

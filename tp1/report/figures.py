@@ -44,7 +44,7 @@ def curves(histories: Sequence[Mapping[str, Sequence[float]]], title: str, best_
         axes.xaxis.get_major_locator().set_params(integer=True)
         cleaned(axes)
         axes.legend(frameon=False)
-    figure.suptitle(_shown(title))
+    figure.suptitle(shown(title))
     return figure
 
 
@@ -69,13 +69,13 @@ def compared_curves(groups: Mapping[str, Sequence[Mapping[str, Sequence[float]]]
                 mean,
                 color=colour,
                 linewidth=1.6,
-                label=f"{_shown(label)} (n={len(histories)})",
+                label=f"{shown(label)} (n={len(histories)})",
             )
         axes.set(xlabel="epoch", ylabel=unit, title=f"Validation {quantity}")
         axes.xaxis.get_major_locator().set_params(integer=True)
         cleaned(axes)
     figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=2, frameon=False)
-    figure.suptitle(_shown(title))
+    figure.suptitle(shown(title))
     return figure
 
 
@@ -93,7 +93,7 @@ def published_and_measured(rows: Sequence[tuple[str, float | None, float, float 
             axes.plot(published, place, "o", markersize=9, markerfacecolor="none", color=PUBLISHED, markeredgewidth=1.8)
         axes.errorbar(measured, place, xerr=sd or None, fmt="o", markersize=6, color=VALIDATION, capsize=3)
         axes.annotate(f"{measured:.3f}", (measured, place), (0, 7), textcoords="offset points", ha="center", fontsize=8)
-    axes.set_yticks(range(len(rows)), [_shown(label) for label, *_ in rows])
+    axes.set_yticks(range(len(rows)), [shown(label) for label, *_ in rows])
     axes.set_ylim(len(rows) - 0.5, -0.7)
     axes.set(xlabel=xlabel)
     cleaned(axes)
@@ -124,7 +124,7 @@ def confusion_matrix(matrix: NDArray[np.int64], classes: Sequence[str], title: s
     axes = figure.subplots()
     image = axes.imshow(share, cmap="Blues", vmin=0, vmax=1)
     ticks = range(len(classes))
-    names = [_shown(name, LONGEST_CLASS) for name in classes]
+    names = [shown(name, LONGEST_CLASS) for name in classes]
     axes.set_xticks(ticks, names, rotation=45, ha="right", rotation_mode="anchor")
     axes.set_yticks(ticks, names)
     if len(classes) <= 20:  # beyond that the numbers would overlap
@@ -132,7 +132,7 @@ def confusion_matrix(matrix: NDArray[np.int64], classes: Sequence[str], title: s
             for column in ticks:
                 colour = "white" if share[row, column] > 0.5 else "#3b4048" if matrix[row, column] else "#c4c8ce"
                 axes.text(column, row, str(matrix[row, column]), ha="center", va="center", color=colour, fontsize=8)
-    axes.set(xlabel="predicted", ylabel="true", title=_shown(title))
+    axes.set(xlabel="predicted", ylabel="true", title=shown(title))
     axes.spines[:].set_visible(False)
     axes.tick_params(length=0)
     figure.colorbar(image, ax=axes, shrink=0.8, label="share of the true class")
@@ -157,14 +157,14 @@ def _confusion_map(matrix: NDArray[np.int64], share: NDArray[np.float64], classe
     counts = [int(off[pair]) for pair in pairs]
     bars = most.barh(range(len(pairs)), counts, color=VALIDATION)
     most.bar_label(bars, labels=[f"{off[true, other]:,} of {matrix[true].sum():,}" for true, other in pairs], padding=3)
-    labels = [f"{_shown(classes[true], SHORT)} → {_shown(classes[other], SHORT)}" for true, other in pairs]
+    labels = [f"{shown(classes[true], SHORT)} → {shown(classes[other], SHORT)}" for true, other in pairs]
     most.set_yticks(range(len(pairs)), labels, fontsize=8)
     most.set(xlabel="images", title="Most frequent confusions: true → predicted")
     most.margins(x=0.25)
     most.xaxis.get_major_locator().set_params(integer=True)
     most.invert_yaxis()
     cleaned(most)
-    figure.suptitle(_shown(title))
+    figure.suptitle(shown(title))
     return figure
 
 
@@ -193,8 +193,8 @@ def sample_images(images: NDArray[np.uint8], classes: Sequence[str], title: str)
             axes.set_xticks([])
             axes.set_yticks([])
             axes.spines[:].set_visible(False)
-        grid[row][0].set_ylabel(_shown(classes[row], LONGEST_CLASS), rotation=0, ha="right", va="center")
-    figure.suptitle(_shown(title))
+        grid[row][0].set_ylabel(shown(classes[row], LONGEST_CLASS), rotation=0, ha="right", va="center")
+    figure.suptitle(shown(title))
     return figure
 
 
@@ -214,7 +214,7 @@ def class_distribution(counts: Mapping[str, Sequence[int]], classes: Sequence[st
         if is_named:
             bars = axes.barh(range(len(classes)), values, color=VALIDATION)
             axes.bar_label(bars, fmt="{:,.0f}", padding=3, fontsize=8)
-            axes.set_yticks(range(len(classes)), [_shown(name, LONGEST_CLASS) for name in classes])
+            axes.set_yticks(range(len(classes)), [shown(name, LONGEST_CLASS) for name in classes])
             axes.set(xlabel="images", title=f"{part} ({sum(values):,})")
             axes.margins(x=0.18)
             axes.xaxis.get_major_locator().set_params(integer=True)
@@ -227,11 +227,11 @@ def class_distribution(counts: Mapping[str, Sequence[int]], classes: Sequence[st
         axes.grid(visible=not is_named, axis="y")
     if is_named:
         panels[-1].invert_yaxis()
-    figure.suptitle(_shown(title))
+    figure.suptitle(shown(title))
     return figure
 
 
-def _shown(text: str, longest: int = LONGEST_NAME) -> str:
+def shown(text: str, longest: int = LONGEST_NAME) -> str:
     """A name as a figure can show it: on one line, shortened, and with ``$`` escaped so that it starts no formula."""
     line = printable(text)
     return (line if len(line) <= longest else f"{line[: longest - 1]}…").replace("$", r"\$")

@@ -16,6 +16,7 @@ def describe_run(
     command: str,
     measured: Mapping[str, float] | None = None,
     best_epoch: int | None = None,
+    state: str = "",
 ) -> str:
     """Describe a run in Markdown: title, published beside measured figures, and the command to repeat it.
 
@@ -24,13 +25,14 @@ def describe_run(
         command: Command that repeats the run.
         measured: Metrics by name; None while the run is going on.
         best_epoch: Number of the best epoch, from 1; None while the run is going on.
+        state: A sentence about a run without a result; by default, that it is going on.
     """
     section = f" Section {experiment.section} of the report." if experiment.section else ""
     title = (
         f"**{experiment.label}**: {experiment.model_name} on {escape_markdown(dataset)}, seed {config.seed}.{section}"
     )
     if measured is None or best_epoch is None:
-        result = [f"Running: {config.epochs} epochs."]
+        result = [state or f"Running: {config.epochs} epochs."]
     else:
         published = experiment.published_on(dataset)
         # The UI folds long descriptions, so the table comes first.

@@ -10,6 +10,7 @@ import io
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from html import escape
 from textwrap import indent
 from urllib.parse import quote
 
@@ -101,6 +102,14 @@ class Table:
 
 
 @dataclass(frozen=True)
+class Folded:
+    """A table that is hidden behind one line until the reader opens it."""
+
+    title: str
+    table: Table
+
+
+@dataclass(frozen=True)
 class Matrix:
     """A confusion matrix: counts by true class (rows) and predicted class; ``figure`` shows the same counts."""
 
@@ -175,7 +184,7 @@ class Gallery:
     wrong: str = "wrong"
 
 
-Block = Paragraph | Command | Table | Matrix | Picture | Photo | Gallery
+Block = Paragraph | Command | Table | Folded | Matrix | Picture | Photo | Gallery
 
 
 @dataclass(frozen=True)
@@ -285,6 +294,9 @@ def _block(block: Block, pictures: str, files: dict[str, bytes]) -> list[str]:
         return [*title, "```", printable_lines(block.text).replace("```", ""), "```"]
     if isinstance(block, Table):
         return _table(block)
+    if isinstance(block, Folded):
+        summary = escape(printable(block.title))
+        return [f"<details><summary>{summary}</summary>", "", *_table(block.table), "", "</details>"]
     if isinstance(block, Photo):
         files[f"{block.name}.png"] = block.png
         return [f"![{escape_markdown(block.alt)}]({pictures}/{block.name}.png)", *_caption(block.caption)]

@@ -29,6 +29,7 @@ from tp1.report.page import (
     Table,
 )
 from tp1.report.run_figures import distribution_figure
+from tp1.report.sweeps import SweepTrials, sweep_blocks
 from tp1.report.tables import Texts, number, signed, summary_table
 from tp1.report.texts import TEXTS
 from tp1.store.runs import TrackedRun
@@ -45,6 +46,7 @@ def report_page(
     groups: Sequence[Group],
     details: Mapping[str, Detail],
     looks: Mapping[str, Look],
+    sweeps: Sequence[SweepTrials],
     language: str,
     link: Callable[[TrackedRun], str],
 ) -> Page:
@@ -56,6 +58,7 @@ def report_page(
         details: Details of the groups that have a section (:func:`chosen_groups`), as
             :func:`~tp1.report.details.read_details` returns them.
         looks: Data explorations (``eda``) by data set.
+        sweeps: Each becomes one line that opens to its trials.
         language: Language of the fixed texts, ``en`` or ``pt``.
         link: Returns the address of a run.
     """
@@ -68,6 +71,8 @@ def report_page(
             sections.append(_study_section(entry, groups, details, texts, link))
         else:
             sections.append(_experiment_section(entry, groups, details, texts, link))
+    if sweeps:
+        sections.append(Section("sweeps", texts["sweeps"], sweep_blocks(sweeps, texts)))
     sections.append(_made(groups, texts))
     return Page(texts["title"], language, [*_nearness(entries, groups, texts), texts["lead"]], sections)
 

@@ -10,6 +10,7 @@ from tp1.base.errors import TP1Error
 from tp1.experiment import Experiment, Study, by_name_and_configuration, experiments_of
 from tp1.report.comparison import DESCENDING, Group, group, groups_of, newest, table
 from tp1.report.paired import Paired, compare_predictions
+from tp1.report.sweeps import SweepTrials, collect
 from tp1.store.addresses import masked
 from tp1.store.reader import RunReader
 from tp1.store.runs import TrackedRun
@@ -22,10 +23,12 @@ class Selection:
     Attributes:
         groups: Runs grouped by configuration.
         broken: Finished runs that were not logged completely; they are left out.
+        sweeps: Sweeps of the same experiments; their trials are in no group.
     """
 
     groups: list[Group]
     broken: list[TrackedRun]
+    sweeps: list[SweepTrials]
 
     def complaint(self) -> str | None:
         """Return one line that names the runs left out, or None if there are none."""
@@ -54,10 +57,12 @@ def select(
         since: Only runs that started at this time or later, in milliseconds since 1970, UTC; None: at any time.
     """
     known = by_name_and_configuration(entries)
-    if names is None:
+    wanted = (
+        None if names is None else {(one.name, one.configuration) for name in names for one in named(name, entries)}
+    )
+    if wanted is None:
         runs = list(reader.find_runs(None, dataset, since))
     else:
-        wanted = {(one.name, one.configuration) for name in names for one in named(name, entries)}
         runs = [
             run
             for experiment in dict.fromkeys(experiment for experiment, _ in sorted(wanted))
@@ -65,7 +70,14 @@ def select(
             if (run.experiment, run.configuration) in wanted
         ]
     chosen, broken = newest(runs)
-    return Selection(group(chosen, known), broken)
+    trials = [
+        run
+        for run in reader.find_trials()
+        if (wanted is None or (run.experiment, run.configuration) in wanted)
+        and (dataset is None or run.dataset == dataset)
+        and (since is None or run.start_time >= since)
+    ]
+    return Selection(group(chosen, known), broken, collect(trials, known))
 
 
 def named(name: str, entries: Sequence[Experiment | Study]) -> tuple[Experiment, ...]:

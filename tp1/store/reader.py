@@ -12,7 +12,7 @@ from tp1.store.access import is_refused
 from tp1.store.addresses import is_database, is_server, masked
 from tp1.store.artifacts import read_artifact
 from tp1.store.database import DatabaseRuns
-from tp1.store.runs import MIGRATED_TAG, MODEL_TAG, REFERENCE_TAG, RunQuery, RunSource, TrackedRun
+from tp1.store.runs import MIGRATED_TAG, MODEL_TAG, REFERENCE_TAG, SWEEP_TAG, TRIAL_TAG, RunQuery, RunSource, TrackedRun
 from tp1.store.server import ServerRuns
 
 
@@ -36,6 +36,8 @@ class RunReader:
     ) -> Iterator[TrackedRun]:
         """Yield finished training runs from all MLflow experiments of the tracking store, newest first.
 
+        The trials of a sweep are not among them (:meth:`find_trials`): they were tried to choose parameters.
+
         Args:
             experiment: Only runs with this tag ``tp1.experiment``.
             dataset: Only runs with this tag ``tp1.dataset``.
@@ -43,7 +45,13 @@ class RunReader:
         """
         given = {"tp1.experiment": experiment, "tp1.dataset": dataset}
         tags = {tag: value for tag, value in given.items() if value is not None}
-        return self._source.find(RunQuery(status="FINISHED", has=MODEL_TAG, tags=tags, since=since))
+        found = self._source.find(RunQuery(status="FINISHED", has=MODEL_TAG, tags=tags, since=since))
+        return (run for run in found if not run.sweep)
+
+    def find_trials(self, sweep: str | None = None) -> list[TrackedRun]:
+        """Return the trials of a sweep, or of all sweeps, with any status; newest first."""
+        tags = {} if sweep is None else {SWEEP_TAG: sweep}
+        return [run for run in self._source.find(RunQuery(has=TRIAL_TAG, tags=tags)) if run.sweep]
 
     def find_looks(self) -> dict[str, str]:
         """Return the id of the newest finished ``eda`` run of each data set, by the data set's name."""

@@ -12,6 +12,9 @@ REFERENCE_TAG = "tp1.reference"  # on a run loaded from a record: the id of the 
 MACHINE_TAG = "tp1.machine"  # the host name of the machine that runs it
 MIGRATED_TAG = "tp1.migrated_from"  # on a copy from another store: its id there
 MODEL_TAG = "tp1.model"  # the network's name; only training runs have it
+SWEEP_TAG = "tp1.sweep"  # on a sweep and its trials: the digest of what is searched, on what data
+TRIAL_TAG = "tp1.trial"  # on a trial: its number in its sweep, from 0
+PRUNED_TAG = "tp1.pruned"  # on a trial that was stopped early, which is then KILLED for good: the epochs that it has
 CURVES = ("train/loss", "train/accuracy", "val/loss", "val/accuracy")  # logged once per epoch
 
 # The only metrics and tags that are read of a run. A finished run that lacks one of the metrics is incomplete.
@@ -22,6 +25,7 @@ READ_METRICS = (
 )
 READ_TAGS = (
     *("tp1.experiment", "tp1.configuration", "tp1.dataset", "tp1.seed", "tp1.data_digest", "tp1.split_digest"),
+    *(SWEEP_TAG, TRIAL_TAG, PRUNED_TAG),
     *("tp1.remark", REFERENCE_TAG, MIGRATED_TAG, MACHINE_TAG, "mlflow.source.name"),
 )
 
@@ -85,6 +89,21 @@ class TrackedRun:
     def split_digest(self) -> str:
         """The digest of the names in each part of the split; empty if not tracked."""
         return self.tags.get("tp1.split_digest", "")
+
+    @property
+    def sweep(self) -> str:
+        """The sweep that it is a trial of; empty for every other run."""
+        return printable(self.tags.get(SWEEP_TAG, "")) if self.trial is not None else ""
+
+    @property
+    def trial(self) -> int | None:
+        """Its number in its sweep, from 0; None if it is no trial."""
+        return whole_number(self.tags.get(TRIAL_TAG, ""))
+
+    @property
+    def pruned(self) -> int | None:
+        """The epochs that a trial had when it was stopped early, for good; None if it was not."""
+        return whole_number(self.tags.get(PRUNED_TAG, ""))
 
     @property
     def machine(self) -> str:

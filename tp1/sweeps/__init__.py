@@ -1,1 +1,1 @@
-"""Lists of runs that are done one after another."""
+"""Lists of runs that are done one after another, and sweeps, which propose their runs."""

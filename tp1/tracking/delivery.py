@@ -8,6 +8,7 @@ from tp1.base.digests import DIGESTS_TAG, as_tag, file_digests
 from tp1.base.errors import TP1Error, why
 from tp1.store.access import is_refused
 from tp1.store.reader import find_run
+from tp1.store.runs import PRUNED_TAG
 from tp1.tracking.outbox import Entry, Outbox, entry_paths
 from tp1.tracking.ownership import held
 from tp1.tracking.run_folders import RunFolder, find_folder
@@ -49,7 +50,7 @@ def deliver(client: MlflowClient, run_id: str, entry: Entry) -> str | None:
 def send_waiting(folder: RunFolder, patience: float) -> Run:
     """Send the entries in a run's outbox; return the run as the store then has it.
 
-    If the run is then FINISHED, its folder is removed.
+    If the run is then over, finished or pruned, its folder is removed.
 
     Args:
         patience: Seconds of failing attempts after which to give up.
@@ -70,9 +71,14 @@ def send_waiting(folder: RunFolder, patience: float) -> Run:
                     f"{folder.outbox}."
                 )
             run = find_run(folder.run_id)
-        if run.info.status == "FINISHED":
+        if is_over(run):
             folder.remove()
     return run
+
+
+def is_over(run: Run) -> bool:
+    """Whether nothing can go on with the run: it is finished, or was stopped early as a trial of a sweep."""
+    return run.info.status == "FINISHED" or PRUNED_TAG in run.data.tags
 
 
 def is_there(run_id: str) -> bool:

@@ -33,8 +33,11 @@ class Owned:
 
 
 @contextmanager
-def held(run_id: str) -> Iterator[Owned]:
+def held(run_id: str, what: str = "run") -> Iterator[Owned]:
     """Inside the block, this process owns the run; afterwards too, as long as one of its workers is alive.
+
+    Args:
+        what: What the id is of, for the message: a sweep can be owned too.
 
     Raises:
         TP1Error: Another process owns the run, or the state directory cannot be written.
@@ -43,7 +46,7 @@ def held(run_id: str) -> Iterator[Owned]:
         lock = _lock(run_id)
         lock.acquire(timeout=1)  # another process holds it for a moment in is_held
     except Timeout as error:
-        raise TP1Error(f"another process is at work on run {run_id}: wait for it, or end it.") from error
+        raise TP1Error(f"another process is at work on {what} {run_id}: wait for it, or end it.") from error
     except OSError as error:
         raise state_unwritable(error) from error
     owned = Owned()

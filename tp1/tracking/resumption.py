@@ -1,17 +1,20 @@
 """Finding the unfinished run to resume: by its id, or by its configuration and seed."""
 
+from collections.abc import Callable
 from typing import Any
 
 import mlflow
+from mlflow.entities import Run
 
 from tp1.base.errors import TP1Error
 from tp1.base.progress import say
 from tp1.config import TrainConfig
 from tp1.experiment import Experiment
 from tp1.store.reader import find_run
+from tp1.store.runs import PRUNED_TAG
 from tp1.tracking.delivery import send_waiting
 from tp1.tracking.ownership import is_held
-from tp1.tracking.run_folders import RunFolder, find_folder, folders, run_folder, state_dir
+from tp1.tracking.run_folders import Plan, RunFolder, find_folder, folders, run_folder, state_dir
 
 PATIENCE = 30.0  # seconds of failing attempts to send what an earlier process left in the outbox
 
@@ -39,21 +42,26 @@ def find_resumable(experiment: Experiment, changed: dict[str, Any], resume: str 
         return found
     folder = find_folder(resume)
     if folder is None:
-        if (status := find_run(resume).info.status) == "FINISHED":
+        run = find_run(resume)
+        _refuse_pruned(run)
+        if run.info.status == "FINISHED":
             return run_folder(resume)
         raise TP1Error(
-            f"run {resume} is {status} and has nothing to go on from in {state_dir()}: resume it on the machine where "
-            "it ran (TP1_STATE_DIR says where that keeps its checkpoints), or start a new run."
+            f"run {resume} is {run.info.status} and has nothing to go on from in {state_dir()}: resume it on "
+            "the machine where it ran (TP1_STATE_DIR says where that keeps its checkpoints), or start a new run."
         )
     plan = folder.plan()
     if (plan.experiment, plan.configuration) != (experiment.name, experiment.configuration):
         raise TP1Error(f"run {resume} is one of {plan.label}, not of {experiment.label}: resume it as that.")
     _check_unchanged(plan.config, changed)
-    return _take(folder)
+    _refuse_pruned(send_waiting(folder, PATIENCE))
+    return folder
 
 
 def find_unfinished(experiment: Experiment, config: TrainConfig) -> RunFolder | None:
     """Find the newest unfinished run of a configuration and seed on this machine, and send what its outbox holds.
+
+    The trials of a sweep are not looked at.
 
     Returns:
         The run's folder; if it does not exist any more, the run only had entries to send and is now finished. None
@@ -62,6 +70,16 @@ def find_unfinished(experiment: Experiment, config: TrainConfig) -> RunFolder | 
     Raises:
         TP1Error: The outbox cannot be sent.
     """
+    wanted = (experiment.name, experiment.configuration, config, None)
+    return _find(lambda plan: (plan.experiment, plan.configuration, plan.config, plan.trial) == wanted)
+
+
+def find_trial(sweep: str, number: int) -> RunFolder | None:
+    """Find the newest unfinished run of a trial on this machine; the same as :func:`find_unfinished` otherwise."""
+    return _find(lambda plan: plan.trial is not None and (plan.trial.sweep, plan.trial.number) == (sweep, number))
+
+
+def _find(is_wanted: Callable[[Plan], bool]) -> RunFolder | None:
     for folder in folders():
         if is_held(folder.run_id) or not folder.is_of(mlflow.get_tracking_uri()):
             continue
@@ -70,20 +88,24 @@ def find_unfinished(experiment: Experiment, config: TrainConfig) -> RunFolder | 
         except TP1Error as error:
             say(f"Note: {error}")
             continue
-        if (plan.experiment, plan.configuration, plan.config) != (experiment.name, experiment.configuration, config):
+        if not is_wanted(plan):
             continue
         try:
             find_run(folder.run_id)
         except TP1Error as error:  # such as a deleted run
             say(f"Note: {error}")
             continue
-        return _take(folder)
+        send_waiting(folder, PATIENCE)
+        return folder
     return None
 
 
-def _take(folder: RunFolder) -> RunFolder:
-    send_waiting(folder, PATIENCE)
-    return folder
+def _refuse_pruned(run: Run) -> None:
+    if (epochs := run.data.tags.get(PRUNED_TAG)) is not None:
+        raise TP1Error(
+            f"run {run.info.run_id} is a trial of a sweep that was stopped early, after epoch {epochs}, and is over: "
+            "start a new run with its parameters."
+        )
 
 
 def _check_unchanged(config: TrainConfig, changed: dict[str, Any]) -> None:

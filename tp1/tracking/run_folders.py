@@ -26,6 +26,21 @@ def state_dir() -> Path:
 
 
 @dataclass(frozen=True)
+class TrialOf:
+    """Which trial of which sweep a run is.
+
+    Attributes:
+        sweep: The digest of the sweep.
+        number: From 0.
+        command: The command that goes on with the sweep.
+    """
+
+    sweep: str
+    number: int
+    command: str
+
+
+@dataclass(frozen=True)
 class Plan:
     """What a run shall do, as the user requested it.
 
@@ -34,17 +49,20 @@ class Plan:
         configuration: The configuration of a study, such as ``c2``; empty without one.
         config: Before anything is resolved: a device of ``auto`` stays ``auto``.
         command: The command that repeats the run.
+        trial: The place of the run in a sweep; None for a run of its own.
     """
 
     experiment: str
     configuration: str
     config: TrainConfig
     command: str
+    trial: TrialOf | None = None
 
     @property
     def label(self) -> str:
-        """Experiment, configuration and seed, such as ``cnnv3-c2-s1``."""
-        return "-".join(filter(None, [self.experiment, self.configuration, f"s{self.config.seed}"]))
+        """Experiment, configuration and seed, such as ``cnnv3-c2-s1``; of a trial its number, such as ``cnnv3-t7``."""
+        last = f"s{self.config.seed}" if self.trial is None else f"t{self.trial.number}"
+        return "-".join(filter(None, [self.experiment, self.configuration, last]))
 
 
 @dataclass(frozen=True)
@@ -80,7 +98,8 @@ class RunFolder:
             if config["data_dir"] is not None:
                 config["data_dir"] = Path(config["data_dir"])
             facts.pop("store")
-            return Plan(**facts, config=TrainConfig.of(config))
+            trial = facts.pop("trial", None)  # plans of earlier versions have none
+            return Plan(**facts, config=TrainConfig.of(config), trial=None if trial is None else TrialOf(**trial))
         except (OSError, ValueError, TypeError, AttributeError, KeyError) as error:
             raise TP1Error(
                 f"cannot read {self.path / PLAN} ({why(error)}): the run cannot be resumed; close it "

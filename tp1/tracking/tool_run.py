@@ -15,7 +15,16 @@ from tp1.base.interrupts import interruption
 from tp1.data.dataset import ImageData
 from tp1.store.addresses import how_to_open, run_page
 from tp1.tracking.datasets import data_tags, dataset_inputs
-from tp1.tracking.every_run import NAME_TAG, NOTE_TAG, begin_run, fail_run, mark_experiment, milliseconds, run_tags
+from tp1.tracking.every_run import (
+    NAME_TAG,
+    NOTE_TAG,
+    PARENT_TAG,
+    begin_run,
+    fail_run,
+    mark_experiment,
+    milliseconds,
+    run_tags,
+)
 from tp1.tracking.ownership import held
 from tp1.tracking.system_metrics import sampled
 
@@ -38,6 +47,21 @@ class ToolRun:
     def rename(self, name: str) -> None:
         """Rename the run, such as to ``promote-cifar10``."""
         self._client.set_tag(self.info.run_id, NAME_TAG, name)
+
+    def adopt(self, run_id: str) -> None:
+        """Make another run a child of this one."""
+        self._client.set_tag(run_id, PARENT_TAG, self.info.run_id)
+
+    def tag(self, name: str, value: str) -> None:
+        """Set a tag of the run."""
+        self._client.set_tag(self.info.run_id, name, value)
+
+    def log_metrics(self, values: Mapping[str, float], step: int) -> None:
+        """Log metrics of one step."""
+        time = milliseconds()
+        self._client.log_batch(
+            self.info.run_id, metrics=[Metric(name, value, time, step) for name, value in values.items()]
+        )
 
     def log_parameters(self, parameters: Mapping[str, object]) -> None:
         """Log the parameters that the run does not have yet.

@@ -20,9 +20,9 @@ from tp1.data.dataset import ImageData
 from tp1.store.access import is_refused
 from tp1.store.addresses import how_to_open, masked, run_page
 from tp1.store.reader import find_run
-from tp1.store.runs import MACHINE_TAG
+from tp1.store.runs import MACHINE_TAG, PRUNED_TAG, SWEEP_TAG, TRIAL_TAG
 from tp1.tracking.datasets import data_tags, dataset_inputs
-from tp1.tracking.delivery import deliver
+from tp1.tracking.delivery import deliver, is_over
 from tp1.tracking.every_run import (
     NAME_TAG,
     NOTE_TAG,
@@ -185,6 +185,18 @@ class RunWriter:
         except OSError as error:
             raise state_unwritable(error) from error
 
+    def log_pruned(self, epochs: int, on_val: Mapping[str, float], note: str) -> None:
+        """Log that a trial was stopped early, which also ends the run for good: as KILLED, so never as a finished one.
+
+        Args:
+            epochs: Number of complete epochs.
+            on_val: Final metrics by name.
+            note: The run's new description, in Markdown.
+        """
+        now = milliseconds()
+        points = [Point(name, value, now) for name, value in on_val.items()]
+        self._outbox.put(Entry(points, {NOTE_TAG: note, PRUNED_TAG: str(epochs)}, "KILLED", self._end_time()))
+
     def log_figures(self, draw: Callable[[Path], None]) -> None:
         """Log figures of a result that is logged already; where they cannot be drawn, that is only said.
 
@@ -260,9 +272,9 @@ def training_run(
 ) -> Iterator[RunWriter]:
     """Yield the writer of a new or resumed training run; when the block ends, the outbox is sent and closed.
 
-    :meth:`RunWriter.log_result` ends the run as FINISHED. A signal ends it as KILLED, and any other error as FAILED,
-    with ``error.txt``; the interrupt or error is raised again. The run's folder stays while the run can be resumed or
-    has entries to send; otherwise it is removed.
+    :meth:`RunWriter.log_result` ends the run as FINISHED, :meth:`RunWriter.log_pruned` as KILLED. A signal ends it as
+    KILLED, and any other error as FAILED, with ``error.txt``; the interrupt or error is raised again. The run's folder
+    stays while the run can be resumed or has entries to send; otherwise it is removed.
 
     Args:
         plan: What the run shall do.
@@ -310,6 +322,8 @@ def _begin(plan: Plan, parent: ToolRun | None, launched: str | None, stack: Exit
     """Start a run with name and tags; this process owns it until ``stack`` is closed."""
     tags = run_tags(plan.experiment, plan.configuration)
     tags |= {"tp1.seed": str(plan.config.seed), NAME_TAG: plan.label}
+    if plan.trial is not None:
+        tags |= {SWEEP_TAG: plan.trial.sweep, TRIAL_TAG: str(plan.trial.number)}
     run_id = begin_run(tags, parent.info if parent else None, launched)
     try:
         owned = stack.enter_context(held(run_id))
@@ -325,7 +339,7 @@ def _begin(plan: Plan, parent: ToolRun | None, launched: str | None, stack: Exit
 def _begin_again(folder: RunFolder, parent: ToolRun | None, stack: ExitStack) -> RunWriter:
     owned = stack.enter_context(held(folder.run_id))
     run = find_run(folder.run_id)
-    if run.info.status == "FINISHED" or not folder.is_there:  # another process has ended it meanwhile
+    if is_over(run) or not folder.is_there:  # another process has ended it meanwhile
         raise TP1Error(f"run {folder.run_id} has been ended by another process: there is nothing to go on with.")
     return RunWriter(run, folder, owned, resumed=True, parent=parent)
 
@@ -333,7 +347,8 @@ def _begin_again(folder: RunFolder, parent: ToolRun | None, stack: ExitStack) ->
 def _interrupt(writer: RunWriter, plan: Plan) -> None:
     writer.end("KILLED")
     writer.close(patience=5, at_most=INTERRUPTED_AT_MOST)
-    say(f"Go on with: mlflow run . -e {plan.experiment} -P resume={writer.info.run_id}")
+    one = f"mlflow run . -e {plan.experiment} -P resume={writer.info.run_id}"
+    say(f"Go on with: {one if plan.trial is None else plan.trial.command}")
 
 
 def _fail(writer: RunWriter, error: BaseException) -> None:

@@ -53,6 +53,6 @@ def _state(run: TrackedRun, folder: RunFolder | None) -> str | None:
         return UNSENT
     if run.status in ("RUNNING", "SCHEDULED"):
         return STALE if folder is not None or run.machine in ("", machine()) else f"on {run.machine}"
-    if folder is not None and run.status in ("KILLED", "FAILED"):
+    if folder is not None and run.status in ("KILLED", "FAILED") and run.pruned is None:
         return run.status.lower()
     return None

@@ -3,7 +3,7 @@
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -216,3 +216,28 @@ def _sync_folder(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def keeper(checkpoints: Checkpoints, state: TrainingState) -> Callable[[], None]:
+    """Return a function that writes a checkpoint.
+
+    It prints folder and size of the first one. If a checkpoint cannot be written, such as on a full disk, it prints a
+    warning, and training continues with the last good checkpoint kept.
+    """
+    told = False
+
+    def keep() -> None:
+        nonlocal told
+        try:
+            path = checkpoints.save(state)
+        except OSError as error:
+            say(
+                f"Cannot write a checkpoint to {checkpoints.folder} ({error.strerror}): training goes on, and a kill "
+                f"would lose what came after the last good one."
+            )
+            return
+        if not told:
+            say(f"Checkpoints of {path.stat().st_size / 1e6:.1f} MB, the last two, in {checkpoints.folder}")
+            told = True
+
+    return keep

@@ -24,6 +24,10 @@ from tp1.training.inference import predict_logits
 from tp1.training.optimizers import Optimizers, make_optimizers
 
 
+class DivergedError(TP1Error):
+    """The loss is no longer finite: the parameters are bad, and training again would end alike."""
+
+
 @dataclass(frozen=True)
 class Epoch:
     """The metrics of one epoch.
@@ -125,7 +129,8 @@ def train(state: TrainingState, train_part: Part, val_part: Part, config: TrainC
         Whether all epochs are done. If training was stopped, ``state`` is ready to be resumed.
 
     Raises:
-        TP1Error: The loss is no longer finite, or torch cannot compile the network.
+        DivergedError: The loss is no longer finite.
+        TP1Error: torch cannot compile the network.
         ValueError: The precision is ``auto``.
     """
     if config.precision == "auto":
@@ -257,6 +262,6 @@ def _train_epoch(
 
 def _check_finite(loss: float, what: str, config: TrainConfig) -> None:
     if not math.isfinite(loss):
-        raise TP1Error(
+        raise DivergedError(
             f"{what}: training stopped. Try a smaller learning_rate (it was {config.optimizer.learning_rate:g})."
         )
