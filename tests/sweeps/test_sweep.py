@@ -153,6 +153,7 @@ def test_a_trial_is_no_finished_run_of_its_parameters(swept):
     assert list(RunReader().find_runs("cnn-base")) == []
 
 
+@pytest.mark.long  # 11 s
 def test_a_killed_sweep_goes_on_and_finished_trials_are_never_done_again(store):
     arguments = ("sweep", *QUICK, "epochs=2", "space=learning_rate=log:1e-4..1e-2,dropout=0.0..0.5", "trials=2")
     process = subprocess.Popen(
