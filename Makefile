@@ -35,7 +35,7 @@ demo: $(BIN)/.installed ## Install, train cnnv3 on the bundled digits (offline, 
 	@echo "  make ui                          look at this run in the browser"
 	@echo "  make reference report            the report's runs, tables and figures, from their records"
 	@echo "  make cnnv3                       the same network on CIFAR-10 (a download, then 12 minutes)"
-	@echo "  make cnnv3 P=\"dataset=FOLDER\"  the same network on your own images, one folder for each class"
+	@echo "  make cnnv3 P=\"dataset=FOLDER\"    the same network on your own images, one folder for each class"
 	@echo "  tp1 --help                       all commands"
 
 test: $(BIN)/.installed ## Install, then lint, type-check and test (offline, under 5 minutes)
