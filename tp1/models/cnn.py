@@ -85,12 +85,10 @@ class CNNV3(nn.Module):
     2026-11-24). Table 2 gives one rate for each configuration: there both are equal.
     """
 
-    def __init__(
-        self, classes: int, image_size: int = 32, dropout: float = 0.5, first_dropout: float | None = None
-    ) -> None:
+    def __init__(self, classes: int, image_size: int = 32, dropout: float = 0.5, first_dropout: float = 0.2) -> None:
         super().__init__()
         side = _side_after(5, image_size, "CNNV3")
-        first = min(0.2, dropout) if first_dropout is None else first_dropout
+        first = min(first_dropout, dropout)
         layers = _block(3, 32)
         for step, (filters_in, filters) in enumerate(((32, 64), (64, 128), (128, 256), (256, 512))):
             layers += [*_block(filters_in, filters), Dropout(first + (dropout - first) * step / 3)]
