@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
+from functools import cached_property
 from types import MappingProxyType
 
 import pandas as pd
@@ -54,7 +55,7 @@ class SweepTrials:
         texts = [f"{key}={short(value)}" for key, value in others.items() if key not in (*varied, "dataset")]
         return f"{name} ({', '.join(texts)})" if texts else name
 
-    @property
+    @cached_property
     def ended(self) -> dict[int, TrackedRun]:
         """The trials that are never done again, by number."""
         return {number_of(one): one for one in self.trials if state_of(one) in (FINISHED, PRUNED)}
@@ -80,7 +81,7 @@ class SweepTrials:
         """Epochs that the pruned trials were spared."""
         return sum(_epochs(one) for one in self.ended.values()) - self.epochs_run
 
-    @property
+    @cached_property
     def varied(self) -> list[str]:
         """The names of the hyperparameters that differ between trials, but for what each optimiser has by default."""
         seen: dict[str, set[object]] = {}
