@@ -156,7 +156,9 @@ def test_help_names_every_parameter_with_its_default(store):
 
 def test_help_lists_each_command_once_with_its_whole_sentence(store):
     from experiments.__main__ import main
+    from tp1.commands.group import RESERVED, SECTIONS
 
+    assert sorted(name for names in SECTIONS.values() for name in names) == sorted(RESERVED)
     text = invoke("--help").output
     listed = re.findall(r"^  ([a-z0-9-]+) ", text.split("\nTrain:\n")[1], re.MULTILINE)
     assert sorted(listed) == sorted(main.commands)

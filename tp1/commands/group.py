@@ -48,7 +48,7 @@ MAINTENANCE = (
 RECORDS = {"export": export_command, "import": import_command}  # the same, but they know the experiments
 # How `tp1 --help` lists them. Experiments and studies stand in the first section, in the order of the report.
 SECTIONS = {
-    "Train": ("main",),
+    "Train": ("sweep", "main"),
     "Look and compare": ("eda", "compare", "report"),
     "Models": ("promote", "rollback", "download", "predict"),
     "Keep and share": ("runs", "sync", "export", "import", "store", "cache", "mlproject"),
