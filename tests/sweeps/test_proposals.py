@@ -5,8 +5,8 @@ import math
 import pytest
 
 from tests.support.made_runs import experiment_of
-from tp1.sweeps.proposals import FEWEST, PRUNERS, Proposal, Proposer, replay
-from tp1.sweeps.space import Space, parse_space
+from tp1.sweeps.proposals import FEWEST, Proposal, Proposer, replay
+from tp1.sweeps.space import PRUNERS, Space, parse_space
 
 EPOCHS = 9
 TEXT = "learning_rate=log:1e-4..1e-1,dropout=0.0..0.6,batch_size=32|64|128,optimizer=adam|sgd"

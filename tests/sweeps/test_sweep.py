@@ -18,9 +18,9 @@ from tests.support.made_runs import experiment_of
 from tp1.commands.sweep import sweep_command
 from tp1.report.selection import select
 from tp1.store.reader import RunReader
-from tp1.sweeps.proposals import PRUNERS, SAMPLERS, Proposer, replay
-from tp1.sweeps.space import parse_space
-from tp1.sweeps.sweep import MOST_TRIALS, TRIALS, make_search
+from tp1.sweeps.proposals import Proposer, replay
+from tp1.sweeps.space import MOST_TRIALS, PRUNERS, SAMPLERS, TRIALS, parse_space
+from tp1.sweeps.sweep import make_search
 from tp1.tracking.resumption import find_unfinished
 from tp1.tracking.run_folders import folders
 

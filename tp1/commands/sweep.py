@@ -17,7 +17,7 @@ from tp1.experiment import Experiment, Study
 from tp1.report.selection import named
 from tp1.store.runs import SWEEP_TAG
 from tp1.sweeps.jobs import failures
-from tp1.sweeps.space import EXAMPLE
+from tp1.sweeps.space import EXAMPLE, MOST_TRIALS, PRUNERS, SAMPLERS, TRIALS
 from tp1.tracking.tool_run import ToolRun
 
 SEEDS = (0, 1, 2)  # of the command that trains the best
@@ -38,17 +38,17 @@ def sweep_command(catalog: Sequence[Experiment | Study]) -> Command:
             ),
             click.Option(
                 ["--trials"],
-                type=click.IntRange(1, 10_000),
-                help="How many; more of them go on with a sweep.  [default: 30, or all points of a grid]",
+                type=click.IntRange(1, MOST_TRIALS),
+                help=f"How many; more of them go on with a sweep.  [default: {TRIALS}, or all points of a grid]",
             ),
             click.Option(
                 ["--sampler"],
-                type=click.Choice(["tpe", "random", "grid"]),
+                type=click.Choice(SAMPLERS),
                 help="tpe learns from earlier trials; grid tries every combination of values.  [default: tpe]",
             ),
             click.Option(
                 ["--pruner"],
-                type=click.Choice(["hyperband", "median", "none"]),
+                type=click.Choice(PRUNERS),
                 help="Stops bad trials early, by their validation accuracy.  [default: hyperband]",
             ),
             *config_options(None),

@@ -16,8 +16,6 @@ from optuna.trial import TrialState
 
 from tp1.sweeps.space import Dimension, Space, Value
 
-SAMPLERS = ("tpe", "random", "grid")
-PRUNERS = ("hyperband", "median", "none")
 REDUCTION = 3  # Hyperband: one trial in three goes on to three times as many epochs
 FEWEST = 5  # finished trials that the importance of a parameter is judged by
 STARTUP_TRIALS = 5  # the median pruner stops none of the first
@@ -54,8 +52,8 @@ class Proposer:
 
     Args:
         name: Identifies the sweep; Hyperband distributes trials by it.
-        sampler: One of :data:`SAMPLERS`.
-        pruner: One of :data:`PRUNERS`.
+        sampler: One of :data:`~tp1.sweeps.space.SAMPLERS`.
+        pruner: One of :data:`~tp1.sweeps.space.PRUNERS`.
         epochs: Of a trial that is not stopped early.
     """
 

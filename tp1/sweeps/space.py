@@ -12,6 +12,10 @@ from tp1.config import GROUPS, HYPERPARAMETERS, PARAMETERS, TrainConfig
 from tp1.experiment import Experiment
 
 EXAMPLE = "learning_rate=log:1e-4..1e-2,dropout=0.1..0.6,batch_size=32|64|128"
+# How it can be searched (tp1.sweeps.proposals); here, because the command line shows it without importing Optuna.
+SAMPLERS = ("tpe", "random", "grid")
+PRUNERS = ("hyperband", "median", "none")
+TRIALS, MOST_TRIALS = 30, 10_000  # by default, and at most
 # Parameters of a configuration that are not to be chosen by validation accuracy, and why.
 REFUSED = {
     "dataset": "accuracies on other images cannot be compared",

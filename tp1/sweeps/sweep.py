@@ -29,7 +29,7 @@ from tp1.store.reader import RunReader
 from tp1.store.runs import TrackedRun
 from tp1.sweeps.jobs import Job, Outcome
 from tp1.sweeps.proposals import Proposal, Proposer, replay
-from tp1.sweeps.space import Space, Value, parse_space
+from tp1.sweeps.space import MOST_TRIALS, TRIALS, Space, Value, parse_space
 from tp1.sweeps.training_jobs import run_all
 from tp1.tracking.ownership import held, is_held, machine
 from tp1.tracking.resumption import find_trial
@@ -37,8 +37,6 @@ from tp1.tracking.run_folders import Plan, RunFolder, TrialOf, find_folder
 from tp1.tracking.tool_run import ToolRun
 from tp1.training.devices import choose_device, choose_precision
 from tp1.training.loop import Epoch
-
-TRIALS, MOST_TRIALS = 30, 10_000  # by default, and at most
 
 
 @dataclass(frozen=True)
@@ -48,7 +46,7 @@ class Search:
     Attributes:
         fixed: Parameters that differ from the experiment's in all trials.
         trials: Number of trials.
-        sampler, pruner: As in :mod:`tp1.sweeps.proposals`.
+        sampler, pruner: One of SAMPLERS and PRUNERS in :mod:`tp1.sweeps.space`.
         base: The configuration at one corner of the space.
         digest: Identifies what is searched, on what data and how, but for the number of trials (16 hex digits).
         command: The command that goes on with the sweep.
