@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from tp1.config import PARAMETERS, TrainConfig
+from tp1.sweeps.spread import MOST_WORKERS
 
 
 class Numbers(click.ParamType):  # type: ignore[type-arg]  # generic since click 8.3
@@ -23,6 +24,15 @@ class Numbers(click.ParamType):  # type: ignore[type-arg]  # generic since click
             return tuple(dict.fromkeys(int(part) for part in value.split(",")))
         except ValueError:
             self.fail(f"{value!r} is not a list of whole numbers such as 0,1,2.", param, ctx)
+
+
+SPREAD_OPTIONS: list[click.Parameter] = [
+    click.Option(
+        ["--workers"],
+        type=click.IntRange(1, MOST_WORKERS),
+        help="How many runs at a time, each in a process with its share of processors, or one GPU.  [default: 1]",
+    ),
+]
 
 
 class Names(click.ParamType):  # type: ignore[type-arg]

@@ -7,12 +7,13 @@ import click
 
 from tp1.base.errors import TP1Error
 from tp1.commands.command import Command, one_line, take_launched_run
-from tp1.commands.parameters import Names, Numbers, as_command, config_options, given_values
+from tp1.commands.parameters import SPREAD_OPTIONS, Names, Numbers, as_command, config_options, given_values
 from tp1.commands.tool import bad_arguments_of, run_tool, tool_command
 from tp1.config import PARAMETERS
 from tp1.experiment import Experiment, Study
 from tp1.store.prepare import prepare_store
 from tp1.sweeps.jobs import describe_outcomes, failures
+from tp1.sweeps.spread import Spread
 from tp1.sweeps.training_jobs import run_all, training_jobs
 from tp1.tracking.resumption import find_resumable
 from tp1.tracking.tool_run import ToolRun, tool_run
@@ -34,19 +35,27 @@ def experiment_command(experiment: Experiment) -> Command:
     """Return the command that runs an experiment, with an option for every field of its configuration."""
 
     def repeated(
-        run: ToolRun, seeds: tuple[int, ...], resume: str | None = None, seed: int | None = None, **changed: Any
+        run: ToolRun,
+        seeds: tuple[int, ...] = (),
+        resume: str | None = None,
+        seed: int | None = None,
+        workers: int | None = None,
+        **changed: Any,
     ) -> list[str]:
+        if not seeds:
+            raise TP1Error("workers is for several runs: give seeds, such as seeds=0,1,2, or leave it out.")
         if seed is not None:
             raise TP1Error("give either seed or seeds.")
+        spread = Spread(workers)
 
         def command_of(experiment: Experiment, seed: int) -> str:
             return as_command(experiment.name, {**changed, "seed": seed})
 
-        return repeat(run, f"{experiment.name}-seeds", [experiment], seeds, changed, command_of, resume)
+        return repeat(run, f"{experiment.name}-seeds", [experiment], seeds, changed, command_of, spread, resume)
 
     def callback(**options: Any) -> None:
         changed = given_values(options)
-        if "seeds" in changed:
+        if changed.keys() & {"seeds", "workers"}:
             run_tool(experiment.name, repeated, changed)
         else:
             for line in _train_once(experiment, changed.pop("resume", None), changed):
@@ -63,6 +72,7 @@ def experiment_command(experiment: Experiment) -> Command:
             metavar="RUN_ID|auto",
             help="Go on with an unfinished run; auto: the newest of the same configuration and seed, else a new one.",
         ),
+        *SPREAD_OPTIONS,
     ]
     return Command(
         experiment.name,
@@ -114,13 +124,14 @@ def study_command(study: Study) -> Command:
         seeds: tuple[int, ...] = (0,),
         configurations: tuple[str, ...] = tuple(known),
         resume: str | None = None,
+        workers: int | None = None,
         **changed: Any,
     ) -> list[str]:
         def command_of(experiment: Experiment, seed: int) -> str:
             return as_command(study.name, {**changed, "configurations": experiment.configuration, "seeds": seed})
 
         chosen = [experiment for experiment in study.experiments if experiment.configuration in configurations]
-        return repeat(run, study.name, chosen, seeds, changed, command_of, resume)
+        return repeat(run, study.name, chosen, seeds, changed, command_of, Spread(workers), resume)
 
     config = study.experiments[0].config
     names = [name for name in PARAMETERS if name != "seed" and name not in study.varied()]
@@ -129,6 +140,7 @@ def study_command(study: Study) -> Command:
         click.Option(["--seeds"], type=Numbers(), help="Run each with these seeds, such as 0,1,2.  [default: 0]"),
         click.Option(["--configurations"], type=Names(known), help=f"Only these.  [default: {','.join(known)}]"),
         RESUME_ALL,
+        *SPREAD_OPTIONS,
     ]
     return tool_command(study.name, f"{study.summary} Section {study.section} of the report.", options, body)
 
@@ -140,6 +152,7 @@ def repeat(
     seeds: tuple[int, ...],
     changed: dict[str, Any],
     command_of: Callable[[Experiment, int], str],
+    spread: Spread,
     resume: str | None = None,
 ) -> list[str]:
     """Train each experiment with each seed in child runs of ``run``; return the lines to print.
@@ -148,6 +161,7 @@ def repeat(
         name: The new name of ``run``.
         changed: Parameters that differ from the experiments' defaults.
         command_of: Returns the command that repeats one of the child runs.
+        spread: Where they are done.
         resume: ``auto`` to resume unfinished runs instead of starting new ones; None not to.
 
     Raises:
@@ -159,7 +173,7 @@ def repeat(
         )
     run.rename(name)
     jobs = training_jobs(experiments, seeds, changed, command_of, run, resume=resume is not None)
-    outcomes = run_all(jobs, one_line)
+    outcomes = run_all(jobs, one_line, spread, run)
     run.log_note(describe_outcomes(name, outcomes, run.command))
     if (failed := failures(outcomes)) is not None:
         raise TP1Error(failed)

@@ -16,12 +16,12 @@ from tp1.base.errors import TP1Error
 from tp1.store.access import is_refused
 from tp1.store.addresses import masked, masked_text
 from tp1.store.reader import find_run
-from tp1.store.runs import MACHINE_TAG
+from tp1.store.runs import MACHINE_TAG, PARENT_TAG
 from tp1.tracking.environment import git_state
 from tp1.tracking.ownership import machine
 
 EXPERIMENT_KIND = "mlflow.experimentKind"
-NAME_TAG, NOTE_TAG, PARENT_TAG = "mlflow.runName", "mlflow.note.content", "mlflow.parentRunId"
+NAME_TAG, NOTE_TAG = "mlflow.runName", "mlflow.note.content"
 
 
 def run_tags(experiment_name: str, configuration: str = "") -> dict[str, str]:

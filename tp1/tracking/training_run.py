@@ -20,13 +20,12 @@ from tp1.data.dataset import ImageData
 from tp1.store.access import is_refused
 from tp1.store.addresses import how_to_open, masked, run_page
 from tp1.store.reader import find_run
-from tp1.store.runs import MACHINE_TAG, PRUNED_TAG, SWEEP_TAG, TRIAL_TAG
+from tp1.store.runs import MACHINE_TAG, PARENT_TAG, PRUNED_TAG, SWEEP_TAG, TRIAL_TAG
 from tp1.tracking.datasets import data_tags, dataset_inputs
 from tp1.tracking.delivery import deliver, is_over
 from tp1.tracking.every_run import (
     NAME_TAG,
     NOTE_TAG,
-    PARENT_TAG,
     begin_run,
     check_launched,
     error_text,
