@@ -202,7 +202,7 @@ def test_a_failed_child_fails_the_parent_after_the_others(store, monkeypatch):
         (("cnn-base", "seeds=0", "seed=1"), "give either seed or seeds."),
         (("cnnv3-configs", "configurations=c9"), "'c9' is not known. There are c1, c2, c3, c4."),
         (("cnnv3-configs", "learning_rate=1"), "No such option '--learning-rate'"),
-        (("cnn-base", "workers=2"), "workers is for several runs: give seeds, such as seeds=0,1,2, or leave it out."),
+        (("cnn-base", "workers=2"), "workers and ray are for several runs: give seeds, such as seeds=0,1,2, or leave"),
         (("cnn-base", "seeds=0,1", "workers=0"), "0 is not in the range 1<=x<=256."),
         (("cnnv3-configs", "workers=two"), "'two' is not a valid integer range."),
         (("main", "workers=1000"), "1000 is not in the range 1<=x<=256."),

@@ -128,13 +128,13 @@ def test_work_that_is_interrupted_or_fails_comes_back_as_a_line():
 
 def test_lines_are_written_whole_and_say_whose_they_are(monkeypatch):
     read, written = os.pipe()
-    lines = Lines(written)
+    lines = Lines(open(written, "w", encoding="ascii"))  # noqa: PTH123, SIM115
     monkeypatch.setattr(sys, "stdout", lines)
     print("idle")
     with labelled("cnnv3-s1"):
-        print("epoch", 1)
+        print("epoch", 1, "\xe9")
         print("begun, ", end="")
-        assert os.read(read, 1000) == b"idle\ncnnv3-s1: epoch 1\n"
+        assert os.read(read, 1000) == b"idle\ncnnv3-s1: epoch 1 \\xe9\n"
         print("and whole\n\nbegun")
         print("cut off", end="")
     print("idle")

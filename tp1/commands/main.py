@@ -52,13 +52,14 @@ def run_report(
     to: Path = OUTPUT,
     resume: str | None = None,
     workers: int | None = None,
+    ray: str | None = None,
 ) -> list[str]:
     """Run what is not finished as children of ``run``, compare, rebuild the report; return the lines to print.
 
     Raises:
         TP1Error: A run failed (the others, the comparison and the report are done first), or one of those two.
     """
-    spread = Spread(workers)
+    spread = Spread(workers, ray)
     jobs: list[Job] = []
     for entry in sections_of(catalog):
         if isinstance(entry, tuple):

@@ -32,6 +32,11 @@ SPREAD_OPTIONS: list[click.Parameter] = [
         type=click.IntRange(1, MOST_WORKERS),
         help="How many runs at a time, each in a process with its share of processors, or one GPU.  [default: 1]",
     ),
+    click.Option(
+        ["--ray"],
+        metavar="local|auto|HOST:PORT",
+        help="Do the runs on a Ray cluster: one of this machine, the one that it is part of, or the one there.",
+    ),
 ]
 
 

@@ -68,6 +68,7 @@ def sweep(
     sampler: str = "tpe",
     pruner: str = "hyperband",
     workers: int | None = None,
+    ray: str | None = None,
     **fixed: Any,
 ) -> list[str]:
     """Do the trials that are not done yet as children of ``run``, log what they found; return the lines to print.
@@ -76,7 +77,7 @@ def sweep(
         TP1Error: Something is wrong with the arguments or the data (before the first trial), a trial failed or none
             finished (after all others).
     """
-    spread = Spread(workers)
+    spread = Spread(workers, ray)
     chosen = _experiment(experiment, catalog)
     from tp1.sweeps.sweep import make_search, run_search  # imported late, because they import torch and optuna
     from tp1.sweeps.sweep_files import describe_sweep, summary, sweep_files, sweep_metrics

@@ -40,13 +40,14 @@ def experiment_command(experiment: Experiment) -> Command:
         resume: str | None = None,
         seed: int | None = None,
         workers: int | None = None,
+        ray: str | None = None,
         **changed: Any,
     ) -> list[str]:
         if not seeds:
-            raise TP1Error("workers is for several runs: give seeds, such as seeds=0,1,2, or leave it out.")
+            raise TP1Error("workers and ray are for several runs: give seeds, such as seeds=0,1,2, or leave them out.")
         if seed is not None:
             raise TP1Error("give either seed or seeds.")
-        spread = Spread(workers)
+        spread = Spread(workers, ray)
 
         def command_of(experiment: Experiment, seed: int) -> str:
             return as_command(experiment.name, {**changed, "seed": seed})
@@ -55,7 +56,7 @@ def experiment_command(experiment: Experiment) -> Command:
 
     def callback(**options: Any) -> None:
         changed = given_values(options)
-        if changed.keys() & {"seeds", "workers"}:
+        if changed.keys() & {"seeds", "workers", "ray"}:
             run_tool(experiment.name, repeated, changed)
         else:
             for line in _train_once(experiment, changed.pop("resume", None), changed):
@@ -125,13 +126,14 @@ def study_command(study: Study) -> Command:
         configurations: tuple[str, ...] = tuple(known),
         resume: str | None = None,
         workers: int | None = None,
+        ray: str | None = None,
         **changed: Any,
     ) -> list[str]:
         def command_of(experiment: Experiment, seed: int) -> str:
             return as_command(study.name, {**changed, "configurations": experiment.configuration, "seeds": seed})
 
         chosen = [experiment for experiment in study.experiments if experiment.configuration in configurations]
-        return repeat(run, study.name, chosen, seeds, changed, command_of, Spread(workers), resume)
+        return repeat(run, study.name, chosen, seeds, changed, command_of, Spread(workers, ray), resume)
 
     config = study.experiments[0].config
     names = [name for name in PARAMETERS if name != "seed" and name not in study.varied()]

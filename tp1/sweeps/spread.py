@@ -1,12 +1,13 @@
-"""Where the runs of a list are done: one after another here, or several at a time in other processes."""
+"""Where the runs of a list are done: one after another here, in processes of this machine, or on a Ray cluster."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+import re
 from dataclasses import dataclass
+from importlib.util import find_spec
 
-from tp1.sweeps.jobs import Here, Workers
+from tp1.base.errors import TP1Error
 
 MOST_WORKERS = 256
+LOCAL, AUTO = "local", "auto"
 
 
 @dataclass(frozen=True)
@@ -14,31 +15,26 @@ class Spread:
     """Where the runs of a list are done.
 
     Attributes:
-        workers: How many at a time; None: one.
+        workers: How many at a time; None: one, or as many as the cluster has room for.
+        ray: The Ray cluster: ``local`` (one that lasts as long as the list), ``auto`` (the one that this machine is
+            part of) or ``HOST:PORT``. None: without Ray.
+
+    Raises:
+        TP1Error: ``ray`` is none of these, or Ray is not installed.
     """
 
     workers: int | None = None
+    ray: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.ray is None:
+            return
+        if self.ray not in (LOCAL, AUTO) and not re.fullmatch(r"[\w.-]+:\d{1,5}|\[[0-9a-fA-F:]+\]:\d{1,5}", self.ray):
+            raise TP1Error(f"ray={self.ray} is not known: choose local, auto, or the HOST:PORT that ray start prints.")
+        if find_spec("ray") is None:
+            raise TP1Error(f"ray={self.ray}: Ray is not installed here: pip install 'tp1[ray]'.")
 
     @property
     def is_spread(self) -> bool:
         """Whether other processes do the runs."""
-        return (self.workers or 1) > 1
-
-
-@contextmanager
-def open_workers(spread: Spread, jobs: int, describe_error: Callable[[Exception], str]) -> Iterator[Workers]:
-    """Yield who does the runs; when the block ends, so do all processes that were started.
-
-    Args:
-        jobs: How many there are.
-        describe_error: Returns one line that describes an error of a run.
-    """
-    count = min(spread.workers or 1, jobs)
-    if not spread.is_spread or count < 1:
-        yield Here()
-        return
-    from tp1.sweeps.processes import Processes
-    from tp1.sweeps.worker import take_gpu
-
-    with Processes(count, describe_error, take_gpu) as workers:
-        yield workers
+        return self.ray is not None or (self.workers or 1) > 1

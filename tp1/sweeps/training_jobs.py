@@ -15,7 +15,8 @@ from tp1.store.prepare import wait_for_store
 from tp1.store.reader import RunReader
 from tp1.store.runs import TrackedRun
 from tp1.sweeps.jobs import Job, LostError, Outcome, Steps, only, run_jobs
-from tp1.sweeps.spread import Spread, open_workers
+from tp1.sweeps.spread import Spread
+from tp1.sweeps.workers import open_workers
 from tp1.tracking.lost_runs import end_lost, take_over
 from tp1.tracking.resumption import find_unfinished
 from tp1.tracking.run_folders import Plan
@@ -84,7 +85,7 @@ def run_all(
         return replace(job, steps=steps)
 
     to_do = sum(job.finished is None for job in jobs)
-    with open_workers(spread, to_do, describe_error) as workers:
+    with open_workers(spread, to_do, describe_error, parent.info.run_id) as workers:
         outcomes = run_jobs([patient(job) for job in jobs], describe_error, workers)
     wait_for_store(STORE_PATIENCE)
     return outcomes

@@ -10,7 +10,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TextIO
 
 import cloudpickle
 
@@ -93,7 +93,7 @@ def begin(number: int, threads: int, log_level: int, prepare: Callable[[int], No
     threading.Thread(target=_end_with_parent, name="watch-parent", daemon=True).start()
     logging.getLogger("mlflow").setLevel(log_level)
     os.environ["OMP_NUM_THREADS"] = str(threads)  # for whatever library is not loaded yet, such as torch
-    sys.stdout, sys.stderr = Lines(1), Lines(2)
+    own_output()
     if prepare is not None:
         prepare(number)
 
@@ -125,12 +125,12 @@ class Lines(io.TextIOBase):
     """Text output of which only whole lines are written, each at once, so that those of several processes do not mix.
 
     Args:
-        descriptor: Of the file that is written to.
+        output: Where they go.
     """
 
-    def __init__(self, descriptor: int) -> None:
+    def __init__(self, output: TextIO) -> None:
         self.label = ""
-        self._descriptor = descriptor
+        self._output = output
         self._rest = ""
         self._writing = threading.Lock()
 
@@ -138,16 +138,23 @@ class Lines(io.TextIOBase):
         with self._writing:
             *lines, self._rest = (self._rest + text).split("\n")
             whole = "".join(f"{self.label}{line}\n" for line in lines if line)
+            code = self._output.encoding or "utf-8"
             with suppress(OSError):  # the reader of the output is gone, but the work goes on
-                if whole:
-                    os.write(self._descriptor, whole.encode(errors="backslashreplace"))
+                self._output.write(whole.encode(code, "backslashreplace").decode(code))
+                self._output.flush()
         return len(text)
 
     def writable(self) -> bool:
         return True
 
     def fileno(self) -> int:
-        return self._descriptor
+        return self._output.fileno()
+
+
+def own_output() -> None:
+    """Let this process write whole lines only."""
+    if not isinstance(sys.stdout, Lines):
+        sys.stdout, sys.stderr = Lines(sys.stdout), Lines(sys.stderr)
 
 
 @contextmanager
