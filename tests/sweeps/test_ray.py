@@ -99,7 +99,7 @@ def test_an_address_where_no_cluster_answers_is_one_line(store):
         shown = "".join(lines_of(process))
         assert process.wait() == 1
         assert time.monotonic() - began < 60
-    assert re.search(r"^Error: ray=127.0.0.1:\d+: no Ray cluster of this version answers there within", shown, re.M)
+    assert re.search(r"^Error: ray=127.0.0.1:\d+: no Ray cluster of this version answers: start one", shown, re.M)
     assert len(shown.splitlines()) <= 2  # the other says where it tracks
     assert [run.info.status for run in all_runs()] == ["FAILED"]
 

@@ -208,8 +208,8 @@ def _check_answer(address: str) -> None:
         answers = False
     if not answers:
         raise TP1Error(
-            f"ray={address}: no Ray cluster of this version answers there within {ANSWER_SECONDS:.0f} s: start one "
-            "(ray start --head), or check the address and ~/.ray/auth_token."
+            f"ray={address}: no Ray cluster of this version answers: start one (ray start --head), or check address "
+            "and ~/.ray/auth_token."
         )
 
 
