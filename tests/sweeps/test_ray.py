@@ -5,6 +5,7 @@ import re
 import socket
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import mlflow
@@ -17,6 +18,7 @@ from tests.test_rooms import imports_of, modules, name_of
 from tp1.base.errors import TP1Error
 from tp1.store.reader import RunReader
 from tp1.sweeps.spread import Spread
+from tp1.tracking.ownership import held
 from tp1.tracking.run_folders import folders
 
 QUICK = ("experiment=cnn-base", "dataset=digits", "batch_size=128")
@@ -88,6 +90,30 @@ def test_a_store_that_only_one_machine_has_is_refused_on_several(monkeypatch, tm
             check_tracking("auto", several)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://tracking.example:5000")
     check_tracking("auto", several)
+
+
+def test_a_node_takes_over_where_it_works_for_whom(tmp_path, monkeypatch):
+    pytest.importorskip("ray", reason="Ray is not installed")
+    from tp1.sweeps.ray_cluster import Setting, code_here, do_on_node
+    from tp1.sweeps.worker import packed
+
+    monkeypatch.chdir(tmp_path)
+    for name in ("MLFLOW_TRACKING_URI", "OMP_NUM_THREADS"):  # what it sets is undone
+        monkeypatch.setenv(name, "before")
+    setting = Setting({"MLFLOW_TRACKING_URI": "http://tracking:5000"}, "/nowhere", code_here(), "the-parent", 1)
+
+    def on_node(setting: Setting) -> str:
+        work = packed(lambda again: f"{os.environ['MLFLOW_TRACKING_URI']}, {os.environ['OMP_NUM_THREADS']} thread")
+        done = do_on_node(setting, "cnnv3-s0", work, False, str)
+        return str(done.failed or done.value)
+
+    assert "does not see the lock of the parent run the-parent: TP1_STATE_DIR must be one folder" in on_node(setting)
+    with held("the-parent"):
+        assert on_node(setting) == "http://tracking:5000, 1 thread"
+        assert "has version" in on_node(replace(setting, code="version 0"))
+        assert "of this project, not version 0: install the same on all nodes." in on_node(
+            replace(setting, code="version 0")
+        )
 
 
 @pytest.mark.long  # 25 s
