@@ -145,6 +145,18 @@ def cluster(tmp_path_factory, monkeypatch) -> Iterator:
         made.shutdown()
 
 
+@pytest.mark.long
+def test_a_store_of_this_machine_is_refused_where_a_node_has_another_address(store, cluster):
+    cluster.add_node(num_cpus=1, node_ip_address="127.0.0.2")
+    process = start("cnn-base", "dataset=digits", "epochs=1", "seeds=0", f"ray={cluster.address}")
+    shown = "".join(lines_of(process))
+    assert process.wait() == 1, shown
+    assert re.search(
+        r"^Error: ray=\S+ has nodes on other machines, and sqlite:///\S+ is a file of this one", shown, re.M
+    )
+    assert [run.info.status for run in all_runs()] == ["FAILED"]
+
+
 def trials() -> dict[int, list[mlflow.entities.Run]]:
     found: dict[int, list] = {}
     for run in all_runs():

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import psutil
 import pytest
@@ -53,6 +54,38 @@ def workers_of(process: subprocess.Popen[str]) -> list[psutil.Process]:
     return [child for child in children if "spawn_main" in " ".join(child.cmdline())]
 
 
+@pytest.mark.long
+@pytest.mark.timeout(400)
+def test_a_sweep_whose_command_was_killed_goes_on_and_no_trial_is_done_twice(store):
+    space = "space=learning_rate=log:1e-4..1e-1,dropout=0.0..0.5"
+    arguments = ("sweep", f"experiment={QUICK[0]}", *QUICK[1:], "epochs=4", space, "trials=8", "workers=2")
+    process = start(*arguments)
+    lines = lines_of(process)
+    await_epochs(lines, "cnn-base-t2", "cnn-base-t3")
+    workers = workers_of(process)
+    process.kill()
+    process.wait()
+    psutil.wait_procs(workers, 60)
+    assert not any(worker.is_running() for worker in workers)
+    before = {name: runs for name, runs in runs_by_name().items() if name.startswith("cnn-base-t")}
+    over = {
+        name: run for name, (run,) in before.items() if run.info.status == "FINISHED" or "tp1.pruned" in run.data.tags
+    }
+    assert over
+
+    again = invoke(*arguments)
+    assert again.exit_code == 0, again.output
+    assert f"8 runs, {len(over)} of them finished already" in again.output
+    after = {name: runs for name, runs in runs_by_name().items() if name.startswith("cnn-base-t")}
+    assert sorted(after) == [f"cnn-base-t{number}" for number in range(8)]
+    for name, (run,) in after.items():
+        assert run.info.status == "FINISHED" or "tp1.pruned" in run.data.tags
+        assert name not in before or before[name][0].info.run_id == run.info.run_id
+        assert name not in over or over[name].info.end_time == run.info.end_time
+    assert not folders()
+    assert not list((Path(os.environ["TP1_STATE_DIR"]) / "sweeps").iterdir())
+
+
 def curves() -> dict[str, dict[str, list[float]]]:
     """Curves and test figures of the finished runs, by name."""
     runs = list(RunReader().find_runs())
@@ -84,7 +117,7 @@ def test_two_workers_give_what_one_gives(store, tmp_path, monkeypatch):
 @pytest.mark.long
 @pytest.mark.timeout(400)
 def test_a_killed_worker_and_an_ended_list_go_on_from_their_checkpoints(store):
-    arguments = (*QUICK, "epochs=12", "seeds=0,1", "workers=2")
+    arguments = (*QUICK, "epochs=40", "seeds=0,1", "workers=2")
     process = start(*arguments)
     lines = lines_of(process)
     await_epochs(lines, "cnn-base-s0", "cnn-base-s1")
@@ -100,6 +133,7 @@ def test_a_killed_worker_and_an_ended_list_go_on_from_their_checkpoints(store):
     rest = "".join(lines)
     assert process.wait() == 143
     assert f"{other}: Stopped at epoch" in rest
+    assert "leaked" not in rest
     assert not any(worker.is_running() for worker in workers)
     assert {run.info.status for (run,) in runs_by_name().values()} == {"KILLED"}
     assert len(folders()) == 2
@@ -116,5 +150,5 @@ def test_a_killed_worker_and_an_ended_list_go_on_from_their_checkpoints(store):
         (run,) = runs_by_name()[name]
         assert run.info.status == "FINISHED"
         curve = RunReader().read_histories([run.info.run_id], ["val/accuracy"])[run.info.run_id]["val/accuracy"]
-        assert len(curve) == 12
+        assert len(curve) == 40
     assert not folders()

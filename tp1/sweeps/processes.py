@@ -82,7 +82,7 @@ class Processes:
         """Interrupt what is being done, and wait for it to end."""
         processes = [process for process in active_children() if process not in self._others]
         if self._busy:
-            say(f"Stopping {len(self._busy)} runs ...")
+            say(f"Stopping {len(self._busy)} run{'s' * (len(self._busy) != 1)} ...")
         for process in processes:
             process.terminate()
         if wait(self._busy, STOP_SECONDS).not_done:

@@ -171,7 +171,7 @@ class RayCluster:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if self._busy:
-            say(f"Stopping {len(self._busy)} runs ...")
+            say(f"Stopping {len(self._busy)} run{'s' * (len(self._busy) != 1)} ...")
             for reference in self._busy.values():
                 ray.cancel(reference)  # like Ctrl-C; ray.shutdown kills what is left
             wait(self._busy, STOP_SECONDS)

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any, TextIO
 
 import cloudpickle
+from tqdm import tqdm
 
 from tp1.base.errors import TP1Error
 from tp1.base.interrupts import interruptible, interruption
@@ -94,6 +95,9 @@ def begin(number: int, threads: int, log_level: int, prepare: Callable[[int], No
     logging.getLogger("mlflow").setLevel(log_level)
     os.environ["OMP_NUM_THREADS"] = str(threads)  # for whatever library is not loaded yet, such as torch
     own_output()
+    tqdm.set_lock(
+        threading.RLock()
+    )  # its own is one for several processes, which one that is killed would leave behind
     if prepare is not None:
         prepare(number)
 
