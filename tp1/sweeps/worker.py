@@ -95,9 +95,8 @@ def begin(number: int, threads: int, log_level: int, prepare: Callable[[int], No
     logging.getLogger("mlflow").setLevel(log_level)
     os.environ["OMP_NUM_THREADS"] = str(threads)  # for whatever library is not loaded yet, such as torch
     own_output()
-    tqdm.set_lock(
-        threading.RLock()
-    )  # its own is one for several processes, which one that is killed would leave behind
+    # Its own lock is one for several processes: a worker that is killed would leave it behind in the system.
+    tqdm.set_lock(threading.RLock())
     if prepare is not None:
         prepare(number)
 
