@@ -15,7 +15,7 @@ from tp1.base.errors import TP1Error
 from tp1.base.folders import write_files
 from tp1.base.names import is_file, is_folder, user_path
 from tp1.commands.command import BadArguments, Command, take_launched_run
-from tp1.commands.parameters import as_command, given_values
+from tp1.commands.parameters import MODEL_HELP, as_command, given_values
 from tp1.data.image_files import find_images, left_out
 from tp1.registry.gallery import gallery_html
 from tp1.registry.predictions import Predictions, as_csv, as_json, as_table, predict_images
@@ -42,9 +42,7 @@ def predict_command() -> Command:
                 multiple=True,
                 help="Image files, folders and .npy arrays, uint8 (N, H, W, 3); with commas, or given several times.",
             ),
-            click.Option(
-                ["--model"], required=True, help="models:/NAME@ALIAS, models:/m-ID, or a folder from download."
-            ),
+            click.Option(["--model"], required=True, help=MODEL_HELP),
             click.Option(["--top"], type=click.IntRange(1), default=3, show_default=True, help="Classes shown."),
             click.Option(["--format"], type=click.Choice(FORMATS), help="[default: by the suffix of to, else table]"),
             click.Option(["--to"], type=click.Path(path_type=Path, dir_okay=False), help="A file to write them to."),

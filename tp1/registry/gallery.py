@@ -77,12 +77,21 @@ def _common_folder(predictions: Predictions) -> str:
 
 
 def _gallery(name: str, predictions: Predictions, rows: Sequence[int], folder: str) -> Gallery:
+    return Gallery(name, predicted_tiles(predictions, rows, folder))
+
+
+def predicted_tiles(predictions: Predictions, rows: Sequence[int], folder: str) -> list[Tile]:
+    """Return a tile for each of some predicted images, but for files that cannot be read any more.
+
+    Args:
+        folder: What the names on the page are relative to; empty for whole names.
+    """
     tiles = []
     with strict_and_quiet():
         for row in rows:
             with suppress(Exception):  # the file has changed since its prediction
                 tiles.append(_tile(predictions, row, predictions.images[row].name.removeprefix(folder)))
-    return Gallery(name, tiles)
+    return tiles
 
 
 def _tile(predictions: Predictions, row: int, name: str) -> Tile:

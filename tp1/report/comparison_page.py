@@ -75,25 +75,33 @@ def comparison_files(
     }
 
 
-def paired_sentence(pair: Paired) -> str:
-    """Return the result of a paired comparison as text."""
+def paired_sentence(pair: Paired, images: str = "test images") -> str:
+    """Return the result of a paired comparison as text.
+
+    Args:
+        images: What they are.
+    """
     return (
-        f"{pair.first_accuracy:.4f} against {pair.second_accuracy:.4f} on the same {pair.images:,} test images: "
+        f"{pair.first_accuracy:.4f} against {pair.second_accuracy:.4f} on the same {pair.images:,} {images}: "
         f"difference {pair.difference:+.4f}, 95 % bootstrap interval {pair.low:+.4f} to {pair.high:+.4f}. "
         f"{pair.only_first} images only the first gets right, {pair.only_second} only the second; "
         f"McNemar's exact test p {'< 0.001' if pair.p_value < 0.001 else f'= {pair.p_value:.3f}'}."
     )
 
 
-def paired_blocks(pair: Paired) -> list[Block]:
-    """Return the result of a paired comparison as a paragraph and a table of classes, of many the outermost."""
+def paired_blocks(pair: Paired, images: str = "test images") -> list[Block]:
+    """Return the result of a paired comparison as a paragraph and a table of classes, of many the outermost.
+
+    Args:
+        images: What they are.
+    """
     shown, left_out = pair.classes, len(pair.classes) - 2 * MOST_EACH
     caption = "Classes that gain come first, those that lose last."
     if left_out > 0:
         shown = pd.concat([shown.head(MOST_EACH), shown.tail(MOST_EACH)])
         caption = f"{caption} {left_out:,} between them are left out."
     return [
-        Paragraph([paired_sentence(pair)]),
+        Paragraph([paired_sentence(pair, images)]),
         Table(
             ["class", "images", "recall, first", "recall, second", "gain"],
             [
