@@ -16,6 +16,7 @@ from sklearn.metrics import accuracy_score, f1_score, log_loss
 
 from tests.conftest import all_runs, coloured_images, copy_database, invoke, write_folder
 from tests.support.colour_models import expected, log_colour_model
+from tp1.data.corruptions import CORRUPTIONS, corrupted, generator_for
 from tp1.data.dataset import ImageData, load_data
 from tp1.data.image_digests import image_digests
 
@@ -215,9 +216,47 @@ def test_another_model_on_the_same_images(world):
     assert line in file_of(run, "evaluation.html").decode()
 
 
+def test_harder_images_for_two_models_side_by_side(world):
+    run_id, model_id = world.models["cab"]
+    given = (f"model={run_id}", f"against={world.models['adcb'][0]}", "dataset=./shapes")
+    output = evaluate(*given, "corruptions=all", "seed=3")
+    part = world.data.test
+    run = newest()
+    table = pd.read_csv(io.BytesIO(file_of(run, "corruptions.csv")), index_col=["model", "kind", "strength"])
+    means = []
+    for kind, corruption in CORRUPTIONS.items():
+        accuracies = []
+        for strength in range(1, 6):
+            images = corrupted(part.images, kind, strength, generator_for(3, kind, strength))
+            accuracies.append((expected(images, "abc").argmax(axis=1) == part.labels).mean())
+            row = table.loc[f"model {model_id}", kind, strength]
+            assert (row["accuracy"], row["amount"]) == (accuracies[-1], corruption.amounts[strength - 1])
+        means.append(np.mean(accuracies))
+        assert run.data.metrics[f"eval/corruption/{kind}"] == pytest.approx(means[-1])
+    mean = run.data.metrics["eval/corruption_accuracy"]
+    assert mean == pytest.approx(np.mean(means))
+    assert (
+        f"model {model_id}: Mean corruption accuracy {mean:.4f}, {run.data.metrics['eval/accuracy']:.4f} on" in output
+    )
+    html = file_of(run, "evaluation.html").decode()
+    assert "Harder images" in html
+    assert html.count("Mean corruption accuracy") == 2
+    linked = {metric.key for metric in MlflowClient().get_logged_model(model_id).metrics}
+    assert "eval/corruption_accuracy" in linked
+
+    evaluate(*given, "corruptions=noise,jpeg", "seed=3")
+    again = newest().data.metrics
+    assert again["eval/corruption/noise"] == run.data.metrics["eval/corruption/noise"]
+    assert "eval/corruption_accuracy" not in again  # of all kinds, or of none
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
+        (("model={cab}", "corruptions=fog"), "'fog' is not known. There are none, all, noise, blur, "),
+        (("model={cab}", "corruptions=nois"), "'nois' is not known. Did you mean noise?"),
+        (("model={cab}", "corruptions=all,blur"), "corruptions=all,blur: give all or none alone, or a list of kinds."),
+        (("model={cab}", "seed=-1"), "-1 is not in the range x>=0"),
         (("model=models:/tp1-shapes@best",), "no model models:/tp1-shapes@best in sqlite:///"),
         (("model=" + "0" * 32,), f"no run {'0' * 32} in sqlite:///"),
         (("model=nowhere",), "no model nowhere: give models:/NAME@ALIAS, "),

@@ -8,15 +8,19 @@ from pathlib import Path
 
 import click
 
+from tp1.base.errors import TP1Error
 from tp1.base.progress import say
 from tp1.commands.command import Command
-from tp1.commands.parameters import MODEL_HELP, config_options
+from tp1.commands.parameters import MODEL_HELP, Names, config_options
 from tp1.commands.tool import tool_command
 from tp1.config import READING, TrainConfig
+from tp1.data.corruptions import CORRUPTIONS
 from tp1.data.sources import dataset_name
 from tp1.report.comparison_page import paired_sentence
 from tp1.report.page import escape_markdown, indented
 from tp1.report.paired import compare_predictions
+from tp1.report.robustness import Robustness, robustness_table, side_by_side
+from tp1.report.terminal import print_table
 from tp1.tracking.tool_run import ToolRun
 
 PARTS = ("test", "val", "train", "all")
@@ -34,6 +38,12 @@ def evaluate_command() -> Command:
             ),
             click.Option(["--part"], type=click.Choice(PARTS), help="Which of its images.  [default: test]"),
             click.Option(["--against"], metavar="MODEL", help="Another model, compared on the same images."),
+            click.Option(
+                ["--corruptions"],
+                type=Names(["none", "all", *CORRUPTIONS]),
+                help=f"Also on harder images: all, or of {', '.join(CORRUPTIONS)}.  [default: none]",
+            ),
+            click.Option(["--seed"], type=click.IntRange(0), help="Of what corruptions draw.  [default: 0]"),
             *config_options(None, ("data_dir", *READING)),
         ],
         evaluate,
@@ -46,6 +56,8 @@ def evaluate(
     dataset: str | None = None,
     part: str = "test",
     against: str | None = None,
+    corruptions: tuple[str, ...] = ("none",),
+    seed: int = 0,
     data_dir: Path | None = None,
     **reading: str,
 ) -> list[str]:
@@ -55,9 +67,10 @@ def evaluate(
     from tp1.registry.examined_data import NAMES, check_classes_known, load_part, unseen_images
     from tp1.registry.examined_model import load_examined
     from tp1.registry.examined_run import log_examined, paired_metrics
-    from tp1.registry.examining import examine
+    from tp1.registry.examining import examine, examine_harder
 
-    run.log_parameters({"model": model, "part": part, "against": against or ""})
+    kinds = _kinds(corruptions)
+    run.log_parameters({"model": model, "part": part, "against": against or "", "corruptions": ",".join(kinds)})
     models = [load_examined(name) for name in (model, against) if name is not None]
     first = models[0]
     given = dataset or first.predictor.dataset
@@ -73,18 +86,36 @@ def evaluate(
     say(f"{first.title} on {data} ({data.origin}). {' '.join(remarks)}")
 
     found, *others = [examine(one, data, images) for one in models]
-    lines = [found.evaluation.brief_report(), summary(found)]
+    say(found.evaluation.brief_report())
+    lines = [summary(found)]
     pair = None
     if others:
         pair = models[1].title, compare_predictions(found.paired_table(), others[0].paired_table())
         lines.append(f"Against {pair[0]}: {paired_sentence(pair[1], NAMES[part])}")
+    harder: dict[str, Robustness] = {}
     metrics = found.metrics()
+    if kinds:
+        run.log_parameters({"seed": seed})
+        measured = examine_harder(models, [found, *others], images, kinds, seed)
+        harder = side_by_side([one.title for one in models], measured)
+        metrics |= measured[0].metrics()
+        for title, robustness in harder.items():
+            say(f"{title} on harder images:")
+            print_table(robustness_table({title: robustness}))
+            lines.append(f"{title}: {robustness.sentence()}")
     log_examined(run, models, data, len(images), metrics)
     if pair is not None:
         run.log_metrics(paired_metrics(pair[1]), 0)
-    run.log_files(examination_files(found, data, images, first.title, remarks, pair))
-    run.log_note(_note(f"{first.title} on {data}", [*remarks, *lines[1:]], run.command))
+    run.log_files(examination_files(found, data, images, first.title, remarks, pair, harder))
+    run.log_note(_note(f"{first.title} on {data}", [*remarks, *lines], run.command))
     return lines
+
+
+def _kinds(corruptions: Sequence[str]) -> tuple[str, ...]:
+    """Return the kinds of corruptions that were asked for."""
+    if len(corruptions) > 1 and {"all", "none"} & {*corruptions}:
+        raise TP1Error(f"corruptions={','.join(corruptions)}: give all or none alone, or a list of kinds.")
+    return {"all": tuple(CORRUPTIONS), "none": ()}.get(corruptions[0], tuple(corruptions))
 
 
 def _note(title: str, lines: Sequence[str], command: str) -> str:

@@ -1,6 +1,6 @@
 """The files of an evaluation: tables, figures, and a page with the mistakes that the model is surest of."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -32,6 +32,7 @@ from tp1.report.page import (
     to_html,
 )
 from tp1.report.paired import Paired
+from tp1.report.robustness import Robustness, robustness_figure, robustness_table
 from tp1.report.tables import number
 
 MISTAKES = 48  # on the page
@@ -46,6 +47,7 @@ def examination_files(
     title: str,
     remarks: Sequence[str],
     pair: tuple[str, Paired] | None,
+    harder: Mapping[str, Robustness],
 ) -> dict[str, bytes]:
     """Return the artifacts of an evaluation by name.
 
@@ -54,12 +56,13 @@ def examination_files(
         title: What the model is called.
         remarks: Sentences about model and images.
         pair: The other model's title and the comparison with it.
+        harder: Of this model, and of the other one after it, on corrupted images; empty if that was not measured.
     """
     counts, names = examination.confusion()
     labels = list(label_names(names))
     heading = f"{title} on {data.part} images of {data.name}"
     mistakes = examination.worst_mistakes(MOST_LISTED)
-    page = examination_page(examination, data, images, title, remarks, pair)
+    page = examination_page(examination, data, images, title, remarks, pair, harder)
     return {
         "evaluation.html": to_html(page).encode(errors="backslashreplace"),
         "classification_report.txt": examination.evaluation.report_text().encode(),
@@ -70,6 +73,15 @@ def examination_files(
         "reliability.png": plain_png(reliability_diagram(examination.bins, heading)),
         "mistakes.csv": _mistakes_table(examination, data, mistakes).to_csv(index=False).encode(),
         "predictions.parquet": examination.predictions().to_parquet(index=False, compression="zstd"),
+        **(_harder_files(harder, heading) if harder else {}),
+    }
+
+
+def _harder_files(harder: Mapping[str, Robustness], heading: str) -> dict[str, bytes]:
+    tables = pd.concat([one.table().assign(model=title) for title, one in harder.items()])
+    return {
+        "corruptions.csv": tables.to_csv(index=False).encode(),
+        "corruptions.png": plain_png(robustness_figure(harder, heading)),
     }
 
 
@@ -95,6 +107,7 @@ def examination_page(
     title: str,
     remarks: Sequence[str],
     pair: tuple[str, Paired] | None,
+    harder: Mapping[str, Robustness],
 ) -> Page:
     """Return the page of an evaluation; arguments as for :func:`examination_files`."""
     sections = [
@@ -103,6 +116,8 @@ def examination_page(
         Section("calibration", "Calibration", _calibration(examination)),
         Section("mistakes", "Mistakes", _mistakes(examination, data, images)),
     ]
+    if harder:
+        sections.append(Section("corruptions", "Harder images", _harder(harder)))
     if pair is not None:
         other, paired = pair
         sections.append(Section("against", f"Against {other}", paired_blocks(paired, NAMES[data.part])))
@@ -161,6 +176,16 @@ def _calibration(examination: Examination) -> list[Block]:
     return [
         Picture("reliability", reliability_diagram(examination.bins, ""), caption, caption),
         Table(["confidence", "images", "mean confidence", "accuracy"], rows, "Bins without images are left out."),
+    ]
+
+
+def _harder(harder: Mapping[str, Robustness]) -> list[Block]:
+    caption = "Accuracy on corrupted images by strength; strength 0 is the images as they are."
+    said = [f"{title}: {one.sentence()}" if len(harder) > 1 else one.sentence() for title, one in harder.items()]
+    return [
+        *(Paragraph([text]) for text in said),
+        Picture("corruptions", robustness_figure(harder, ""), caption, caption),
+        robustness_table(harder),
     ]
 
 
