@@ -16,14 +16,17 @@ from tp1.commands.tool import tool_command
 from tp1.config import READING, TrainConfig
 from tp1.data.corruptions import CORRUPTIONS
 from tp1.data.sources import dataset_name
+from tp1.registry.examination_page import examination_files, summary
+from tp1.registry.examined_data import NAMES, PARTS, check_classes_known, load_part, unseen_images
+from tp1.registry.examined_model import load_examined
+from tp1.registry.examined_run import log_examined, paired_metrics
+from tp1.registry.examining import examine, examine_harder
 from tp1.report.comparison_page import paired_sentence
 from tp1.report.page import escape_markdown, indented
 from tp1.report.paired import compare_predictions
 from tp1.report.robustness import Robustness, robustness_table, side_by_side
 from tp1.report.terminal import print_table
 from tp1.tracking.tool_run import ToolRun
-
-PARTS = ("test", "val", "train", "all")
 
 
 def evaluate_command() -> Command:
@@ -62,13 +65,6 @@ def evaluate(
     **reading: str,
 ) -> list[str]:
     """Examine a model, log what is found to ``run``; return the lines to print."""
-    # Imported late, because they import torch.
-    from tp1.registry.examination_page import examination_files, summary
-    from tp1.registry.examined_data import NAMES, check_classes_known, load_part, unseen_images
-    from tp1.registry.examined_model import load_examined
-    from tp1.registry.examined_run import log_examined, paired_metrics
-    from tp1.registry.examining import examine, examine_harder
-
     kinds = _kinds(corruptions)
     run.log_parameters({"model": model, "part": part, "against": against or "", "corruptions": ",".join(kinds)})
     models = [load_examined(name) for name in (model, against) if name is not None]
@@ -85,7 +81,7 @@ def evaluate(
     images, remarks = unseen_images(data, models)
     say(f"{first.title} on {data} ({data.origin}). {' '.join(remarks)}")
 
-    found, *others = [examine(one, data, images) for one in models]
+    found, *others = [examine(one, data.classes, images) for one in models]
     say(found.evaluation.brief_report())
     lines = [summary(found)]
     pair = None

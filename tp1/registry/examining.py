@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from tp1.base.progress import progress_bar
 from tp1.data.corruptions import CORRUPTIONS, corrupted, generator_for
 from tp1.data.dataset import Part
-from tp1.registry.examined_data import CHUNK, ExaminedData
+from tp1.registry.examined_data import CHUNK
 from tp1.registry.examined_model import ExaminedModel
 from tp1.report.examination import Examination
 from tp1.report.robustness import Robustness
@@ -17,24 +17,25 @@ from tp1.report.robustness import Robustness
 Predict = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
 
 
-def examine(model: ExaminedModel, data: ExaminedData, images: Part) -> Examination:
+def examine(model: ExaminedModel, classes: Sequence[str], images: Part) -> Examination:
     """Predict some images of a data set whose classes the model knows.
 
     Args:
-        images: Of ``data``. A class without any of them is one that only the model knows.
+        classes: The data set's, by class number.
+        images: A class without any of them is one that only the model knows.
     """
     present = np.unique(images.labels)
-    classes = tuple(data.classes[label] for label in present)
+    there = tuple(classes[label] for label in present)
     known = model.predictor.classes
-    others = tuple(name for name in known if name not in classes)
-    predict = in_order(model, (*classes, *others))
+    others = tuple(name for name in known if name not in there)
+    predict = in_order(model, (*there, *others))
     found = np.empty((len(images), len(known)), np.float32)
     with progress_bar(len(images), "Predicting") as bar:
         for start in range(0, len(images), CHUNK):
             part = slice(start, start + CHUNK)
             found[part] = predict(images.images[part])
             bar.update(len(images.labels[part]))
-    return Examination(classes, others, images.index, np.searchsorted(present, images.labels), found)
+    return Examination(there, others, images.index, np.searchsorted(present, images.labels), found)
 
 
 def in_order(model: ExaminedModel, classes: tuple[str, ...]) -> Predict:
