@@ -19,6 +19,7 @@ from tests.support.colour_models import expected, log_colour_model
 from tp1.data.corruptions import CORRUPTIONS, corrupted, generator_for
 from tp1.data.dataset import ImageData, load_data
 from tp1.data.image_digests import image_digests
+from tp1.report.overlays import CAPTION
 
 
 @dataclass(frozen=True)
@@ -244,7 +245,9 @@ def test_harder_images_for_two_models_side_by_side(world):
     linked = {metric.key for metric in MlflowClient().get_logged_model(model_id).metrics}
     assert "eval/corruption_accuracy" in linked
 
-    evaluate(*given, "corruptions=noise,jpeg", "seed=3")
+    evaluate(*given, "corruptions=noise,jpeg", "seed=3", "explain=occlusion")
+    said = f"the model is surest. {CAPTION} (occlusion)."
+    assert said in " ".join(file_of(newest(), "evaluation.html").decode().split())
     again = newest().data.metrics
     assert again["eval/corruption/noise"] == run.data.metrics["eval/corruption/noise"]
     assert "eval/corruption_accuracy" not in again  # of all kinds, or of none
@@ -256,6 +259,7 @@ def test_harder_images_for_two_models_side_by_side(world):
         (("model={cab}", "corruptions=fog"), "'fog' is not known. There are none, all, noise, blur, "),
         (("model={cab}", "corruptions=nois"), "'nois' is not known. Did you mean noise?"),
         (("model={cab}", "corruptions=all,blur"), "corruptions=all,blur: give all or none alone, or a list of kinds."),
+        (("model={cab}", "explain=gradcam"), "explain=gradcam cannot explain this model: it has no feature maps"),
         (("model={cab}", "seed=-1"), "-1 is not in the range x>=0"),
         (("model=models:/tp1-shapes@best",), "no model models:/tp1-shapes@best in sqlite:///"),
         (("model=" + "0" * 32,), f"no run {'0' * 32} in sqlite:///"),

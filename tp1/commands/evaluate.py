@@ -21,6 +21,7 @@ from tp1.registry.examined_data import NAMES, PARTS, check_classes_known, load_p
 from tp1.registry.examined_model import load_examined
 from tp1.registry.examined_run import log_examined, paired_metrics
 from tp1.registry.examining import examine, examine_harder
+from tp1.registry.explaining import METHODS, Explainer
 from tp1.report.comparison_page import paired_sentence
 from tp1.report.page import escape_markdown, indented
 from tp1.report.paired import compare_predictions
@@ -46,6 +47,11 @@ def evaluate_command() -> Command:
                 type=Names(["none", "all", *CORRUPTIONS]),
                 help=f"Also on harder images: all, or of {', '.join(CORRUPTIONS)}.  [default: none]",
             ),
+            click.Option(
+                ["--explain"],
+                type=click.Choice(METHODS),
+                help="Show on each mistake what speaks for the class predicted.",
+            ),
             click.Option(["--seed"], type=click.IntRange(0), help="Of what corruptions draw.  [default: 0]"),
             *config_options(None, ("data_dir", *READING)),
         ],
@@ -60,6 +66,7 @@ def evaluate(
     part: str = "test",
     against: str | None = None,
     corruptions: tuple[str, ...] = ("none",),
+    explain: str | None = None,
     seed: int = 0,
     data_dir: Path | None = None,
     **reading: str,
@@ -69,6 +76,7 @@ def evaluate(
     run.log_parameters({"model": model, "part": part, "against": against or "", "corruptions": ",".join(kinds)})
     models = [load_examined(name) for name in (model, against) if name is not None]
     first = models[0]
+    explainer = Explainer(first.predictor, explain) if explain is not None else None
     given = dataset or first.predictor.dataset
     # What the model was trained on is read as it was then.
     is_own = dataset_name(given) == first.predictor.dataset
@@ -102,7 +110,7 @@ def evaluate(
     log_examined(run, models, data, len(images), metrics)
     if pair is not None:
         run.log_metrics(paired_metrics(pair[1]), 0)
-    run.log_files(examination_files(found, data, images, first.title, remarks, pair, harder))
+    run.log_files(examination_files(found, data, images, first.title, remarks, pair, harder, explainer))
     run.log_note(_note(f"{first.title} on {data}", [*remarks, *lines], run.command))
     return lines
 

@@ -9,6 +9,7 @@ from tp1.data.class_names import label_names
 from tp1.data.dataset import Part
 from tp1.data.image_files import FoundImage
 from tp1.registry.examined_data import NAMES, ExaminedData
+from tp1.registry.explaining import Explainer
 from tp1.registry.gallery import predicted_tiles
 from tp1.registry.predictions import Predictions
 from tp1.report.calibration import BINS
@@ -16,6 +17,7 @@ from tp1.report.comparison_page import paired_blocks
 from tp1.report.examination import Examination
 from tp1.report.examination_figures import reliability_diagram
 from tp1.report.figures import MOST_NAMED, confusion_matrix
+from tp1.report.overlays import CAPTION
 from tp1.report.page import (
     Block,
     Code,
@@ -48,6 +50,7 @@ def examination_files(
     remarks: Sequence[str],
     pair: tuple[str, Paired] | None,
     harder: Mapping[str, Robustness],
+    explainer: Explainer | None,
 ) -> dict[str, bytes]:
     """Return the artifacts of an evaluation by name.
 
@@ -57,12 +60,13 @@ def examination_files(
         remarks: Sentences about model and images.
         pair: The other model's title and the comparison with it.
         harder: Of this model, and of the other one after it, on corrupted images; empty if that was not measured.
+        explainer: Shows on each mistake what speaks for the class that it was taken for; None: nothing is shown.
     """
     counts, names = examination.confusion()
     labels = list(label_names(names))
     heading = f"{title} on {data.part} images of {data.name}"
     mistakes = examination.worst_mistakes(MOST_LISTED)
-    page = examination_page(examination, data, images, title, remarks, pair, harder)
+    page = examination_page(examination, data, images, title, remarks, pair, harder, explainer)
     return {
         "evaluation.html": to_html(page).encode(errors="backslashreplace"),
         "classification_report.txt": examination.evaluation.report_text().encode(),
@@ -108,13 +112,14 @@ def examination_page(
     remarks: Sequence[str],
     pair: tuple[str, Paired] | None,
     harder: Mapping[str, Robustness],
+    explainer: Explainer | None,
 ) -> Page:
     """Return the page of an evaluation; arguments as for :func:`examination_files`."""
     sections = [
         Section("summary", "Summary", [Paragraph([summary(examination)]), _class_table(examination)]),
         Section("confusion", "Confusion matrix", [_matrix(examination)]),
         Section("calibration", "Calibration", _calibration(examination)),
-        Section("mistakes", "Mistakes", _mistakes(examination, data, images)),
+        Section("mistakes", "Mistakes", _mistakes(examination, data, images, explainer)),
     ]
     if harder:
         sections.append(Section("corruptions", "Harder images", _harder(harder)))
@@ -189,7 +194,7 @@ def _harder(harder: Mapping[str, Robustness]) -> list[Block]:
     ]
 
 
-def _mistakes(examination: Examination, data: ExaminedData, images: Part) -> list[Block]:
+def _mistakes(examination: Examination, data: ExaminedData, images: Part, explainer: Explainer | None) -> list[Block]:
     rows = examination.worst_mistakes(MISTAKES)
     if not len(rows):
         return [Paragraph(["None."])]
@@ -201,7 +206,9 @@ def _mistakes(examination: Examination, data: ExaminedData, images: Part) -> lis
     shown = Predictions(classes, found, examination.probabilities[rows], examination.true[rows], 0, [])
     count = int((examination.predicted != examination.true).sum())
     said = f"{len(rows):,} of {count:,} mistakes, those first of which the model is surest."
-    return [Paragraph([said]), Gallery("mistakes", predicted_tiles(shown, range(len(rows)), ""))]
+    if explainer is not None:
+        said = f"{said} {CAPTION} ({explainer.method})."
+    return [Paragraph([said]), Gallery("mistakes", predicted_tiles(shown, range(len(rows)), "", explainer))]
 
 
 def _mistakes_table(examination: Examination, data: ExaminedData, rows: np.ndarray) -> pd.DataFrame:
