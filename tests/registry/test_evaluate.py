@@ -118,6 +118,10 @@ def test_what_is_measured_is_what_the_model_answers(world):
     ]
     assert tags["tp1.split_digest"] == world.data.split_digest
     assert "tp1.model" not in tags  # else it would count as a training run
+    assert "The card of tp1-shapes version 1 shows it." in output
+    card = MlflowClient().get_model_version("tp1-shapes", "1").description
+    assert card.startswith("Its card.\n\n## Examined\n\nOn 36 test images; ")
+    assert f"| this model | {accuracy:.4f} | " in card
 
     for name in (run_id, f"models:/{model_id}"):
         evaluate(f"model={name}", "dataset=./shapes")

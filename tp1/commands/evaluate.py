@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import click
+from mlflow.exceptions import MlflowException
 
 from tp1.base.errors import TP1Error
 from tp1.base.progress import say
@@ -16,17 +17,21 @@ from tp1.commands.tool import tool_command
 from tp1.config import READING, TrainConfig
 from tp1.data.corruptions import CORRUPTIONS
 from tp1.data.sources import dataset_name
+from tp1.registry.evaluations import evaluated, update_card
 from tp1.registry.examination_page import examination_files, summary
 from tp1.registry.examined_data import NAMES, PARTS, check_classes_known, load_part, unseen_images
 from tp1.registry.examined_model import load_examined
 from tp1.registry.examined_run import log_examined, paired_metrics
 from tp1.registry.examining import examine, examine_harder
 from tp1.registry.explaining import METHODS, Explainer
+from tp1.registry.versions import Version
 from tp1.report.comparison_page import paired_sentence
+from tp1.report.evaluations import Evaluated
 from tp1.report.page import escape_markdown, indented
 from tp1.report.paired import compare_predictions
 from tp1.report.robustness import Robustness, robustness_table, side_by_side
 from tp1.report.terminal import print_table
+from tp1.store.access import refused
 from tp1.tracking.tool_run import ToolRun
 
 
@@ -107,12 +112,26 @@ def evaluate(
             say(f"{title} on harder images:")
             print_table(robustness_table({title: robustness}))
             lines.append(f"{title}: {robustness.sentence()}")
-    log_examined(run, models, data, len(images), metrics)
+    tags = log_examined(run, models, data, len(images), metrics)
     if pair is not None:
         run.log_metrics(paired_metrics(pair[1]), 0)
     run.log_files(examination_files(found, data, images, first.title, remarks, pair, harder, explainer))
+    is_own_test = part == "test" and (data.digest, data.split_digest) == (first.data_digest, first.split_digest)
+    if first.version is not None and is_own_test:
+        lines.append(_show_in_card(first.version, first.sha256, evaluated(tags, metrics, run.info.start_time)))
     run.log_note(_note(f"{first.title} on {data}", [*remarks, *lines], run.command))
     return lines
+
+
+def _show_in_card(version: Version, program: str, own: Evaluated) -> str:
+    """Show the evaluation in the card of a registered model, where the user may write it; return a line about it."""
+    try:
+        update_card(version, program, own)
+    except MlflowException as error:
+        if not (why_not := refused(error)):
+            raise
+        return f"The card of {version} stays as it is: {why_not}"
+    return f"The card of {version} shows it."
 
 
 def _kinds(corruptions: Sequence[str]) -> tuple[str, ...]:

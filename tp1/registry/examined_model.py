@@ -24,6 +24,7 @@ from tp1.registry.predictor import (
     read_facts,
 )
 from tp1.registry.stored_models import StoredModel, fetch, find_model, find_model_of_run
+from tp1.registry.versions import Version
 from tp1.store.reader import find_run
 
 
@@ -40,6 +41,7 @@ class ExaminedModel:
         data_digest, split_digest: Of the data set that it was trained on; empty if unknown.
         reading: How that data set was read (:attr:`~tp1.config.TrainConfig.reading`); empty if unknown.
         trained_on: Digests of its training images; None if unknown.
+        version: The registered version that it was looked up by; else None.
     """
 
     title: str
@@ -51,6 +53,7 @@ class ExaminedModel:
     split_digest: str = ""
     reading: dict[str, str] = field(default_factory=dict)
     trained_on: NDArray[np.uint64] | None = field(default=None, repr=False)
+    version: Version | None = field(default=None, repr=False)
 
     def probabilities(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Predict images of any size, resized as ``predict`` does it: uint8 (N, H, W, 3) -> float32 (N, classes)."""
@@ -110,7 +113,9 @@ def examined(model: StoredModel, path: Path) -> ExaminedModel:
     file = path / TRAINED_ON
     trained_on = np.load(file, allow_pickle=False) if file.is_file() else None
     sha256 = digest(path / LOGGED_PROGRAM)
-    return ExaminedModel(str(model), predictor, sha256, model.model_id, model.run_id, *digests, reading, trained_on)
+    return ExaminedModel(
+        str(model), predictor, sha256, model.model_id, model.run_id, *digests, reading, trained_on, model.version
+    )
 
 
 def origin_of(model: StoredModel) -> tuple[tuple[str, str], dict[str, str]]:

@@ -23,8 +23,8 @@ def log_examined(
     data: ExaminedData,
     images: int,
     metrics: Mapping[str, float],
-) -> None:
-    """Log which models were examined on which images, and the metrics of the first model.
+) -> dict[str, str]:
+    """Log which models were examined on which images, and the metrics of the first model; return the run's tags.
 
     Args:
         images: How many of the data's images were examined.
@@ -46,6 +46,7 @@ def log_examined(
     log_inputs(run, data.input, [model.model_id for model in models if model.model_id])
     # Metrics name the data set only if they are of all its images.
     log_linked(run, metrics, first.model_id, data.input if images == len(data.images) else None)
+    return tags
 
 
 def paired_metrics(paired: Paired) -> dict[str, float]:

@@ -15,11 +15,12 @@ from time import perf_counter
 import numpy as np
 from numpy.typing import NDArray
 
-from tp1.base.digests import DIGESTS_TAG, as_tag, file_digests
+from tp1.base.digests import DIGESTS_TAG, as_tag, digest, file_digests
 from tp1.base.errors import TP1Error
 from tp1.base.progress import say
 from tp1.data.dataset import ImageData
 from tp1.registry.contest import LEVEL, Contest, DataAt, compete
+from tp1.registry.evaluations import examined_card
 from tp1.registry.lock import promotion_lock
 from tp1.registry.predictor import LOGGED_PROGRAM, Predictor, load_logged
 from tp1.registry.requirements import MEASURED_TAG, REQUIRE_TAG, Requirement, meet
@@ -193,6 +194,7 @@ def promote(
             speed,
             f"{_seeds(candidate)} By {tags['tp1.decided_by']}, {tags['tp1.decided_at']}. {verdict}",
         )
+        card = examined_card(card, digest(candidate.path / LOGGED_PROGRAM), (data.name, data.digest, data.split_digest))
         # What an earlier decision has asked for says nothing about this one.
         earlier = {key: "" for key in version.tags if key == REQUIRE_TAG or key.startswith(MEASURED_TAG)}
         describe(version, card, earlier | tags | measured.tags())

@@ -6,6 +6,7 @@ import pandas as pd
 
 from tp1.report.comparison import RULE, Group, table
 from tp1.report.details import read_histories
+from tp1.report.evaluations import Evaluated, evaluations_section
 from tp1.report.figures import COMPARED_CURVES, LINES, compared_curves
 from tp1.report.page import Block, Number, Page, Paragraph, Picture, Section, Table, plain_png, to_html, to_markdown
 from tp1.report.paired import Paired
@@ -24,6 +25,7 @@ def comparison_page(
     sweeps: Sequence[SweepTrials],
     reader: RunReader,
     title: str = "Comparison",
+    evaluations: Sequence[Evaluated] = (),
 ) -> Page:
     """Return the page of ``compare``.
 
@@ -31,6 +33,7 @@ def comparison_page(
         groups: In the order of the table. The curves of the first ten are drawn.
         pairs: Paired comparisons by title.
         sweeps: Each becomes one line that opens to its trials.
+        evaluations: Of stored models, side by side.
     """
     texts = TEXTS["en"]
     sections = [_configurations(groups, reader)] if groups else []
@@ -39,6 +42,8 @@ def comparison_page(
     ]
     if sweeps:
         sections.append(Section("sweeps", texts["sweeps"], sweep_blocks(sweeps, texts)))
+    if evaluations:
+        sections.append(evaluations_section(evaluations))
     sections.append(Section("rule", "Remarks", [Paragraph([f"The rule: {RULE}"])]))
     return Page(title, "en", ["From the runs in the tracking store, newest of each configuration and seed."], sections)
 
@@ -61,10 +66,14 @@ def _configurations(groups: Sequence[Group], reader: RunReader) -> Section:
 
 
 def comparison_files(
-    groups: Sequence[Group], pairs: Mapping[str, Paired], sweeps: Sequence[SweepTrials], reader: RunReader
+    groups: Sequence[Group],
+    pairs: Mapping[str, Paired],
+    sweeps: Sequence[SweepTrials],
+    reader: RunReader,
+    evaluations: Sequence[Evaluated] = (),
 ) -> dict[str, bytes]:
     """Return the files by name: ``compare.csv``, ``compare.md``, ``compare.html``, and ``curves.png`` of groups."""
-    page = comparison_page(groups, pairs, sweeps, reader)
+    page = comparison_page(groups, pairs, sweeps, reader, evaluations=evaluations)
     curves = next((block for block in page.sections[0].blocks if isinstance(block, Picture)), None)
     markdown, _ = to_markdown(page, ".")
     return {
