@@ -77,7 +77,7 @@ def track(trained_by: str, model_id: str, accuracy: float, status: str = "FINISH
         "tp1.evaluated": f"model {model_id}",
         "tp1.evaluated_program": model_id,
         "tp1.evaluated_model": model_id,
-        "tp1.evaluated_run": trained_by,
+        "tp1.evaluated_name": trained_by,
         "tp1.evaluated_part": "test",
         "tp1.evaluated_images": "100",
     }
@@ -92,16 +92,16 @@ def tracked(store) -> None:
     run_id = make_run("cnnv3")
     ids = [MlflowClient().create_logged_model("0", name="model").model_id for _ in range(2)]
     make_champion(register("tp1-cifar10", run_id, ids[0]))
-    track(run_id, ids[0], 0.8)
-    track("0" * 32, ids[1], 0.85)
-    track(run_id, "failed", 0.9, status="FAILED")
-    track(run_id, "damaged", 0.9, without="eval/ece")
+    track("cnnv3-s0", ids[0], 0.8)
+    track("", ids[1], 0.85)
+    track("cnnv3-s0", "failed", 0.9, status="FAILED")
+    track("cnnv3-s0", "damaged", 0.9, without="eval/ece")
 
 
 def test_they_are_found_in_a_store_and_compared(tracked):
     found = find_evaluations()
     assert [(one.metrics["eval/accuracy"], one.champion) for one in found] == [(0.85, False), (0.8, True)]
-    assert found[0].model.startswith("model m-")  # its run is gone
+    assert found[0].model.startswith("model m-")
     assert found[1].model.startswith("cnnv3-s0, model m-")
     assert find_evaluations(dataset="other") == []
     result = invoke("compare", "to=here")

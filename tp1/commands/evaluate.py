@@ -10,6 +10,7 @@ import click
 from mlflow.exceptions import MlflowException
 
 from tp1.base.errors import TP1Error
+from tp1.base.names import printable
 from tp1.base.progress import say
 from tp1.commands.command import Command
 from tp1.commands.parameters import MODEL_HELP, Names, config_options
@@ -78,9 +79,10 @@ def evaluate(
 ) -> list[str]:
     """Examine a model, log what is found to ``run``; return the lines to print."""
     kinds = _kinds(corruptions)
-    run.log_parameters({"model": model, "part": part, "against": against or "", "corruptions": ",".join(kinds)})
     models = [load_examined(name) for name in (model, against) if name is not None]
     first = models[0]
+    given_models = {"model": printable(model), "against": printable(against or "")}
+    run.log_parameters({**given_models, "part": part, "corruptions": ",".join(kinds)})
     explainer = Explainer(first.predictor, explain) if explain is not None else None
     given = dataset or first.predictor.dataset
     # What the model was trained on is read as it was then.
@@ -88,7 +90,7 @@ def evaluate(
     ways = TrainConfig.of((first.reading if is_own else {}) | reading).reading
     data = load_part(given, part, data_dir, max(first.predictor.image_shape[:2]), ways)
     run.log_parameters({"dataset": data.name, **ways})
-    run.rename(f"evaluate-{data.name}")
+    run.rename(f"evaluate-{first.run_name or first.title}" + (f"-{part}" if part != "test" else ""))
     for one in models:
         check_classes_known(one, data)
     images, remarks = unseen_images(data, models)
@@ -112,7 +114,7 @@ def evaluate(
             say(f"{title} on harder images:")
             print_table(robustness_table({title: robustness}))
             lines.append(f"{title}: {robustness.sentence()}")
-    tags = log_examined(run, models, data, len(images), metrics)
+    tags = log_examined(run, models, data, len(images), metrics, kinds)
     if pair is not None:
         run.log_metrics(paired_metrics(pair[1]), 0)
     run.log_files(examination_files(found, data, images, first.title, remarks, pair, harder, explainer))

@@ -52,7 +52,7 @@ def download(model: StoredModel, known: Mapping[tuple[str, str], Experiment], ta
             for here, there in FILES.items():
                 shutil.copyfile(source / there, partial / here)
             classes = [str(label) for label in metadata["classes"]]
-            (data_digest, split_digest), reading = origin_of(model)
+            origin = origin_of(model)
             (partial / LABELS).write_text("".join(f"{label}\n" for label in classes), encoding="utf-8")
             (partial / CARD).write_text(
                 _card(model, known, metadata, (source / LOGGED_PROGRAM).stat().st_size), encoding="utf-8"
@@ -63,9 +63,10 @@ def download(model: StoredModel, known: Mapping[tuple[str, str], Experiment], ta
                 "version": model.version.number if model.version else None,
                 "run_id": model.run_id,
                 "dataset": metadata["dataset"],
-                "data_digest": data_digest,
-                "split_digest": split_digest,
-                "reading": reading,
+                "run_name": origin.run_name,
+                "data_digest": origin.data_digest,
+                "split_digest": origin.split_digest,
+                "reading": origin.reading,
                 "image_shape": metadata["image_shape"],
                 "classes": classes,
                 "sha256": {file: digest(partial / file) for file in (*FILES, LABELS)},

@@ -7,14 +7,12 @@ from typing import TypeVar
 
 from mlflow import MlflowClient
 from mlflow.entities import Run
-from mlflow.exceptions import MlflowException
 from mlflow.store.entities import PagedList
 
 from tp1.base.names import printable, whole_number
-from tp1.registry.examined_run import EVALUATED_TAG, IMAGES_TAG, MODEL_ID_TAG, PART_TAG, PROGRAM_TAG, RUN_ID_TAG
+from tp1.registry.examined_run import EVALUATED_TAG, IMAGES_TAG, MODEL_ID_TAG, NAME_TAG, PART_TAG, PROGRAM_TAG
 from tp1.registry.versions import CHAMPION, Version, describe, find_version, registered_name
 from tp1.report.evaluations import Evaluated, newest_of_each, with_examined
-from tp1.store.access import is_absent
 
 T = TypeVar("T")
 PAGE = 500  # runs or experiments in an answer
@@ -38,19 +36,14 @@ def find_evaluations(uri: str | None = None, dataset: str | None = None) -> list
     whole = [run for run in runs if all(name in run.data.metrics for name in NEEDED)]
     datasets = {run.data.tags.get("tp1.dataset", "") for run in whole}
     champions = {name: find_version(registered_name(name), CHAMPION, uri) for name in datasets}
-    names: dict[str, str] = {}
     evaluations = []
     for run in whole:
         tags = run.data.tags
-        trained_by = tags.get(RUN_ID_TAG, "")
-        if trained_by not in names:
-            names[trained_by] = _name(client, trained_by)
         one = evaluated(tags, dict(run.data.metrics), run.info.start_time)
-        title = f"{names[trained_by]}, {one.model}" if names[trained_by] else one.model
         model_id = tags.get(MODEL_ID_TAG, "")
         best = champions[tags.get("tp1.dataset", "")]
         champion = best is not None and best.model_id == model_id
-        evaluations.append(replace(one, model=title, champion=champion))
+        evaluations.append(replace(one, champion=champion))
     return newest_of_each(evaluations)
 
 
@@ -73,7 +66,7 @@ def evaluated(tags: dict[str, str], metrics: dict[str, float], start_time: int) 
         start_time: Milliseconds since 1970, UTC.
     """
     return Evaluated(
-        printable(tags.get(EVALUATED_TAG, "")),
+        printable(", ".join(filter(None, (tags.get(NAME_TAG), tags.get(EVALUATED_TAG))))),
         tags.get(PROGRAM_TAG, ""),
         printable(tags.get("tp1.dataset", "")),
         tags.get("tp1.data_digest", ""),
@@ -103,15 +96,3 @@ def update_card(version: Version, program: str, own: Evaluated) -> None:
     card = examined_card(version.description, program, own.on[:3], own)
     if card != version.description:
         describe(version, card, {})
-
-
-def _name(client: MlflowClient, run_id: str) -> str:
-    """The name of a run; empty if the store does not have it."""
-    if not run_id:
-        return ""
-    try:
-        return printable(client.get_run(run_id).info.run_name or "")
-    except MlflowException as error:
-        if is_absent(error):
-            return ""
-        raise

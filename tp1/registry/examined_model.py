@@ -10,7 +10,7 @@ from PIL import Image
 
 from tp1.base.digests import digest
 from tp1.base.errors import TP1Error
-from tp1.base.names import user_path
+from tp1.base.names import printable, user_path
 from tp1.config import tracked_reading
 from tp1.data.image_digests import TRAINED_ON
 from tp1.registry.predictor import (
@@ -37,7 +37,7 @@ class ExaminedModel:
         predictor: Its program.
         sha256: SHA-256 of the program's file.
         model_id: Its id in the tracking store; empty for a downloaded one.
-        run_id: The run that trained it; empty if unknown.
+        run_id, run_name: The run that trained it; empty if unknown.
         data_digest, split_digest: Of the data set that it was trained on; empty if unknown.
         reading: How that data set was read (:attr:`~tp1.config.TrainConfig.reading`); empty if unknown.
         trained_on: Digests of its training images; None if unknown.
@@ -49,6 +49,7 @@ class ExaminedModel:
     sha256: str
     model_id: str = ""
     run_id: str = ""
+    run_name: str = ""
     data_digest: str = ""
     split_digest: str = ""
     reading: dict[str, str] = field(default_factory=dict)
@@ -91,6 +92,7 @@ def load_examined(model: str) -> ExaminedModel:
         predictor,
         digest(folder / PROGRAM),
         run_id=str(facts.get("run_id") or ""),
+        run_name=printable(str(facts.get("run_name") or "")),
         data_digest=str(facts.get("data_digest") or ""),
         split_digest=str(facts.get("split_digest") or ""),
         reading=tracked_reading({k: str(v) for k, v in reading.items()}) if isinstance(reading, dict) else {},
@@ -109,25 +111,49 @@ def examined(model: StoredModel, path: Path) -> ExaminedModel:
         TP1Error: It was not made by this platform, or cannot be loaded.
     """
     predictor = load_logged(path, str(model))
-    digests, reading = origin_of(model)
+    origin = origin_of(model)
     file = path / TRAINED_ON
     trained_on = np.load(file, allow_pickle=False) if file.is_file() else None
     sha256 = digest(path / LOGGED_PROGRAM)
     return ExaminedModel(
-        str(model), predictor, sha256, model.model_id, model.run_id, *digests, reading, trained_on, model.version
+        title=str(model),
+        predictor=predictor,
+        sha256=sha256,
+        model_id=model.model_id,
+        run_id=model.run_id,
+        run_name=origin.run_name,
+        data_digest=origin.data_digest,
+        split_digest=origin.split_digest,
+        reading=origin.reading,
+        trained_on=trained_on,
+        version=model.version,
     )
 
 
-def origin_of(model: StoredModel) -> tuple[tuple[str, str], dict[str, str]]:
-    """Return data and split digest of what a model was trained on, and how that was read; empty where unknown."""
+@dataclass(frozen=True)
+class Origin:
+    """Which run trained a model, and on what; empty where that is unknown.
+
+    Attributes:
+        reading: How the data set was read (:attr:`~tp1.config.TrainConfig.reading`).
+    """
+
+    run_name: str
+    data_digest: str
+    split_digest: str
+    reading: dict[str, str]
+
+
+def origin_of(model: StoredModel) -> Origin:
+    """Return a stored model's origin, from its run and, if that was deleted, from its version."""
     tags = dict(model.version.tags) if model.version else {}
-    reading: dict[str, str] = {}
+    name, reading = "", dict[str, str]()
     if model.run_id:
         try:
             run = find_run(model.run_id)
-        except TP1Error:  # the run was deleted: what its version says is left
+        except TP1Error:  # it was deleted
             pass
         else:
             tags |= run.data.tags
-            reading = tracked_reading(run.data.params)
-    return (tags.get("tp1.data_digest", ""), tags.get("tp1.split_digest", "")), reading
+            name, reading = printable(run.info.run_name or ""), tracked_reading(run.data.params)
+    return Origin(name, tags.get("tp1.data_digest", ""), tags.get("tp1.split_digest", ""), reading)
