@@ -176,15 +176,17 @@ def test_the_models_own_data_split_in_another_way_are_refused(world):
 
 
 def test_classes_are_matched_by_name(world):
-    """A subset in another order, and answers that the data set has not."""
+    """A subset in another order, answers that the data set has not, and images that the model takes smaller."""
     for name in "bd":
         Path("few", name).mkdir(parents=True)
         for number, image in enumerate(coloured_images(1, 3, 32, seed=1)):
+            large = np.kron(image, np.ones((2, 2, 1), np.uint8))
             if name == "d":
-                image[0, 0] = 0, 0, 255  # blue, which is class c
-            Image.fromarray(image).save(f"few/{name}/{number}.png")
+                large[:6, :6] = 0, 0, 255  # blue, which is class c
+            Image.fromarray(large).save(f"few/{name}/{number}.png")
     output = evaluate(f"model={world.models['adcb'][0]}", "dataset=./few", "part=all")
     assert "on all 6 images of few" in output
+    assert f"Images are resized from 64x64 pixels to what model {world.models['adcb'][1]} takes, 32x32." in output
     assert "was trained on none of them." in output
     run = newest()
     matrix = pd.read_csv(io.BytesIO(file_of(run, "confusion_matrix.csv")), index_col="true")

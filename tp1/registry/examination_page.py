@@ -30,12 +30,12 @@ from tp1.report.page import (
     Picture,
     Section,
     Table,
-    plain_png,
     to_html,
 )
 from tp1.report.paired import Paired
 from tp1.report.robustness import Robustness, robustness_figure, robustness_table
 from tp1.report.tables import number
+from tp1.store.records import CORRUPTIONS_FILE
 
 MISTAKES = 48  # on the page
 MOST_ROWS = 100  # classes in the page's table; classes.csv has all
@@ -52,7 +52,7 @@ def examination_files(
     harder: Mapping[str, Robustness],
     explainer: Explainer | None,
 ) -> dict[str, bytes]:
-    """Return the artifacts of an evaluation by name.
+    """Return the artifacts of an evaluation by name; the figures are on its page.
 
     Args:
         images: The images that were examined, of ``data``.
@@ -64,7 +64,6 @@ def examination_files(
     """
     counts, names = examination.confusion()
     labels = list(label_names(names))
-    heading = f"{title} on {data.part} images of {data.name}"
     mistakes = examination.worst_mistakes(MOST_LISTED)
     page = examination_page(examination, data, images, title, remarks, pair, harder, explainer)
     return {
@@ -72,21 +71,16 @@ def examination_files(
         "classification_report.txt": examination.evaluation.report_text().encode(),
         "classes.csv": examination.class_table().to_csv(index=False).encode(),
         "confusion_matrix.csv": pd.DataFrame(counts, labels, labels).to_csv(index_label="true").encode(),
-        "confusion_matrix.png": plain_png(confusion_matrix(counts, names, heading)),
         "calibration.csv": examination.bins.to_csv(index=False).encode(),
-        "reliability.png": plain_png(reliability_diagram(examination.bins, heading)),
         "mistakes.csv": _mistakes_table(examination, data, mistakes).to_csv(index=False).encode(),
         "predictions.parquet": examination.predictions().to_parquet(index=False, compression="zstd"),
-        **(_harder_files(harder, heading) if harder else {}),
+        **({CORRUPTIONS_FILE: _harder_table(harder)} if harder else {}),
     }
 
 
-def _harder_files(harder: Mapping[str, Robustness], heading: str) -> dict[str, bytes]:
+def _harder_table(harder: Mapping[str, Robustness]) -> bytes:
     tables = pd.concat([one.table().assign(model=title) for title, one in harder.items()])
-    return {
-        "corruptions.csv": tables.to_csv(index=False).encode(),
-        "corruptions.png": plain_png(robustness_figure(harder, heading)),
-    }
+    return tables.to_csv(index=False).encode()
 
 
 def summary(examination: Examination) -> str:
@@ -179,7 +173,7 @@ def _calibration(examination: Examination) -> list[Block]:
     ]
     caption = "Accuracy by confidence. A model that is as sure as it is right lies on the dashed line."
     return [
-        Picture("reliability", reliability_diagram(examination.bins, ""), caption, caption),
+        Picture("reliability", reliability_diagram(examination.bins), caption, caption),
         Table(["confidence", "images", "mean confidence", "accuracy"], rows, "Bins without images are left out."),
     ]
 
@@ -189,7 +183,7 @@ def _harder(harder: Mapping[str, Robustness]) -> list[Block]:
     said = [f"{title}: {one.sentence()}" if len(harder) > 1 else one.sentence() for title, one in harder.items()]
     return [
         *(Paragraph([text]) for text in said),
-        Picture("corruptions", robustness_figure(harder, ""), caption, caption),
+        Picture("corruptions", robustness_figure(harder), caption, caption),
         robustness_table(harder),
     ]
 

@@ -4,15 +4,14 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from tp1.report.figures import PUBLISHED, TRAIN, VALIDATION, cleaned, shown
+from tp1.report.figures import PUBLISHED, TRAIN, VALIDATION, cleaned
 
 
-def reliability_diagram(bins: pd.DataFrame, title: str) -> Figure:
+def reliability_diagram(bins: pd.DataFrame) -> Figure:
     """Accuracy by confidence, beside the number of images in each bin.
 
     Args:
         bins: As :func:`~tp1.report.calibration.reliability` returns them.
-        title: Empty for none.
     """
     figure = Figure(figsize=(10, 4.4), layout="constrained")
     left, right = figure.subplots(1, 2)
@@ -33,5 +32,4 @@ def reliability_diagram(bins: pd.DataFrame, title: str) -> Figure:
         axes.set(xlabel="confidence: probability of the predicted class", xlim=(0, 1))
         cleaned(axes)
     left.legend(frameon=False, loc="best")
-    figure.suptitle(shown(title))
     return figure

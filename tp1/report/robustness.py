@@ -97,12 +97,11 @@ def robustness_table(models: Mapping[str, Robustness]) -> Table:
     return Table(columns, rows, caption, groups)
 
 
-def robustness_figure(models: Mapping[str, Robustness], title: str) -> Figure:
+def robustness_figure(models: Mapping[str, Robustness]) -> Figure:
     """Accuracy by strength, one panel for each kind and one line for each model; strength 0 is the images as they are.
 
     Args:
         models: As for :func:`robustness_table`.
-        title: Empty for none.
     """
     kinds = list(next(iter(models.values())).by_kind)
     columns = min(PANELS, len(kinds))
@@ -122,7 +121,6 @@ def robustness_figure(models: Mapping[str, Robustness], title: str) -> Figure:
     figure.supylabel("share correct", fontsize="medium")
     if len(models) > 1:
         figure.legend(*panels[0].get_legend_handles_labels(), loc="outside upper center", ncols=2, frameon=False)
-    figure.suptitle(shown(title))
     return figure
 
 
