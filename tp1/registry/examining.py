@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from tp1.base.progress import progress_bar
+from tp1.base.progress import progress_bar, say
 from tp1.data.corruptions import CORRUPTIONS, corrupted, generator_for
 from tp1.data.dataset import Part
 from tp1.registry.examined_data import CHUNK
@@ -58,6 +58,7 @@ def examine_harder(
     predict = [in_order(model, (*one.classes, *one.others)) for model, one in zip(models, found, strict=True)]
     strengths = [(kind, strength) for kind in kinds for strength in range(1, len(CORRUPTIONS[kind].amounts) + 1)]
     right: list[dict[str, list[int]]] = [{kind: [] for kind in kinds} for _ in models]
+    say(f"Predicting {len(images):,} images {len(strengths)} times more, corrupted.")
     with progress_bar(len(strengths) * len(images), "Harder images") as bar:
         for kind, strength in strengths:
             generator = generator_for(seed, kind, strength)
