@@ -183,7 +183,8 @@ def test_classes_are_matched_by_name(world):
             large = np.kron(image, np.ones((2, 2, 1), np.uint8))
             if name == "d":
                 large[:6, :6] = 0, 0, 255  # blue, which is class c
-            Image.fromarray(large).save(f"few/{name}/{number}.png")
+            with Path(f"few/{name}/{number}\udcff.png").open("wb") as file:  # a name that is no UTF-8
+                Image.fromarray(large).save(file, "PNG")
     output = evaluate(f"model={world.models['adcb'][0]}", "dataset=./few", "part=all")
     assert "on all 6 images of few" in output
     assert f"Images are resized from 64x64 pixels to what model {world.models['adcb'][1]} takes, 32x32." in output
@@ -196,6 +197,7 @@ def test_classes_are_matched_by_name(world):
     table = pd.read_parquet(io.BytesIO(file_of(run, "predictions.parquet")))
     assert list(table.columns[3:]) == ["b", "d", "a", "c"]
     assert run.inputs.dataset_inputs[0].dataset.name == "few-all"
+    assert r"d/0\udcff.png" in file_of(run, "mistakes.csv").decode()
     assert "eval/f1/c" not in run.data.metrics
     assert run.data.metrics["eval/balanced_accuracy"] == run.data.metrics["eval/accuracy"]
 

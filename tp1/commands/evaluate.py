@@ -84,7 +84,9 @@ def evaluate(
     given_models = {"model": printable(model), "against": printable(against or "")}
     run.log_parameters({**given_models, "part": part, "corruptions": ",".join(kinds)})
     explainer = Explainer(first.predictor, explain) if explain is not None else None
-    given = dataset or first.predictor.dataset
+    given = first.predictor.dataset if dataset is None else dataset
+    if not given:
+        raise TP1Error(f"{first.title} does not say which data set it is of: give dataset=.")
     # What the model was trained on is read as it was then.
     is_own = dataset_name(given) == first.predictor.dataset
     ways = TrainConfig.of((first.reading if is_own else {}) | reading).reading

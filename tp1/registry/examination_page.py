@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pandas as pd
 
+from tp1.base.names import printable
 from tp1.data.class_names import label_names
 from tp1.data.dataset import Part
 from tp1.data.image_files import FoundImage
@@ -210,7 +211,7 @@ def _mistakes_table(examination: Examination, data: ExaminedData, rows: np.ndarr
     probabilities = examination.probabilities[rows]
     return pd.DataFrame(
         {
-            "image": [data.names[index] for index in examination.index[rows].tolist()],
+            "image": [printable(data.names[index]) for index in examination.index[rows].tolist()],
             "true": classes[examination.true[rows]],
             "predicted": classes[examination.predicted[rows]],
             "probability": probabilities.max(axis=1),

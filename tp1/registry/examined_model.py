@@ -88,7 +88,7 @@ def load_examined(model: str) -> ExaminedModel:
     facts = read_facts(folder)
     reading = facts.get("reading")
     return ExaminedModel(
-        model,
+        printable(model),
         predictor,
         digest(folder / PROGRAM),
         run_id=str(facts.get("run_id") or ""),
