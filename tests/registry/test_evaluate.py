@@ -139,6 +139,9 @@ def test_a_downloaded_model_knows_its_split(world):
     result = invoke("evaluate", "model=here", "dataset=./shapes", "part=val")
     said = "it is not known which validation images of shapes are here's own: give the model by its run or its name "
     assert result.stderr == f"Error: {said}in the registry, or download it anew.\n"
+    Path("here/model.json").write_text(json.dumps(info | {"dataset": ""}), encoding="utf-8")
+    result = invoke("evaluate", "model=here")
+    assert result.stderr == "Error: here does not say which data set it is of: give dataset=.\n"
 
 
 def test_images_that_the_model_learned_from_are_left_out(world):
