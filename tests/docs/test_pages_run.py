@@ -87,7 +87,10 @@ def test_the_site_is_built_without_a_warning(checkout, tmp_path):
     [
         "README.md",
         "docs/your-own-images.md",
-        *(f"docs/how-to/{name}.md" for name in ("network", "data-source", "resume", "sweep", "use-a-model")),
+        *(
+            f"docs/how-to/{name}.md"
+            for name in ("network", "data-source", "resume", "sweep", "use-a-model", "evaluate")
+        ),
     ],
 )
 def test_a_page_can_be_followed(page, checkout, tmp_path):
