@@ -12,6 +12,7 @@ from tp1.commands.command import Command
 from tp1.commands.compare import compare_command
 from tp1.commands.download import download_command
 from tp1.commands.eda import eda_command
+from tp1.commands.evaluate import evaluate_command
 from tp1.commands.main import main_command
 from tp1.commands.mlproject import render_mlproject
 from tp1.commands.predict import predict_command
@@ -33,6 +34,7 @@ TOOLS: dict[str, Callable[[Catalog], Command]] = {
     "compare": compare_command,
     "download": download_command,
     "eda": lambda catalog: eda_command(),
+    "evaluate": lambda catalog: evaluate_command(),
     "main": main_command,
     "predict": lambda catalog: predict_command(),
     "promote": promote_command,
@@ -50,7 +52,7 @@ RECORDS = {"export": export_command, "import": import_command}  # the same, but 
 SECTIONS = {
     "Train": ("sweep", "main"),
     "Look and compare": ("eda", "compare", "report"),
-    "Models": ("promote", "rollback", "download", "predict"),
+    "Models": ("evaluate", "promote", "rollback", "download", "predict"),
     "Keep and share": ("runs", "sync", "export", "import", "store", "cache", "mlproject"),
     "A team's server": ("server-init", "account", "share", "migrate"),
 }

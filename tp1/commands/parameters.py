@@ -11,6 +11,8 @@ import click
 from tp1.config import PARAMETERS, TrainConfig
 from tp1.sweeps.spread import MOST_WORKERS
 
+MODEL_HELP = "models:/NAME@ALIAS, models:/m-ID, the id of a run, or a folder from download."
+
 
 class Numbers(click.ParamType):  # type: ignore[type-arg]  # generic since click 8.3
     """Whole numbers separated by commas, such as ``0,1,2``; repeated ones count once."""

@@ -5,6 +5,7 @@ Repeat: mlflow run . -e report
 
 import os
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -16,8 +17,10 @@ from tp1.commands.command import Command
 from tp1.commands.compare import TRACKING_URI
 from tp1.commands.tool import tool_command
 from tp1.experiment import Experiment, Study
+from tp1.registry.evaluations import find_evaluations
 from tp1.report.comparison import chosen_groups
 from tp1.report.details import read_details, read_looks
+from tp1.report.evaluations import evaluations_section
 from tp1.report.page import Page, to_html, to_markdown
 from tp1.report.report_page import report_page
 from tp1.report.selection import select
@@ -81,8 +84,15 @@ def report(
     details = read_details(chosen_groups(sections, selection.groups), reader)
     looks = read_looks([dataset for _, dataset in LOOKS], reader)
 
+    own = {dataset for _, dataset in LOOKS}
+    evaluations = [one for one in find_evaluations(reader.uri) if one.dataset in own and one.part == "test"]
+
     def page(link: Callable[[TrackedRun], str]) -> Page:
-        return report_page(sections, selection.groups, details, looks, selection.sweeps, language, link)
+        whole = report_page(sections, selection.groups, details, looks, selection.sweeps, language, link)
+        if not evaluations:
+            return whole
+        *before, made = whole.sections
+        return replace(whole, sections=[*before, evaluations_section(evaluations, language), made])
 
     def in_ui(one: TrackedRun) -> str:
         return address(reader.uri, run_page(one.mlflow_experiment, one.run_id))

@@ -6,6 +6,7 @@ import pandas as pd
 
 from tp1.report.comparison import RULE, Group, table
 from tp1.report.details import read_histories
+from tp1.report.evaluations import Evaluated, evaluations_section
 from tp1.report.figures import COMPARED_CURVES, LINES, compared_curves
 from tp1.report.page import Block, Number, Page, Paragraph, Picture, Section, Table, plain_png, to_html, to_markdown
 from tp1.report.paired import Paired
@@ -24,6 +25,7 @@ def comparison_page(
     sweeps: Sequence[SweepTrials],
     reader: RunReader,
     title: str = "Comparison",
+    evaluations: Sequence[Evaluated] = (),
 ) -> Page:
     """Return the page of ``compare``.
 
@@ -31,6 +33,7 @@ def comparison_page(
         groups: In the order of the table. The curves of the first ten are drawn.
         pairs: Paired comparisons by title.
         sweeps: Each becomes one line that opens to its trials.
+        evaluations: Of stored models, side by side.
     """
     texts = TEXTS["en"]
     sections = [_configurations(groups, reader)] if groups else []
@@ -39,6 +42,8 @@ def comparison_page(
     ]
     if sweeps:
         sections.append(Section("sweeps", texts["sweeps"], sweep_blocks(sweeps, texts)))
+    if evaluations:
+        sections.append(evaluations_section(evaluations))
     sections.append(Section("rule", "Remarks", [Paragraph([f"The rule: {RULE}"])]))
     return Page(title, "en", ["From the runs in the tracking store, newest of each configuration and seed."], sections)
 
@@ -61,10 +66,14 @@ def _configurations(groups: Sequence[Group], reader: RunReader) -> Section:
 
 
 def comparison_files(
-    groups: Sequence[Group], pairs: Mapping[str, Paired], sweeps: Sequence[SweepTrials], reader: RunReader
+    groups: Sequence[Group],
+    pairs: Mapping[str, Paired],
+    sweeps: Sequence[SweepTrials],
+    reader: RunReader,
+    evaluations: Sequence[Evaluated] = (),
 ) -> dict[str, bytes]:
     """Return the files by name: ``compare.csv``, ``compare.md``, ``compare.html``, and ``curves.png`` of groups."""
-    page = comparison_page(groups, pairs, sweeps, reader)
+    page = comparison_page(groups, pairs, sweeps, reader, evaluations=evaluations)
     curves = next((block for block in page.sections[0].blocks if isinstance(block, Picture)), None)
     markdown, _ = to_markdown(page, ".")
     return {
@@ -75,25 +84,33 @@ def comparison_files(
     }
 
 
-def paired_sentence(pair: Paired) -> str:
-    """Return the result of a paired comparison as text."""
+def paired_sentence(pair: Paired, images: str = "test images") -> str:
+    """Return the result of a paired comparison as text.
+
+    Args:
+        images: What they are.
+    """
     return (
-        f"{pair.first_accuracy:.4f} against {pair.second_accuracy:.4f} on the same {pair.images:,} test images: "
+        f"{pair.first_accuracy:.4f} against {pair.second_accuracy:.4f} on the same {pair.images:,} {images}: "
         f"difference {pair.difference:+.4f}, 95 % bootstrap interval {pair.low:+.4f} to {pair.high:+.4f}. "
         f"{pair.only_first} images only the first gets right, {pair.only_second} only the second; "
         f"McNemar's exact test p {'< 0.001' if pair.p_value < 0.001 else f'= {pair.p_value:.3f}'}."
     )
 
 
-def paired_blocks(pair: Paired) -> list[Block]:
-    """Return the result of a paired comparison as a paragraph and a table of classes, of many the outermost."""
+def paired_blocks(pair: Paired, images: str = "test images") -> list[Block]:
+    """Return the result of a paired comparison as a paragraph and a table of classes, of many the outermost.
+
+    Args:
+        images: What they are.
+    """
     shown, left_out = pair.classes, len(pair.classes) - 2 * MOST_EACH
     caption = "Classes that gain come first, those that lose last."
     if left_out > 0:
         shown = pd.concat([shown.head(MOST_EACH), shown.tail(MOST_EACH)])
         caption = f"{caption} {left_out:,} between them are left out."
     return [
-        Paragraph([paired_sentence(pair)]),
+        Paragraph([paired_sentence(pair, images)]),
         Table(
             ["class", "images", "recall, first", "recall, second", "gain"],
             [

@@ -28,11 +28,27 @@ def dataset_inputs(data: ImageData) -> dict[str, DatasetInput]:
     return {part: dataset_input(dataset, CONTEXTS[part]) for part, dataset in _datasets(data).items()}
 
 
+def whole_input(data: ImageData, images: Part) -> DatasetInput:
+    """Return all images of a data set as one MLflow dataset input.
+
+    Args:
+        images: Those of all three parts.
+    """
+    dataset = from_numpy(
+        images.images,
+        source=_dataset_source(data.origin),
+        targets=images.labels,
+        name=f"{data.name}-all",
+        digest=_part_digest(data, "all"),
+    )
+    return dataset_input(dataset, "evaluation")
+
+
 def dataset_input(dataset: Dataset | DatasetEntity, context: str) -> DatasetInput:
     """Return a data set as an MLflow dataset input.
 
     Args:
-        context: What the run uses it for: ``training``, ``validation`` or ``testing``.
+        context: What the run uses it for: ``training``, ``validation``, ``testing`` or ``evaluation``.
     """
     entity = dataset if isinstance(dataset, DatasetEntity) else DatasetEntity(**dataset.to_dict())
     return DatasetInput(entity, [InputTag("mlflow.data.context", context)])
