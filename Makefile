@@ -45,6 +45,7 @@ test: $(BIN)/.installed ## Install, then lint, type-check and test (offline, und
 	OMP_NUM_THREADS=1 pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 test-long: $(BIN)/.installed ## The tests that take longer
+	$(BIN)/python -m pip install --quiet --group cluster
 	OMP_NUM_THREADS=1 pytest -m long -n auto --maxprocesses 4 --dist loadfile
 	OMP_NUM_THREADS=1 TP1_ALL_CASES=1 pytest -k hostile -n auto --maxprocesses 4 --dist loadfile
 
