@@ -28,16 +28,19 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from tp1.base.errors import TP1Error
 from tp1.base.interrupts import deferred
+from tp1.base.memory import free_memory
 from tp1.base.progress import say
 from tp1.config import TrainConfig
 from tp1.data.cache import cache_dir
 from tp1.data.class_names import metric_names
 from tp1.data.dataset import ImageData, Part, load_data
 from tp1.data.image_digests import image_digests
+from tp1.data.stored import Stored, row_bytes
 from tp1.experiment import Experiment
 from tp1.models.build import Built, build
 from tp1.models.classifier import ImageModel
@@ -60,6 +63,7 @@ from tp1.training.evaluation import Evaluation
 from tp1.training.features import feature_parts
 from tp1.training.inference import evaluate
 from tp1.training.loop import DivergedError, Epoch, Hooks, TrainingState, start, train
+from tp1.training.orders import order_for
 
 KEEP_SECONDS = 300.0  # between checkpoints within an epoch; each epoch also ends with one
 
@@ -180,6 +184,8 @@ def _run(
     model = built.model.to(device)
     cached = isinstance(model, TransferClassifier) and config.augment == "none"
     facts = _facts(built, device, cached=cached)
+    if writer.begun and not cached and order_for(data.train.images, config.batch_size) is not None:
+        facts["images"] = "read from disk, shuffled in blocks"  # a resumed run keeps the order that it began with
     note = describe_run(experiment, config, data.name, command)
     writer.log_start(
         {key: str(value) for key, value in config.flat().items() if value is not None} | facts,
@@ -202,7 +208,9 @@ def _run(
         say(f"augment={config.augment} changes every image every time: the frozen layers run on each batch.")
 
     trainee, (train_part, val_part, test_part) = _choose_inputs(built, data, cached=cached)
-    state = start(trainee, config, device)
+    state = start(trainee, config, device, order_for(train_part.images, config.batch_size))
+    for remark in _where_images_lie(data, train_part):
+        say(remark)
     checkpoints = Checkpoints(writer.folder.checkpoints)
     reasons: list[str] = []  # to stop early
 
@@ -246,6 +254,19 @@ def _run(
     _log_result(experiment, config, command, data, model, state, evaluation, averaged, writer)
     assert state.best is not None
     return state.best, evaluation
+
+
+def _where_images_lie(data: ImageData, train_part: Part) -> list[str]:
+    """Say what does not fit in memory and stays on disk."""
+    images = train_part.images
+    if not isinstance(images, Stored) or not images.beyond_memory:
+        return []
+    what = "images" if images.dtype == np.uint8 else "features of the images"
+    size, free = len(data.pixels) * row_bytes(images) / 1e9, free_memory() / 1e9
+    return [
+        f"The {what} ({size:,.1f} GB) do not fit in the free memory ({free:,.1f} GB): they are read from disk all "
+        "along, and shuffled in blocks."
+    ]
 
 
 def check_batch(batch_size: int, default: int, images: int) -> None:

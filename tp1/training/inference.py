@@ -1,15 +1,15 @@
 """Run a model on images in evaluation mode."""
 
 from collections.abc import Iterator
-from typing import Any
 
 import torch
 import torch.nn.functional as F
-from numpy.typing import NDArray
 
 from tp1.base.errors import TP1Error
 from tp1.data.dataset import Part
+from tp1.data.stored import CHUNK, ImageArray, Stored, row_bytes
 from tp1.models.classifier import ImageModel
+from tp1.training.batches import read_ahead
 from tp1.training.evaluation import Evaluation
 from tp1.training.tta import views
 
@@ -18,13 +18,11 @@ ACCELERATOR_BATCH = 256  # keeps a GPU busy; MobileNetV2 at 224 pixels takes 5 G
 
 
 @torch.inference_mode()
-def predict_logits(
-    classifier: ImageModel, images: NDArray[Any] | torch.Tensor, precision: str = "fp32"
-) -> torch.Tensor:
+def predict_logits(classifier: ImageModel, images: ImageArray | torch.Tensor, precision: str = "fp32") -> torch.Tensor:
     """Compute the logits of all images in evaluation mode: N inputs -> float32 (N, classes) on the CPU.
 
     Args:
-        images: In memory, or on the classifier's device.
+        images: In memory, on the classifier's device, or on disk.
     """
     classifier.eval()
     device = classifier.device
@@ -36,7 +34,7 @@ def predict_logits(
 
 
 @torch.inference_mode()
-def predict_views(classifier: ImageModel, images: NDArray[Any], tta: str) -> torch.Tensor:
+def predict_views(classifier: ImageModel, images: ImageArray, tta: str) -> torch.Tensor:
     """Compute the mean probabilities over the views of all images: uint8 (N, H, W, 3) -> float32 (N, classes)."""
     classifier.eval()
     parts = []
@@ -71,6 +69,13 @@ def evaluate(classifier: ImageModel, part: Part, classes: tuple[str, ...], tta: 
     return Evaluation(classes, part.index, part.labels, logits.softmax(dim=1).numpy(), loss)
 
 
-def _batches(images: NDArray[Any] | torch.Tensor, device: torch.device) -> Iterator[torch.Tensor]:
-    for part in torch.as_tensor(images).split(EVALUATION_BATCH if device.type == "cpu" else ACCELERATOR_BATCH):
+def _batches(images: ImageArray | torch.Tensor, device: torch.device) -> Iterator[torch.Tensor]:
+    size = EVALUATION_BATCH if device.type == "cpu" else ACCELERATOR_BATCH
+    if isinstance(images, Stored):
+        rows = torch.arange(len(images)).split(size)
+        together = max(1, CHUNK // (size * row_bytes(images)))
+        for batch in read_ahead(images, rows, [together] * (len(rows) // together)):
+            yield batch.to(device)
+        return
+    for part in torch.as_tensor(images).split(size):
         yield part.to(device)

@@ -18,10 +18,11 @@ from tp1.data.dataset import Part
 from tp1.models.classifier import ImageModel
 from tp1.recipe import step_size
 from tp1.training.averaging import RunningMean
-from tp1.training.batches import feed, place
+from tp1.training.batches import Images, feed, opened, place
 from tp1.training.compilation import compiling, training_pass
 from tp1.training.inference import predict_logits
 from tp1.training.optimizers import Optimizers, make_optimizers
+from tp1.training.orders import Blockwise, draw_order
 
 
 class DivergedError(TP1Error):
@@ -71,12 +72,14 @@ class TrainingState:
     Attributes:
         generator: Draws the order of the images and their augmentation.
         average: The running mean of the classifier's weights; None without averaging.
+        blockwise: The kind of order that the images are taken in; None: any order at all.
     """
 
     classifier: ImageModel
     optimizers: Optimizers
     generator: torch.Generator
     average: RunningMean | None = None
+    blockwise: Blockwise | None = None
     history: list[Epoch] = field(default_factory=list)
     best: Epoch | None = None
     best_weights: dict[str, torch.Tensor] = field(default_factory=dict)
@@ -108,13 +111,19 @@ class Hooks:
     stopped: Callable[[], bool] = lambda: False
 
 
-def start(classifier: ImageModel, config: TrainConfig, device: torch.device) -> TrainingState:
-    """Return the state before the first step."""
+def start(
+    classifier: ImageModel, config: TrainConfig, device: torch.device, blockwise: Blockwise | None = None
+) -> TrainingState:
+    """Return the state before the first step.
+
+    Args:
+        blockwise: The order that the images are taken in, where these are read from disk.
+    """
     # Images arrive in the channels-last layout, in which bf16 convolutions are fastest.
     classifier.to(device).to(memory_format=torch.channels_last)
     average = RunningMean(classifier, config.averaging) if config.averaging else None
     generator = torch.Generator().manual_seed(config.seed)
-    return TrainingState(classifier, make_optimizers(config.optimizer, classifier), generator, average)
+    return TrainingState(classifier, make_optimizers(config.optimizer, classifier), generator, average, blockwise)
 
 
 def train(state: TrainingState, train_part: Part, val_part: Part, config: TrainConfig, hooks: Hooks = Hooks()) -> bool:
@@ -136,7 +145,7 @@ def train(state: TrainingState, train_part: Part, val_part: Part, config: TrainC
     if config.precision == "auto":
         raise ValueError("precision is auto: choose_precision says what that is on a device")
     device = state.classifier.device
-    images, val_images = (place(torch.from_numpy(part.images), device) for part in (train_part, val_part))
+    images, val_images = (place(opened(part.images), device) for part in (train_part, val_part))
     labels, val_labels = torch.from_numpy(train_part.labels), torch.from_numpy(val_part.labels)
     weights = None
     if config.class_weights == "balanced":
@@ -192,7 +201,7 @@ def balanced_weights(labels: torch.Tensor, classes: int) -> torch.Tensor:
 def _begin_epoch(state: TrainingState, count: int) -> EpochUnderWay:
     device = state.classifier.device
     return EpochUnderWay(
-        order=torch.randperm(count, generator=state.generator),
+        order=draw_order(state.blockwise, count, state.generator),
         step=0,
         loss=torch.zeros((), device=device),
         correct=torch.zeros((), dtype=torch.int64, device=device),
@@ -202,7 +211,7 @@ def _begin_epoch(state: TrainingState, count: int) -> EpochUnderWay:
 def _train_epoch(
     state: TrainingState,
     compute: Callable[[torch.Tensor], torch.Tensor],
-    images: torch.Tensor,
+    images: Images,
     labels: torch.Tensor,
     weights: torch.Tensor | None,
     config: TrainConfig,
@@ -231,7 +240,8 @@ def _train_epoch(
     before = epoch.seconds
     size = (images.shape[1], images.shape[2])
     draws = partial(draw, config.transforms, size, epoch=len(state.history) + 1, generator=state.generator)
-    for batch, target in feed(images, labels, batches[epoch.step :], draws, device):
+    at_once = state.blockwise.read_at_once(config.batch_size, epoch.step, len(batches)) if state.blockwise else ()
+    for batch, target in feed(images, labels, batches[epoch.step :], draws, device, at_once):
         optimizers.zero_grad()  # first: gradients of a CUDA graph lie in memory that its next forward pass uses
         with torch.autocast(device.type, torch.bfloat16, enabled=config.precision == "bf16"):
             logits = compute(batch) if len(batch) == len(batches[0]) else classifier.logits(batch)
