@@ -6,6 +6,7 @@ from typing import Any
 import click
 
 from tp1.base.errors import TP1Error
+from tp1.base.processes import process_count
 from tp1.commands.command import Command, one_line, take_launched_run
 from tp1.commands.parameters import Names, Numbers, as_command, config_options, given_values
 from tp1.commands.tool import bad_arguments_of, run_tool, tool_command
@@ -48,6 +49,8 @@ def experiment_command(experiment: Experiment) -> Command:
         changed = given_values(options)
         if "seeds" in changed:
             run_tool(experiment.name, repeated, changed)
+        elif process_count() > 1:
+            _train_together(experiment, changed)
         else:
             for line in _train_once(experiment, changed.pop("resume", None), changed):
                 click.echo(line)
@@ -74,8 +77,25 @@ def experiment_command(experiment: Experiment) -> Command:
     )
 
 
-def _train_once(experiment: Experiment, resume: str | None, changed: dict[str, Any]) -> list[str]:
-    """Train in one run, new or resumed; return the lines to print."""
+def _train_together(experiment: Experiment, changed: dict[str, Any]) -> None:
+    """Train in one run with the other processes that ``torchrun`` has started; the first one leads and tracks it."""
+    from tp1.run import follow  # imported late, because they import torch
+    from tp1.training.ranks import joined
+
+    with joined() as ranks:
+        if not ranks.leads:
+            follow(experiment, ranks)
+            return
+        for line in _train_once(experiment, changed.pop("resume", None), changed, ranks=ranks):
+            click.echo(line)
+
+
+def _train_once(experiment: Experiment, resume: str | None, changed: dict[str, Any], **options: Any) -> list[str]:
+    """Train in one run, new or resumed; return the lines to print.
+
+    Args:
+        options: For :func:`tp1.run.run`.
+    """
     launched = take_launched_run()
     prepare_store()
     try:
@@ -94,7 +114,7 @@ def _train_once(experiment: Experiment, resume: str | None, changed: dict[str, A
     from tp1.run import run  # imported late, because it imports torch
 
     command = plan.command if plan else as_command(experiment.name, changed)
-    result = run(experiment, config, command, folder, launched=launched)
+    result = run(experiment, config, command, folder, launched=launched, **options)
     published = experiment.published_on(config.dataset).get("test/accuracy")
     beside = f" (published: {published:g})" if published is not None else ""
     return [

@@ -59,8 +59,8 @@ class Stored:
         for chunk in chunks(self):
             yield from chunk
 
-    def taken(self, chosen: NDArray[Any]) -> "Stored":
-        """The array of some rows, by numbers or a mask, which stay on disk."""
+    def taken(self, chosen: slice | NDArray[Any]) -> "Stored":
+        """The array of some rows, by a slice, numbers or a mask, which stay on disk."""
         return replace(self, rows=self.rows[chosen])
 
 

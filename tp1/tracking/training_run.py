@@ -111,7 +111,7 @@ class RunWriter:
                 )
         for key, value in parameters.items():
             if key in self._params and not same_value(self._params[key], value):
-                if key in ("processor", "features"):  # rounding may differ, but it is the same training
+                if key in ("processor", "processes", "features"):  # rounding may differ, but it is the same training
                     say(f"Note: the run was started with {key}={self._params[key]}, and goes on with {value}.")
                     continue
                 commit = self._tags.get("tp1.git_commit", "unknown")
@@ -300,10 +300,12 @@ def training_run(
         except BaseException as error:
             if (stop := interruption(error)) is not None:
                 if writer is not None:
-                    _interrupt(writer, plan)
+                    with deferred():  # of several processes, the end of one brings a signal to the others
+                        _interrupt(writer, plan)
                 raise stop from None if stop is error else error
             if writer is not None:
-                _fail(writer, error)
+                with deferred():
+                    _fail(writer, error)
             raise
         if writer.close(PATIENCE):
             writer.folder.remove()

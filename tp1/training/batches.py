@@ -15,6 +15,7 @@ import torch
 
 from tp1.data.augment import Places, apply
 from tp1.data.stored import ImageArray, Stored
+from tp1.training.ranks import ALONE, Ranks
 
 Images = torch.Tensor | Stored
 SHARE = 0.5  # of a device's free memory that images may take; the rest is for the network
@@ -45,8 +46,11 @@ def feed(
     draws: Callable[[torch.Tensor], Places | None],
     device: torch.device,
     read_at_once: Sequence[int] = (),
+    ranks: Ranks = ALONE,
 ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-    """Yield augmented images and labels of each batch, on the device.
+    """Yield augmented images and labels of this process's share of each batch, on the device.
+
+    If a share is filled up (:meth:`~tp1.training.ranks.Ranks.cut`), what fills it has no label.
 
     Nothing here waits for the device, so that its next batch is ready before it has computed this one.
 
@@ -57,21 +61,22 @@ def feed(
         draws: Draws the augmentation of the rows of a batch; called when it is that batch's turn.
         read_at_once: Numbers of batches whose images are read together from the disk, where they lie there; what is
             left is read batch by batch.
+        ranks: The processes that have a share of each batch; each draws for the whole batch, so that it draws as one.
     """
-    sizes = [len(rows) for rows in batches]
-    on_device = send(torch.cat(list(batches)), device).split(sizes)
+    shares = [ranks.cut(rows) for rows in batches]
+    on_device = send(torch.cat(shares), device).split([len(rows) for rows in shares])
     gathered: Iterator[torch.Tensor]
     if isinstance(images, Stored):
-        gathered = (send(batch, device) for batch in read_ahead(images, batches, read_at_once))
+        gathered = (send(batch, device) for batch in read_ahead(images, shares, read_at_once))
     elif images.device == device:
         gathered = resident(images, on_device)
     else:
-        gathered = staged(images, batches, device)
+        gathered = staged(images, shares, device)
     for rows, here, batch in zip(batches, on_device, gathered, strict=True):
         places = draws(rows)
         if places is not None:
-            batch = apply(batch, places.moved(lambda tensor: send(tensor, device)))
-        yield batch, labels[here]
+            batch = apply(batch, places.moved(lambda drawn: send(ranks.cut(drawn), device)))
+        yield batch, labels[here[: len(ranks.share(len(rows)))]]
 
 
 def resident(images: torch.Tensor, batches: Sequence[torch.Tensor]) -> Iterator[torch.Tensor]:

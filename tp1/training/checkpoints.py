@@ -17,6 +17,7 @@ from tp1.base.progress import say
 from tp1.training.checkpoint_files import checkpoint_name, checkpoint_paths
 from tp1.training.loop import Epoch, EpochUnderWay, TrainingState
 from tp1.training.orders import Blockwise
+from tp1.training.ranks import Ranks
 
 FORMAT = 1
 KEPT = 2  # if the newest is truncated or damaged, the one before it is still there
@@ -95,6 +96,16 @@ class Checkpoints:
                 "--close RUN_ID) and start anew."
             )
         return False
+
+
+def share_state(state: TrainingState, ranks: Ranks) -> None:
+    """Give all processes of a run the first one's state, as a checkpoint would."""
+    tensors, facts = ranks.sent(lambda: (_tensors(state), _facts(state)))
+    if not ranks.leads:
+        _restore(state, tensors, facts)
+        if state.under_way is not None:  # the sums are the first one's, which has those of all
+            state.under_way.loss.zero_()
+            state.under_way.correct.zero_()
 
 
 def _tensors(state: TrainingState) -> dict[str, torch.Tensor]:
