@@ -30,9 +30,9 @@ from tp1.models.classifier import ImageModel
 
 PATIENCE = timedelta(minutes=10)  # that a process waits for the others at work, before it takes them for lost
 PREPARATION = timedelta(days=7)  # that it waits for them to decode images or to compute features
-LEAVE_SECONDS = 60.0  # that a process that fails waits for the first to end the run
+SAME_SECONDS = 5.0  # that a process that fails waits for the first to meet the same error
 LEAST = 2  # images in a share of a batch, which batch norm needs
-OVER, FAILED = "tp1/over", "tp1/failed"  # keys of what the processes tell each other beside their work
+FAILED, ENDING, OVER = "tp1/failed", "tp1/ending", "tp1/over"  # what processes tell each other beside their work
 
 T = TypeVar("T")
 Pass = Callable[[torch.Tensor], torch.Tensor]
@@ -157,32 +157,43 @@ class Ranks:
         """
         try:
             yield
-        except RuntimeError as error:
-            if self.count == 1 or not _is_of_others(error):
+        except BaseException as error:
+            is_loss = isinstance(error, RuntimeError) and _is_of_others(error)
+            reason = self._word(wait=is_loss) if self.count > 1 and (is_loss or isinstance(error, Interrupted)) else ""
+            if self.leads and self.board is not None:
+                with suppress(RuntimeError):
+                    self.board.set(ENDING, "1")
+            if self.count == 1 or not (is_loss or reason):
                 raise
-            reason = self._word() or "another process of this run has ended without a word"
+            reason = reason or "another of its processes has ended without a word; torchrun says which"
             if self.leads:
-                say(f"The run is stopped, for {reason}.")
+                say(f"The run is stopped: {reason}.")
             raise LostError(reason) from error
 
-    def _word(self) -> str:
+    def _word(self, *, wait: bool) -> str:
+        """What another process has left on the board before it ended; empty if it could not."""
         assert self.board is not None
-        for _ in range(5):  # it may come after the end of the connection
+        for _ in range(5 if wait else 1):  # it may come after the end of the connection
             with suppress(RuntimeError):
                 if self.board.check([FAILED]):
                     return bytes(self.board.get(FAILED)).decode()
-            time.sleep(0.1)
+            time.sleep(0.1 * wait)
         return ""
 
     def leave(self, error: BaseException) -> None:
-        """Say why this process ends, and wait until the first one has ended the run: else ``torchrun`` would end it."""
+        """Leave word of this process's error, before it ends.
+
+        ``torchrun`` then ends the first one. If that has met the same error, it first gets the time to end the run.
+        """
+        if isinstance(error, KeyboardInterrupt):  # torchrun knows, or another process has ended
+            return
         assert self.board is not None
+        end = time.monotonic() + SAME_SECONDS
         with suppress(RuntimeError):
-            if not isinstance(error, KeyboardInterrupt):
-                self.board.set(FAILED, f"process {self.number} of {self.count} says: {why(error)}".rstrip("."))
-            dist.destroy_process_group()
-            end = time.monotonic() + LEAVE_SECONDS
+            self.board.set(FAILED, f"process {self.number + 1} of {self.count} says: {why(error)}".rstrip("."))
             while time.monotonic() < end and not self.board.check([OVER]):
+                if self.board.check([ENDING]):
+                    end = max(end, time.monotonic() + 1)
                 time.sleep(0.1)
 
 
