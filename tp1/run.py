@@ -136,6 +136,8 @@ def follow(experiment: Experiment, ranks: Ranks) -> None:
         LostError: Another process has ended.
     """
     with ranks.together():
+        if not ranks.sent(lambda: False):  # the run is finished
+            return
         prepared = _prepare(experiment, experiment.config, ranks)
         trainee, (train_part, val_part, test_part) = _choose_inputs(
             prepared.built, prepared.data, cached=prepared.cached
@@ -240,6 +242,7 @@ def _run(
     give_up: Callable[[Epoch], str | None] | None,
     ranks: Ranks,
 ) -> tuple[Epoch, Evaluation] | Pruned:
+    ranks.sent(lambda: True)
     prepared = _prepare(experiment, config, ranks)
     data, built, cached, model = prepared.data, prepared.built, prepared.cached, prepared.built.model
     # Which of several devices each process has does not make another training.
@@ -347,7 +350,7 @@ def _evaluate(
     model, classes, tta = prepared.built.model, prepared.data.classes, prepared.config.tta
     # What is served is measured: with cached features, those are its trunks' already.
     served = model.as_served()
-    evaluation = evaluate(trainee if prepared.cached else served, test_part, classes, ranks=ranks)
+    evaluation = evaluate(trainee if prepared.cached else served, test_part, classes, "none", ranks)
     return evaluation, None if tta == "none" else evaluate(served, prepared.data.test, classes, tta, ranks)
 
 

@@ -71,6 +71,9 @@ def test_it_is_one_run_with_the_curve_of_one_process():
     for name in ("test/loss", "test_tta/loss", "best/val_loss"):
         assert two.data.metrics[name] == pytest.approx(one.data.metrics[name], rel=1e-3)
     assert two.info.status == "FINISHED"
+    again = torchrun("-m", "experiments", "cnn-base", f"resume={two.info.run_id}")
+    assert again.returncode == 0, again.stderr
+    assert again.stdout.count("is finished; there is nothing to go on with.") == 1
 
 
 @pytest.mark.parametrize("killed", [0, 1])
@@ -87,11 +90,17 @@ def test_a_killed_process_ends_all_and_one_process_goes_on(tmp_path, killed):
         assert run.info.status == "KILLED"
         assert said.count("The run is stopped: another of its processes has ended without a word") == 1
         assert said.count(f"resume={run.info.run_id}") == 1
+        error = mlflow.artifacts.load_text(f"{run.info.artifact_uri}/error.txt")
+        assert "another of its processes has ended" in error
     before = curve(run)
     assert run.data.params["processes"] == "2"
     result = subprocess.run(
         (sys.executable, "-m", "experiments", "cnn-base", f"resume={run.info.run_id}"),
-        cwd=PROJECT, capture_output=True, text=True, timeout=600, check=False,
+        cwd=PROJECT,
+        capture_output=True,
+        text=True,
+        timeout=600,
+        check=False,
     )
     assert result.returncode == 0, result.stderr
     (run,) = all_runs()

@@ -1,7 +1,7 @@
 """Commands that train: one for each experiment and each study."""
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -18,6 +18,9 @@ from tp1.sweeps.training_jobs import run_all, training_jobs
 from tp1.tracking.resumption import find_resumable
 from tp1.tracking.tool_run import ToolRun, tool_run
 from tp1.tracking.training_run import point_to
+
+if TYPE_CHECKING:  # it imports torch
+    from tp1.training.ranks import Ranks
 
 RESUME_ALL = click.Option(
     ["--resume"],
@@ -90,11 +93,13 @@ def _train_together(experiment: Experiment, changed: dict[str, Any]) -> None:
             click.echo(line)
 
 
-def _train_once(experiment: Experiment, resume: str | None, changed: dict[str, Any], **options: Any) -> list[str]:
+def _train_once(
+    experiment: Experiment, resume: str | None, changed: dict[str, Any], ranks: "Ranks | None" = None
+) -> list[str]:
     """Train in one run, new or resumed; return the lines to print.
 
     Args:
-        options: For :func:`tp1.run.run`.
+        ranks: The processes that compute it together, of which this is the first; None for this one alone.
     """
     launched = take_launched_run()
     prepare_store()
@@ -110,11 +115,14 @@ def _train_once(experiment: Experiment, resume: str | None, changed: dict[str, A
         point_to(launched, folder.run_id)
         launched = None
     if folder is not None and is_finished:
+        if ranks is not None:
+            ranks.sent(lambda: False)  # there is nothing to follow
         return [f"Run {folder.run_id} is finished; there is nothing to go on with."]
     from tp1.run import run  # imported late, because it imports torch
+    from tp1.training.ranks import ALONE
 
     command = plan.command if plan else as_command(experiment.name, changed)
-    result = run(experiment, config, command, folder, launched=launched, **options)
+    result = run(experiment, config, command, folder, launched=launched, ranks=ranks or ALONE)
     published = experiment.published_on(config.dataset).get("test/accuracy")
     beside = f" (published: {published:g})" if published is not None else ""
     return [

@@ -23,7 +23,7 @@ from torch.distributed.rendezvous import rendezvous
 from torch.nn.parallel import DistributedDataParallel
 
 from tp1.base.errors import TP1Error, why
-from tp1.base.interrupts import Interrupted
+from tp1.base.interrupts import Interrupted, deferred
 from tp1.base.processes import process_count
 from tp1.base.progress import say
 from tp1.models.classifier import ImageModel
@@ -42,8 +42,7 @@ class LostError(Interrupted):
     """Another process of the run has ended: this one stops, as if by a signal."""
 
     def __init__(self, reason: str) -> None:
-        super().__init__(SIGTERM)
-        self.reason = reason
+        super().__init__(SIGTERM, reason)
 
 
 @dataclass(frozen=True)
@@ -158,17 +157,27 @@ class Ranks:
         try:
             yield
         except BaseException as error:
-            is_loss = isinstance(error, RuntimeError) and _is_of_others(error)
-            reason = self._word(wait=is_loss) if self.count > 1 and (is_loss or isinstance(error, Interrupted)) else ""
-            if self.leads and self.board is not None:
-                with suppress(RuntimeError):
-                    self.board.set(ENDING, "1")
-            if self.count == 1 or not (is_loss or reason):
+            reason = ""
+            with suppress(Interrupted), deferred():  # torchrun is about to send a signal
+                reason = self._why_lost(error)
+            if not reason:
                 raise
-            reason = reason or "another of its processes has ended without a word; torchrun says which"
-            if self.leads:
-                say(f"The run is stopped: {reason}.")
             raise LostError(reason) from error
+
+    def _why_lost(self, error: BaseException) -> str:
+        """Return why another process ended, if this error comes from that; else nothing. The first process says it."""
+        if self.board is None:
+            return ""
+        is_loss = isinstance(error, RuntimeError) and _is_of_others(error)
+        reason = self._word(wait=is_loss) if is_loss or isinstance(error, Interrupted) else ""
+        if is_loss and not reason:
+            reason = "another of its processes has ended without a word; torchrun says which"
+        if self.leads:
+            with suppress(RuntimeError):
+                self.board.set(ENDING, "1")
+            if reason:
+                say(f"The run is stopped: {reason}.")
+        return reason
 
     def _word(self, *, wait: bool) -> str:
         """What another process has left on the board before it ended; empty if it could not."""
