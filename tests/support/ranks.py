@@ -30,6 +30,7 @@ class Case:
     stop_after: int | None = None  # steps
     dropout: float = 0.0
     blockwise: Blockwise | None = None
+    tolerance: float = 1.0  # of rounding, beside that of the others
 
 
 def images(case: Case) -> Part:

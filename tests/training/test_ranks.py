@@ -15,12 +15,8 @@ CASES = [
     Case("last batch of 3", CONFIG.changed(optimizer="sgd", learning_rate=0.05), per_class=29),
     Case("last batch of 17", CONFIG, per_class=39),
     Case("augmented", CONFIG.changed(augment="flip-crop")),
-    Case(
-        "recipe",
-        CONFIG.changed(
-            class_weights="balanced", label_smoothing=0.1, averaging=0.9, optimizer="muon", schedule="cosine"
-        ),
-    ),
+    Case("weights", CONFIG.changed(class_weights="balanced", label_smoothing=0.1, averaging=0.9, schedule="cosine")),
+    Case("muon", CONFIG.changed(optimizer="muon"), tolerance=20.0),  # it computes in bfloat16, which rounds more
     Case("in blocks", CONFIG, blockwise=Blockwise(4, 32)),
 ]
 STOPPED = Case("stopped", CONFIG.changed(augment="flip-crop"), stop_after=5)  # of 7 steps an epoch
@@ -49,9 +45,10 @@ def of_two(folder):
     return dict(zip([*(case.name for case in cases[:-1]), "resumed"], compute(cases, folder, 2), strict=True))
 
 
-def close(one: dict, other: dict) -> None:
-    torch.testing.assert_close(torch.tensor(one["history"]), torch.tensor(other["history"]), rtol=1e-4, atol=1e-5)
-    torch.testing.assert_close(one["state"], other["state"], rtol=1e-3, atol=1e-4)
+def close(one: dict, other: dict, tolerance: float = 1.0) -> None:
+    histories = torch.tensor(one["history"]), torch.tensor(other["history"])
+    torch.testing.assert_close(*histories, rtol=1e-4 * tolerance, atol=1e-5)
+    torch.testing.assert_close(one["state"], other["state"], rtol=1e-3 * tolerance, atol=1e-4 * tolerance)
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
@@ -59,7 +56,7 @@ def test_two_processes_give_the_loss_curve_of_one(of_two, tmp_path, case):
     first, second = of_two[case.name]
     assert first["history"] == second["history"]
     assert all(torch.equal(first["state"][name], second["state"][name]) for name in first["state"])
-    close(first, result(trained(case, tmp_path)))
+    close(first, result(trained(case, tmp_path)), case.tolerance)
 
 
 def test_a_training_goes_on_with_another_number_of_processes(of_two, folder, tmp_path):
@@ -82,7 +79,7 @@ def test_three_processes_too(tmp_path):
     """Of a batch of two, the third has nothing."""
     for case, found in zip(CASES, compute(CASES, tmp_path, 3), strict=True):
         (tmp_path / "alone").mkdir(exist_ok=True)
-        close(found[2], result(trained(case, tmp_path / "alone")))
+        close(found[2], result(trained(case, tmp_path / "alone")), case.tolerance)
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 7])
