@@ -310,9 +310,10 @@ def _run(
         hooks = Hooks(on_epoch, keeper(checkpoints, state), KEEP_SECONDS, lambda: stopped() or bool(reasons))
         try:
             whole = train(state, train_part, val_part, config, hooks, ranks)
-            if not whole and (stopped() or not reasons):
+            by_another = ranks.count > 1 and not stopped()  # process, which has got a signal
+            if not whole and (stopped() or by_another):
                 say(f"Stopped at {_where(state, config)}; checkpoint in {checkpoints.folder}")
-                if not stopped():  # another process was
+                if by_another:
                     raise Interrupted(SIGTERM)
         except DivergedError as error:
             if give_up is None:
