@@ -1,12 +1,15 @@
 """The ``tp1`` command: all experiments, all tools, and the maintenance commands."""
 
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import click
 
 from tp1.base.errors import TP1Error
+from tp1.base.processes import process_rank
+from tp1.base.progress import silent
 from tp1.commands.cache import cache_command
 from tp1.commands.command import Command
 from tp1.commands.compare import compare_command
@@ -74,6 +77,11 @@ class Group(click.Group):
     def __init__(self, *args: Any, faults: Sequence[str] = (), **kwargs: Any) -> None:
         super().__init__(*args, epilog="\n\n".join(f"Note: {fault}" for fault in faults), **kwargs)
         self.faults = faults
+
+    def main(self, *args: Any, **kwargs: Any) -> Any:
+        """Run a command; of several processes of one run, the first alone speaks."""
+        with silent() if process_rank() else nullcontext():
+            return super().main(*args, **kwargs)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the commands by section, each with the whole first sentence of its help."""

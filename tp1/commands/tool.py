@@ -6,6 +6,8 @@ from typing import Any
 
 import click
 
+from tp1.base.errors import TP1Error
+from tp1.base.processes import process_count
 from tp1.commands.command import BadArguments, Command, take_launched_run
 from tp1.commands.parameters import as_command, given_values
 from tp1.store.addresses import masked
@@ -31,7 +33,16 @@ def tool_command(name: str, help_text: str, params: list[click.Parameter], body:
 
 
 def run_tool(name: str, body: Callable[..., list[str]], changed: Mapping[str, Any]) -> None:
-    """Call ``body`` with a run and the options in ``changed``, and print the lines that it returns."""
+    """Call ``body`` with a run and the options in ``changed``, and print the lines that it returns.
+
+    Raises:
+        TP1Error: ``torchrun`` has started several processes: each would do all of the work.
+    """
+    if process_count() > 1:
+        raise TP1Error(
+            f"torchrun starts {process_count()} processes for one training run, and this is not one: start {name} "
+            "without it."
+        )
     launched = take_launched_run()
     uri = prepare_store()
     with tool_run(name, as_command(name, changed), launched=launched) as run:

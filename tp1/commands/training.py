@@ -1,11 +1,12 @@
 """Commands that train: one for each experiment and each study."""
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from tp1.base.errors import TP1Error
+from tp1.base.processes import process_count
 from tp1.commands.command import Command, one_line, take_launched_run
 from tp1.commands.parameters import SPREAD_OPTIONS, Names, Numbers, as_command, config_options, given_values
 from tp1.commands.tool import bad_arguments_of, run_tool, tool_command
@@ -18,6 +19,9 @@ from tp1.sweeps.training_jobs import run_all, training_jobs
 from tp1.tracking.resumption import find_resumable
 from tp1.tracking.tool_run import ToolRun, tool_run
 from tp1.tracking.training_run import point_to
+
+if TYPE_CHECKING:  # it imports torch
+    from tp1.training.ranks import Ranks
 
 RESUME_ALL = click.Option(
     ["--resume"],
@@ -58,6 +62,8 @@ def experiment_command(experiment: Experiment) -> Command:
         changed = given_values(options)
         if changed.keys() & {"seeds", "workers", "ray"}:
             run_tool(experiment.name, repeated, changed)
+        elif process_count() > 1:
+            _train_together(experiment, changed)
         else:
             for line in _train_once(experiment, changed.pop("resume", None), changed):
                 click.echo(line)
@@ -85,8 +91,27 @@ def experiment_command(experiment: Experiment) -> Command:
     )
 
 
-def _train_once(experiment: Experiment, resume: str | None, changed: dict[str, Any]) -> list[str]:
-    """Train in one run, new or resumed; return the lines to print."""
+def _train_together(experiment: Experiment, changed: dict[str, Any]) -> None:
+    """Train in one run with the other processes that ``torchrun`` has started; the first one leads and tracks it."""
+    from tp1.run import follow  # imported late, because they import torch
+    from tp1.training.ranks import joined
+
+    with joined() as ranks:
+        if not ranks.leads:
+            follow(experiment, ranks)
+            return
+        for line in _train_once(experiment, changed.pop("resume", None), changed, ranks=ranks):
+            click.echo(line)
+
+
+def _train_once(
+    experiment: Experiment, resume: str | None, changed: dict[str, Any], ranks: "Ranks | None" = None
+) -> list[str]:
+    """Train in one run, new or resumed; return the lines to print.
+
+    Args:
+        ranks: The processes that compute it together, of which this is the first; None for this one alone.
+    """
     launched = take_launched_run()
     prepare_store()
     try:
@@ -101,11 +126,14 @@ def _train_once(experiment: Experiment, resume: str | None, changed: dict[str, A
         point_to(launched, folder.run_id)
         launched = None
     if folder is not None and is_finished:
+        if ranks is not None:
+            ranks.sent(lambda: False)  # there is nothing to follow
         return [f"Run {folder.run_id} is finished; there is nothing to go on with."]
     from tp1.run import run  # imported late, because it imports torch
+    from tp1.training.ranks import ALONE
 
     command = plan.command if plan else as_command(experiment.name, changed)
-    result = run(experiment, config, command, folder, launched=launched)
+    result = run(experiment, config, command, folder, launched=launched, ranks=ranks or ALONE)
     published = experiment.published_on(config.dataset).get("test/accuracy")
     beside = f" (published: {published:g})" if published is not None else ""
     return [

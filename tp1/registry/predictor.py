@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from tp1.base.digests import check_digests
 from tp1.base.errors import TP1Error, why
 from tp1.base.names import is_file, is_folder, user_path
+from tp1.data.stored import ImageArray
 
 if TYPE_CHECKING:
     from torch import nn
@@ -44,7 +45,7 @@ class Predictor:
     image_shape: tuple[int, int, int]
     program: nn.Module = field(repr=False)
 
-    def probabilities(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+    def probabilities(self, images: ImageArray) -> NDArray[np.float32]:
         """Predict: uint8 RGB (N, H, W, 3), any N -> float32 probabilities (N, classes)."""
         import torch
 

@@ -13,12 +13,12 @@ from tempfile import TemporaryDirectory
 from time import perf_counter
 
 import numpy as np
-from numpy.typing import NDArray
 
 from tp1.base.digests import DIGESTS_TAG, as_tag, digest, file_digests
 from tp1.base.errors import TP1Error
 from tp1.base.progress import say
 from tp1.data.dataset import ImageData
+from tp1.data.stored import ImageArray
 from tp1.registry.contest import LEVEL, Contest, DataAt, compete
 from tp1.registry.evaluations import examined_card
 from tp1.registry.lock import promotion_lock
@@ -253,12 +253,12 @@ def _former(champion: Version) -> Version:
     raise TP1Error(f"there is nothing to roll back to: before {version} there was none.")
 
 
-def measure_speed(predictor: Predictor, images: NDArray[np.uint8]) -> Speed:
+def measure_speed(predictor: Predictor, images: ImageArray) -> Speed:
     """Measure prediction speed on the CPU: medians over :data:`ROUNDS` calls, after one warm-up call."""
     from tp1.training.devices import choose_device, describe  # here, because it imports torch
     from tp1.training.inference import EVALUATION_BATCH
 
-    batch = np.resize(images, (EVALUATION_BATCH, *images.shape[1:]))
+    batch = np.resize(images[:EVALUATION_BATCH], (EVALUATION_BATCH, *images.shape[1:]))
     seconds = {}
     for count in (1, EVALUATION_BATCH):
         times = []

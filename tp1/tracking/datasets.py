@@ -4,6 +4,7 @@ import hashlib
 import warnings
 from pathlib import Path
 
+import numpy as np
 from mlflow.data.code_dataset_source import CodeDatasetSource
 from mlflow.data.dataset import Dataset
 from mlflow.data.dataset_source import DatasetSource
@@ -59,7 +60,7 @@ def _datasets(data: ImageData) -> dict[str, Dataset]:
     parts: dict[str, Part] = {"train": data.train, "val": data.val, "test": data.test}
     return {
         title: from_numpy(
-            part.images,
+            np.broadcast_to(np.zeros((), part.images.dtype), part.images.shape),  # MLflow takes shape and type alone
             source=source,
             targets=part.labels,
             name=f"{data.name}-{title}",
