@@ -12,6 +12,7 @@ from tp1.base.errors import TP1Error
 from tp1.base.names import some
 from tp1.data.dataset import Part, load_data
 from tp1.data.image_digests import image_digests
+from tp1.data.stored import Stored
 from tp1.registry.examined_model import ExaminedModel, resized
 from tp1.tracking.datasets import dataset_inputs, whole_input
 
@@ -72,7 +73,9 @@ def load_part(dataset: str, part: str, given: Path | None, side: int, reading: M
         for one in parts.values():
             labels[one.index] = one.labels
         rows = np.sort(np.concatenate([one.index for one in parts.values()]))
-        images = Part(rows, data.pixels[rows], labels[rows])
+        pixels = data.pixels  # read when they are asked for: all of them may not fit in memory
+        stored = Stored(rows, pixels.shape[1:], pixels.dtype, lambda chosen: pixels[chosen], beyond_memory=False)
+        images = Part(rows, stored, labels[rows])
         own = whole_input(data, images)
     else:
         images, own = parts[part], dataset_inputs(data)[part]
@@ -121,7 +124,7 @@ def unseen_images(data: ExaminedData, models: Sequence[ExaminedModel]) -> tuple[
     if keep.all():
         return images, remarks
     remarks.append(f"Images of the training are left out: what follows is of the other {keep.sum():,}.")
-    return Part(images.index[keep], images.images[keep], images.labels[keep]), remarks
+    return images.chosen(keep), remarks
 
 
 def _remark(model: ExaminedModel, rows: NDArray[np.bool_] | None) -> str:

@@ -35,14 +35,7 @@ def whole_input(data: ImageData, images: Part) -> DatasetInput:
     Args:
         images: Those of all three parts.
     """
-    dataset = from_numpy(
-        images.images,
-        source=_dataset_source(data.origin),
-        targets=images.labels,
-        name=f"{data.name}-all",
-        digest=_part_digest(data, "all"),
-    )
-    return dataset_input(dataset, "evaluation")
+    return dataset_input(_dataset(data, images, "all"), "evaluation")
 
 
 def dataset_input(dataset: Dataset | DatasetEntity, context: str) -> DatasetInput:
@@ -56,18 +49,18 @@ def dataset_input(dataset: Dataset | DatasetEntity, context: str) -> DatasetInpu
 
 
 def _datasets(data: ImageData) -> dict[str, Dataset]:
-    source = _dataset_source(data.origin)
-    parts: dict[str, Part] = {"train": data.train, "val": data.val, "test": data.test}
-    return {
-        title: from_numpy(
-            np.broadcast_to(np.zeros((), part.images.dtype), part.images.shape),  # MLflow takes shape and type alone
-            source=source,
-            targets=part.labels,
-            name=f"{data.name}-{title}",
-            digest=_part_digest(data, title),
-        )
-        for title, part in parts.items()
-    }
+    parts = {"train": data.train, "val": data.val, "test": data.test}
+    return {title: _dataset(data, part, title) for title, part in parts.items()}
+
+
+def _dataset(data: ImageData, part: Part, title: str) -> Dataset:
+    return from_numpy(
+        np.broadcast_to(np.zeros((), part.images.dtype), part.images.shape),  # MLflow takes shape and type alone
+        source=_dataset_source(data.origin),
+        targets=part.labels,
+        name=f"{data.name}-{title}",
+        digest=_part_digest(data, title),
+    )
 
 
 def _dataset_source(origin: str) -> DatasetSource:
