@@ -18,6 +18,7 @@ from tp1.commands.parameters import Names
 from tp1.commands.tool import tool_command
 from tp1.experiment import Experiment, Study
 from tp1.report.comparison_page import ROWS, comparison_files, paired_sentence
+from tp1.report.parameters import parameters_of
 from tp1.report.selection import choose_other, compare_pairs, nothing_found, select, sort_groups
 from tp1.report.sweeps import sweeps_table
 from tp1.report.tables import summary_table
@@ -92,10 +93,12 @@ def compare(
     run.log_files(files)
     swept = f" and {len(selection.sweeps)} sweeps" if selection.sweeps else ""
     run.log_note(f"**compare**: {len(groups)} configurations{swept}. See compare.html.\n\n    {run.command}\n")
-    if groups:
-        print_table(summary_table(groups[:ROWS], TEXTS["en"], times=True))
-    if selection.sweeps:
-        print_table(sweeps_table(selection.sweeps, TEXTS["en"]))
+    shown = groups[:ROWS]
+    tables = [summary_table(shown, TEXTS["en"], times=True, parameters=parameters_of(shown))] if shown else []
+    tables += [sweeps_table(selection.sweeps, TEXTS["en"])] if selection.sweeps else []
+    for one in tables:
+        if left_out := print_table(one, fit=True):
+            say(f"Too wide for this terminal, but in compare.html: {', '.join(left_out)}.")
     if len(groups) > ROWS:
         say(f"{ROWS} of {len(groups):,} rows; compare.csv has all.")
     if (complaint := selection.complaint()) is not None:

@@ -12,9 +12,14 @@ TRAIN, VALIDATION, PUBLISHED = "#8a8f98", "#0f62ac", "#c2560a"
 LONGEST_NAME, LONGEST_CLASS = 120, 40  # characters of a label or title, and of a class's name
 MOST_NAMED = 40  # classes whose names and cells a figure shows one by one; of more, it shows the most telling
 CONFUSIONS = 25  # pairs of classes beside the map of a large confusion matrix
+HALF = 56  # characters of a label that a legend of two columns has room for
 SHORT = 24  # characters of a class's name in such a pair
 MAP_CELLS = 700  # per side of that map: what its pixels can show
-LINES = ("#0f62ac", "#c2560a", "#2e8540", "#8250a8", "#b3347c", "#8a6d00", "#1b8a99", "#8a8f98", "#5b4a3f", "#d9480f")
+# Colours that stay apart from each other, and from a light and a dark page (a contrast of 3 at least); then dashes.
+LINES = ("#2478cc", "#c86a00", "#2e8540", "#a03cf0", "#e0348c", "#00949f", "#c8202c", "#85780a", "#7b828e", "#b38380")
+DASHES = ("solid", "dashed", "dashdot")
+STYLES = tuple((colour, dash) for dash in DASHES for colour in LINES)  # further lines are OTHER, and have no name
+OTHER = "#9aa0a880"
 
 
 def curves(histories: Sequence[Mapping[str, Sequence[float]]], title: str, best_epoch: int | None = None) -> Figure:
@@ -34,7 +39,7 @@ def curves(histories: Sequence[Mapping[str, Sequence[float]]], title: str, best_
             lines = [history[f"{part}/{quantity}"] for history in histories]
             for line in lines if len(lines) > 1 else []:
                 axes.plot(range(1, len(line) + 1), line, color=colour, linewidth=0.7, alpha=0.5)
-            mean = _mean(lines)
+            mean, _ = mean_and_sd(lines)
             axes.plot(range(1, len(mean) + 1), mean, color=colour, marker="o", markersize=3, label=name)
         if best_epoch is not None:
             axes.axvline(
@@ -48,33 +53,46 @@ def curves(histories: Sequence[Mapping[str, Sequence[float]]], title: str, best_
     return figure
 
 
-COMPARED_CURVES = ("val/accuracy", "val/loss")  # metrics that compared_curves draws
-
-
 def compared_curves(groups: Mapping[str, Sequence[Mapping[str, Sequence[float]]]], title: str) -> Figure:
-    """Validation accuracy and loss by epoch, with one line per group of runs: their mean.
+    """Accuracy and loss by epoch of several groups of runs: validation as a line, training as a thin dotted one.
+
+    Lines are means over the group's runs; a band around them is one standard deviation wide on each side. Above
+    ``len(STYLES)`` groups, the others are grey lines.
 
     Args:
-        groups: Histories (``val/accuracy``, ``val/loss``) of each group's runs, by the group's label; at most as many
-            groups as :data:`LINES` has colours.
+        groups: Histories, as of :func:`curves`, of each group's runs, by the group's label.
         title: Empty for none.
     """
-    figure = Figure(figsize=(10, 4.2 + 0.18 * len(groups)), layout="constrained")
+    named = list(groups.items())[: len(STYLES)]
+    others = list(groups.items())[len(STYLES) :]
+    figure = Figure(figsize=(10, 5), layout="constrained")
     panels = figure.subplots(1, 2)
     for axes, quantity, unit in zip(panels, ("accuracy", "loss"), ("share correct", "nats"), strict=True):
-        for colour, (label, histories) in zip(LINES, groups.items(), strict=False):
-            mean = _mean([history[f"val/{quantity}"] for history in histories])
+        for place, (_, histories) in enumerate(others):
+            mean, _sd = mean_and_sd([history[f"val/{quantity}"] for history in histories])
             axes.plot(
-                range(1, len(mean) + 1),
-                mean,
-                color=colour,
-                linewidth=1.6,
-                label=f"{shown(label)} (n={len(histories)})",
+                *(_epochs(mean), mean),
+                color=OTHER,
+                linewidth=0.6,
+                zorder=1.5,
+                rasterized=True,
+                label=f"{len(others)} others" if place == 0 else None,
             )
-        axes.set(xlabel="epoch", ylabel=unit, title=f"Validation {quantity}")
+        for (colour, dash), (label, histories) in zip(STYLES, named, strict=False):
+            mean, sd = mean_and_sd([history[f"val/{quantity}"] for history in histories])
+            if sd is not None:
+                axes.fill_between(_epochs(mean), mean - sd, mean + sd, color=colour, alpha=0.15, linewidth=0)
+            name = f"{shown(label)} (n={len(histories)})"
+            axes.plot(_epochs(mean), mean, color=colour, linestyle=dash, linewidth=1.6, label=name)
+            mean, _sd = mean_and_sd([history[f"train/{quantity}"] for history in histories])
+            axes.plot(_epochs(mean), mean, color=colour, linestyle="dotted", linewidth=0.9)
+        axes.set(xlabel="epoch", ylabel=unit, title=quantity.capitalize())
         axes.xaxis.get_major_locator().set_params(integer=True)
         cleaned(axes)
-    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=2, frameon=False)
+    handles, names = panels[0].get_legend_handles_labels()
+    columns = 2 if max(map(len, names)) <= HALF else 1
+    figure.set_figheight(4.2 + 0.2 * -(-len(names) // columns))
+    figure.legend(handles, names, loc="outside lower center", ncols=columns, frameon=False)
     figure.suptitle(shown(title))
     return figure
 
@@ -100,11 +118,15 @@ def published_and_measured(rows: Sequence[tuple[str, float | None, float, float 
     return figure
 
 
-def _mean(lines: Sequence[Sequence[float]]) -> NDArray[np.float64]:
-    """The mean of several lines, over the epochs that all of them have."""
+def mean_and_sd(lines: Sequence[Sequence[float]]) -> tuple[NDArray[np.float64], NDArray[np.float64] | None]:
+    """Mean and standard deviation (n - 1; None for one line) of lines, over the epochs that all of them have."""
     length = min(len(line) for line in lines)
-    mean: NDArray[np.float64] = np.mean([line[:length] for line in lines], axis=0)
-    return mean
+    values = np.array([line[:length] for line in lines], dtype=np.float64)
+    return values.mean(axis=0), values.std(axis=0, ddof=1) if len(lines) > 1 else None
+
+
+def _epochs(values: NDArray[np.float64]) -> range:
+    return range(1, len(values) + 1)
 
 
 def confusion_matrix(matrix: NDArray[np.int64], classes: Sequence[str], title: str) -> Figure:

@@ -19,7 +19,10 @@ from jinja2 import Environment, PackageLoader, select_autoescape
 from matplotlib.figure import Figure
 
 from tp1.base.names import printable, printable_lines
+from tp1.report.charts import Chart, library
+from tp1.report.figures import OTHER, STYLES
 from tp1.report.fonts import any_script
+from tp1.report.texts import TEXTS
 
 FIGURE_DPI = 150
 # Colours of the figures, and the page's variables for them, whose values differ in the light and the dark scheme.
@@ -93,12 +96,15 @@ class Table:
 
     Attributes:
         groups: Headings above the column headings, as (text, number of columns).
+        keys: If given, one for each row: rows can be filtered and hidden, also from the charts of the same section
+            whose data have these keys.
     """
 
     columns: Sequence[str]
     rows: Sequence[Sequence[Inline]]
     caption: str = ""
     groups: Sequence[tuple[str, int]] = ()
+    keys: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
@@ -129,12 +135,16 @@ class Picture:
     Attributes:
         name: Name of its file, without suffix.
         alt: Alternative text: what the figure shows.
+        charts: Show the same; they stand in its place where scripts run, but not in print.
+        legend: Whether the charts have a legend of the section's rows, which also switches them.
     """
 
     name: str
     figure: Figure = field(compare=False, repr=False)
     alt: str
     caption: str = ""
+    charts: Sequence[Chart] = ()
+    legend: bool = False
 
 
 @dataclass(frozen=True)
@@ -203,12 +213,14 @@ class Page:
     Attributes:
         language: ``en`` or ``pt``.
         lead: Text under the title.
+        broad: Whether it takes the whole width of a wide screen, for tables of many columns.
     """
 
     title: str
     language: str
     lead: Sequence[Inline]
     sections: Sequence[Section]
+    broad: bool = False
 
 
 def to_html(page: Page) -> str:
@@ -225,22 +237,27 @@ def to_html(page: Page) -> str:
         "svg": themed_svg,
         "data_uri": _data_uri,
         "numeric": numeric_columns,
+        "texts": TEXTS[page.language]["page"],
+        "styles": [*STYLES, (OTHER, "solid")],
+        "in_script": lambda text: text.replace("<", "\\u003c"),  # JSON in a script element, which only a tag can end
     }
-    return environment.get_template("page.html").render(page=page)
+    charts = any(isinstance(block, Picture) and block.charts for section in page.sections for block in section.blocks)
+    return environment.get_template("page.html").render(page=page, library=library() if charts else "")
 
 
-def to_markdown(page: Page, pictures: str) -> tuple[str, dict[str, bytes]]:
+def to_markdown(page: Page, pictures: str, form: str = "svg") -> tuple[str, dict[str, bytes]]:
     """Render the page as Markdown; return the text, and its figures by file name.
 
     Args:
         pictures: The folder of the figures, relative to the page.
+        form: Of the figures, ``svg`` or ``png``.
     """
     lines = [f"# {escape_markdown(page.title)}", "", _paragraph(page.lead), ""]
     files: dict[str, bytes] = {}
     for section in page.sections:
         lines += [f"## {escape_markdown(section.title)}", ""]
         for block in section.blocks:
-            lines += [*_block(block, pictures, files), ""]
+            lines += [*_block(block, pictures, form, files), ""]
     return "\n".join(lines).rstrip() + "\n", files
 
 
@@ -286,7 +303,7 @@ def _image_type(image: bytes) -> str:
     return "jpeg" if image.startswith(b"\xff\xd8") else "png"
 
 
-def _block(block: Block, pictures: str, files: dict[str, bytes]) -> list[str]:
+def _block(block: Block, pictures: str, form: str, files: dict[str, bytes]) -> list[str]:
     if isinstance(block, Paragraph):
         return [_paragraph(block.parts)]
     if isinstance(block, Command):
@@ -302,10 +319,11 @@ def _block(block: Block, pictures: str, files: dict[str, bytes]) -> list[str]:
         return [f"![{escape_markdown(block.alt)}]({pictures}/{block.name}.png)", *_caption(block.caption)]
     if isinstance(block, Gallery):
         return _gallery(block, pictures, files)
-    files[f"{block.name}.svg"] = plain_svg(block.figure, block.name)
+    file = f"{block.name}.{form}"
+    files[file] = plain_svg(block.figure, block.name) if form == "svg" else plain_png(block.figure)
     alt = block.alt if isinstance(block, Picture) else block.caption
     caption = block.caption if isinstance(block, Picture) else ""
-    return [f"![{escape_markdown(alt)}]({pictures}/{block.name}.svg)", *_caption(caption)]
+    return [f"![{escape_markdown(alt)}]({pictures}/{file})", *_caption(caption)]
 
 
 def _gallery(gallery: Gallery, pictures: str, files: dict[str, bytes]) -> list[str]:

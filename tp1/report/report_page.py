@@ -28,6 +28,7 @@ from tp1.report.page import (
     Section,
     Table,
 )
+from tp1.report.parameters import parameters_of
 from tp1.report.run_figures import distribution_figure
 from tp1.report.sweeps import SweepTrials, sweep_blocks
 from tp1.report.tables import Texts, number, signed, summary_table
@@ -182,7 +183,7 @@ def _study_section(
     if chosen:
         histories = {group.label: details[group.runs[0].run_id].histories for group in chosen}
         blocks += [
-            summary_table(chosen, texts),
+            summary_table(chosen, texts, parameters=parameters_of(chosen)),
             Picture(f"{study.name}-curves", compared_curves(histories, ""), texts["compared"], texts["compared"]),
             _runs_table(chosen, texts, link),
         ]
