@@ -16,6 +16,7 @@ from PIL import Image
 from tests.conftest import all_runs, copy_database, invoke
 from tests.support.browser import CHROMIUM, FLAGS
 from tests.support.made_runs import make_run
+from tp1.report.texts import TEXTS
 
 
 def make_look(dataset: str) -> None:
@@ -44,8 +45,8 @@ def filled(tmp_path_factory, empty_database) -> Path:
         for seed in (0, 1):
             make_run("cnnv3", seed, accuracy=0.8 + 0.01 * seed)
             make_run("cnnv3-c1", seed, accuracy=0.83)
-        make_run("cnnv2", accuracy=0.75, name="<script>alert(1)</script>")
-        make_run("cnn-base", epochs=3)
+        make_run("cnnv2", accuracy=0.75, name="<script>alert(1)</script>", without=("mistakes.parquet",))
+        make_run("cnn-base", epochs=3, without=("predictions.parquet",))
     return folder / "mlflow.db"
 
 
@@ -158,6 +159,24 @@ def test_report_in_portuguese(runs):
     assert '<html lang="pt">' in html
     assert "exatidão de teste" in html
     assert "Ainda não foi executada" in html
+    english = {text for text in texts_of(TEXTS["en"]) if len(text) > 12}
+    assert [text for text in english & set(texts_of(TEXTS["pt"])) if text not in ("overfitting",)] == []
+    assert [text for text in english if re.search(rf">{re.escape(text)}<", html)] == []
+
+
+def texts_of(found) -> list[str]:
+    return [found] if isinstance(found, str) else [text for value in found.values() for text in texts_of(value)]
+
+
+def test_both_languages_have_the_same_texts():
+    def names(found, above=()):
+        for key, value in found.items():
+            yield (*above, key)
+            yield from names(value, (*above, key)) if isinstance(value, dict) else ()
+
+    free = ("rule_text", "remarks", "states")  # what English has elsewhere, or as it is tracked
+    english, portuguese = ({name for name in names(TEXTS[key]) if name[0] not in free} for key in ("en", "pt"))
+    assert english == portuguese
 
 
 def test_report_of_nothing_says_how_to_make_each_part(store):
@@ -246,7 +265,7 @@ def test_the_page_in_a_browser(runs):
             assert page.evaluate("document.documentElement.scrollWidth") <= 400
             assert page.evaluate("[...document.images].every(image => image.complete && image.naturalWidth > 0)")
             page.emulate_media(media="print")
-            assert page.evaluate("[...document.querySelectorAll('svg')].every(one => one.getBBox().width > 0)")
+            assert page.evaluate("[...document.querySelectorAll('.static svg')].every(one => one.getBBox().width > 0)")
             page.emulate_media(media="screen")
         sections = page.evaluate("[...document.querySelectorAll('section')].map(one => one.id)")
         assert sections == [
@@ -261,13 +280,25 @@ def test_the_page_in_a_browser(runs):
             ),
         ]
         assert page.locator("text=<script>alert(1)</script>").count() == 1
-        column = "[...document.querySelectorAll('#overview tbody tr')].map(row => row.cells[4].innerText)"
-        head = page.locator("#overview thead th").nth(4)
+        column = "[...document.querySelectorAll('#overview tbody tr')].map(row => row.cells[3].innerText)"
+        head = page.locator("#overview thead th").nth(3)
         head.click()
         rising = page.evaluate(column)
         head.click()
         assert rising == sorted(rising)
         assert page.evaluate(column) == rising[::-1] != rising
+        page.set_viewport_size({"width": 1200, "height": 900})
+        assert page.evaluate(
+            "[...document.querySelectorAll('#overview th')].every(th => th.getBoundingClientRect().right <= innerWidth)"
+        )
+        page.locator("#cnnv3-curves").scroll_into_view_if_needed()
+        page.wait_for_function("document.querySelector('#cnnv3 .chart').view")
+        page.locator("#cnnv2 .copy").click()
+        page.wait_for_function("document.querySelector('#cnnv2 .copy').innerText === 'copied'")
+        assert "expected calibration error (ece) " in page.locator("#cnnv3 figcaption").last.inner_text().lower()
+        assert page.locator("#cnnv3 .tiles img").count() == 12
+        assert page.locator("#cnnv2-mistakes").count() == 0  # this run has not kept any
+        assert page.locator("#cnn-base-calibration").count() == 0  # and this one no predictions
         browser.close()
     assert [fault for fault in faults if not fault.startswith("data:")] == []
 

@@ -18,6 +18,22 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
+class Part:
+    """A part of a chart that the reader can switch.
+
+    Attributes:
+        name: A word of its renderers' names: those whose words are all switched on are visible.
+        is_shown: At first.
+        colour: Of its lines, if they all have one.
+    """
+
+    name: str
+    text: str
+    is_shown: bool = True
+    colour: str = ""
+
+
+@dataclass(frozen=True)
 class Chart:
     """A chart.
 
@@ -25,14 +41,13 @@ class Chart:
         json: What ``Bokeh.embed.embed_item`` takes; the same chart gives the same text.
         height: In pixels.
         min_width: In pixels; on a narrower page the reader scrolls it sideways.
-        parts: Parts of it that the reader can switch: a word of the renderers' names, the text to show, and whether
-            the part is shown at first.
+        parts: What the reader can switch; of charts side by side, in all of them.
     """
 
     json: str = field(repr=False)
     height: int
     min_width: int
-    parts: Sequence[tuple[str, str, bool]] = ()
+    parts: Sequence[Part] = ()
 
 
 def library() -> str:
@@ -94,7 +109,7 @@ def view(rows: int) -> CDSView:
     return CDSView(filter=BooleanFilter(booleans=[True] * rows))
 
 
-def chart(plot: Plot, parts: Sequence[tuple[str, str, bool]] = (), min_width: int = 0) -> Chart:
+def chart(plot: Plot, parts: Sequence[Part] = (), min_width: int = 0) -> Chart:
     """Return a finished plot as a chart with these parts."""
     from bokeh.embed import json_item
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from tp1.base.names import printable
-from tp1.report.charts import Chart, add_hover, chart, plain_plot, source, view
+from tp1.report.charts import Chart, Part, add_hover, chart, plain_plot, source, view
 from tp1.report.figures import LONGEST_NAME, OTHER, STYLES, mean_and_sd
 
 MOST_POINTS = 50_000  # of the curves of a chart; of more, each has every second epoch, or every third, and so on
@@ -29,31 +29,35 @@ class Curve:
     histories: Sequence[Mapping[str, Sequence[float]]]
 
 
-def curve_charts(curves: Sequence[Curve], texts: Mapping[str, Any], part_colours: bool = False) -> list[Chart]:
+def curve_charts(curves: Sequence[Curve], texts: Mapping[str, Any], best_epoch: int | None = None) -> list[Chart]:
     """Return a chart of accuracy and one of loss by epoch.
 
     Args:
-        curves: They take the colours of ``STYLES`` in order, and further ones are grey.
+        curves: They take the colours of ``STYLES`` in order, and further ones are grey. A single one has another colour
+            for training.
         texts: The fixed texts of the page's language.
-        part_colours: Training has the second colour, which tells it from validation better than its dots alone: for
-            a single group of runs.
+        best_epoch: Marked by a line; 1-based.
     """
     points = sum(len(history["val/loss"]) for one in curves for history in one.histories[:1]) * 4
     step = max(1, -(-points // MOST_POINTS))
-    return [_chart(curves, *quantity, step, texts, part_colours) for quantity in QUANTITIES]
+    return [_chart(curves, *quantity, step, texts, best_epoch) for quantity in QUANTITIES]
 
 
 def _chart(
-    curves: Sequence[Curve], quantity: str, unit: str, step: int, texts: Mapping[str, Any], part_colours: bool
+    curves: Sequence[Curve], quantity: str, unit: str, step: int, texts: Mapping[str, Any], best_epoch: int | None
 ) -> Chart:
     from bokeh.models import MultiLine
+    from bokeh.models.annotations import Span
 
     plot = plain_plot(texts["epoch"], f"{texts[quantity]}, {texts[unit]}")
     names: Mapping[str, str] = texts["parts"]
     is_banded = any(len(one.histories) > 1 for one in curves)
+    is_single = len(curves) == 1
     found = []
+    if best_epoch is not None:
+        plot.add_layout(Span(location=best_epoch, dimension="height", line_color=OTHER, line_dash="dashed"))
     for part in ("train", "val"):
-        first = 1 if part_colours and part == "train" else 0
+        first = 1 if is_single and part == "train" else 0
         lines = _lines(curves, f"{part}/{quantity}", step, first)
         if is_banded:
             bands = source({key: lines[key] for key in ("key", "colour", "around_x", "around_y")})
@@ -77,8 +81,9 @@ def _chart(
         found.append(thick)
     values = f"{texts['epoch']} $snap_x{{0}}: <b>$snap_y{{0.0000}}</b>"
     add_hover(plot, found[::-1], f"@label<br>@part, {values}", line_policy="nearest")
-    parts = [("val", names["val"], True), ("train", names["train"], len(curves) <= FEW)]
-    return chart(plot, [*parts, *([("band", names["band"], len(curves) <= len(STYLES))] if is_banded else [])])
+    colours = [STYLES[0][0], STYLES[1][0]] if is_single else ["", ""]
+    parts = [Part("val", names["val"], True, colours[0]), Part("train", names["train"], len(curves) <= FEW, colours[1])]
+    return chart(plot, [*parts, *([Part("band", names["band"], len(curves) <= len(STYLES))] if is_banded else [])])
 
 
 def _lines(curves: Sequence[Curve], metric: str, step: int, first: int) -> dict[str, list[Any]]:

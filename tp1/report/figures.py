@@ -22,30 +22,55 @@ STYLES = tuple((colour, dash) for dash in DASHES for colour in LINES)  # further
 OTHER = "#9aa0a880"
 
 
-def curves(histories: Sequence[Mapping[str, Sequence[float]]], title: str, best_epoch: int | None = None) -> Figure:
+WORDS = {
+    "epoch": "epoch",
+    "loss": "Loss",
+    "accuracy": "Accuracy",
+    "cross entropy": "cross entropy, nats",
+    "share": "share correct",
+    "nats": "nats",
+    "training": "training",
+    "validation": "validation",
+    "best": "best epoch ({epoch})",
+    "others": "{count} others",
+    "true": "true",
+    "predicted": "predicted",
+    "of true": "share of the true class",
+    "images": "images",
+    "train": "train",
+    "test": "test",
+}  # what figures say, in English
+
+
+def curves(
+    histories: Sequence[Mapping[str, Sequence[float]]],
+    title: str,
+    best_epoch: int | None = None,
+    words: Mapping[str, str] = WORDS,
+) -> Figure:
     """Loss and accuracy by epoch, training beside validation (the report's figures 3, 7 and 8).
 
     Args:
         histories: One for each run: ``train/loss``, ``val/loss``, ``train/accuracy`` and ``val/accuracy``, one value
-            per epoch. Of several runs the mean is drawn, and each run as a thin line.
+            per epoch. Of several runs the mean is drawn, and a band of one standard deviation on each side.
         title: Empty for none.
         best_epoch: Marked by a line; 1-based.
+        words: :data:`WORDS` of a language.
     """
     figure = Figure(figsize=(10, 4), layout="constrained")
     for axes, quantity, unit in zip(
-        figure.subplots(1, 2), ("loss", "accuracy"), ("cross entropy, nats", "share correct"), strict=True
+        figure.subplots(1, 2), ("loss", "accuracy"), ("cross entropy", "share"), strict=True
     ):
-        for part, colour, name in (("train", TRAIN, "training"), ("val", VALIDATION, "validation")):
+        for part, colour, name in (("train", TRAIN, words["training"]), ("val", VALIDATION, words["validation"])):
             lines = [history[f"{part}/{quantity}"] for history in histories]
-            for line in lines if len(lines) > 1 else []:
-                axes.plot(range(1, len(line) + 1), line, color=colour, linewidth=0.7, alpha=0.5)
-            mean, _ = mean_and_sd(lines)
+            mean, sd = mean_and_sd(lines)
+            if sd is not None:
+                axes.fill_between(_epochs(mean), mean - sd, mean + sd, color=colour, alpha=0.2, linewidth=0)
             axes.plot(range(1, len(mean) + 1), mean, color=colour, marker="o", markersize=3, label=name)
         if best_epoch is not None:
-            axes.axvline(
-                best_epoch, color="#c4c8ce", linestyle="--", linewidth=1, zorder=0, label=f"best epoch ({best_epoch})"
-            )
-        axes.set(xlabel="epoch", ylabel=unit, title=quantity.capitalize())
+            label = words["best"].format(epoch=best_epoch)
+            axes.axvline(best_epoch, color="#c4c8ce", linestyle="--", linewidth=1, zorder=0, label=label)
+        axes.set(xlabel=words["epoch"], ylabel=words[unit], title=words[quantity])
         axes.xaxis.get_major_locator().set_params(integer=True)
         cleaned(axes)
         axes.legend(frameon=False)
@@ -53,7 +78,9 @@ def curves(histories: Sequence[Mapping[str, Sequence[float]]], title: str, best_
     return figure
 
 
-def compared_curves(groups: Mapping[str, Sequence[Mapping[str, Sequence[float]]]], title: str) -> Figure:
+def compared_curves(
+    groups: Mapping[str, Sequence[Mapping[str, Sequence[float]]]], title: str, words: Mapping[str, str] = WORDS
+) -> Figure:
     """Accuracy and loss by epoch of several groups of runs: validation as a line, training as a thin dotted one.
 
     Lines are means over the group's runs; a band around them is one standard deviation wide on each side. Above
@@ -62,12 +89,13 @@ def compared_curves(groups: Mapping[str, Sequence[Mapping[str, Sequence[float]]]
     Args:
         groups: Histories, as of :func:`curves`, of each group's runs, by the group's label.
         title: Empty for none.
+        words: :data:`WORDS` of a language.
     """
     named = list(groups.items())[: len(STYLES)]
     others = list(groups.items())[len(STYLES) :]
     figure = Figure(figsize=(10, 5), layout="constrained")
     panels = figure.subplots(1, 2)
-    for axes, quantity, unit in zip(panels, ("accuracy", "loss"), ("share correct", "nats"), strict=True):
+    for axes, quantity, unit in zip(panels, ("accuracy", "loss"), ("share", "nats"), strict=True):
         for place, (_, histories) in enumerate(others):
             mean, _sd = mean_and_sd([history[f"val/{quantity}"] for history in histories])
             axes.plot(
@@ -76,7 +104,7 @@ def compared_curves(groups: Mapping[str, Sequence[Mapping[str, Sequence[float]]]
                 linewidth=0.6,
                 zorder=1.5,
                 rasterized=True,
-                label=f"{len(others)} others" if place == 0 else None,
+                label=words["others"].format(count=len(others)) if place == 0 else None,
             )
         for (colour, dash), (label, histories) in zip(STYLES, named, strict=False):
             mean, sd = mean_and_sd([history[f"val/{quantity}"] for history in histories])
@@ -86,7 +114,7 @@ def compared_curves(groups: Mapping[str, Sequence[Mapping[str, Sequence[float]]]
             axes.plot(_epochs(mean), mean, color=colour, linestyle=dash, linewidth=1.6, label=name)
             mean, _sd = mean_and_sd([history[f"train/{quantity}"] for history in histories])
             axes.plot(_epochs(mean), mean, color=colour, linestyle="dotted", linewidth=0.9)
-        axes.set(xlabel="epoch", ylabel=unit, title=quantity.capitalize())
+        axes.set(xlabel=words["epoch"], ylabel=words[unit], title=words[quantity])
         axes.xaxis.get_major_locator().set_params(integer=True)
         cleaned(axes)
     handles, names = panels[0].get_legend_handles_labels()
@@ -129,7 +157,9 @@ def _epochs(values: NDArray[np.float64]) -> range:
     return range(1, len(values) + 1)
 
 
-def confusion_matrix(matrix: NDArray[np.int64], classes: Sequence[str], title: str) -> Figure:
+def confusion_matrix(
+    matrix: NDArray[np.int64], classes: Sequence[str], title: str, words: Mapping[str, str] = WORDS
+) -> Figure:
     """Counts by true class (rows) and predicted class (columns), shaded by the row's share.
 
     Above :data:`MOST_NAMED` classes, the whole is a map of one cell per class without names or numbers, beside the
@@ -137,6 +167,7 @@ def confusion_matrix(matrix: NDArray[np.int64], classes: Sequence[str], title: s
 
     Args:
         matrix: (classes, classes) counts.
+        words: :data:`WORDS` of a language, for the matrix of not too many classes.
     """
     share = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
     if len(classes) > MOST_NAMED:
@@ -154,10 +185,10 @@ def confusion_matrix(matrix: NDArray[np.int64], classes: Sequence[str], title: s
             for column in ticks:
                 colour = "white" if share[row, column] > 0.5 else "#3b4048" if matrix[row, column] else "#c4c8ce"
                 axes.text(column, row, str(matrix[row, column]), ha="center", va="center", color=colour, fontsize=8)
-    axes.set(xlabel="predicted", ylabel="true", title=shown(title))
+    axes.set(xlabel=words["predicted"], ylabel=words["true"], title=shown(title))
     axes.spines[:].set_visible(False)
     axes.tick_params(length=0)
-    figure.colorbar(image, ax=axes, shrink=0.8, label="share of the true class")
+    figure.colorbar(image, ax=axes, shrink=0.8, label=words["of true"])
     return figure
 
 
@@ -220,13 +251,16 @@ def sample_images(images: NDArray[np.uint8], classes: Sequence[str], title: str)
     return figure
 
 
-def class_distribution(counts: Mapping[str, Sequence[int]], classes: Sequence[str], title: str) -> Figure:
+def class_distribution(
+    counts: Mapping[str, Sequence[int]], classes: Sequence[str], title: str, words: Mapping[str, str] = WORDS
+) -> Figure:
     """Images per class in each part of the split (the report's figure 2).
 
     Above :data:`MOST_NAMED` classes they are drawn as one line, from the largest class to the smallest.
 
     Args:
         counts: By part, such as ``train``: one count per class.
+        words: :data:`WORDS` of a language, for the figure of not too many classes.
     """
     is_named = len(classes) <= MOST_NAMED
     height = max(2.4, 0.3 * len(classes) + 1) if is_named else 3.6
@@ -237,7 +271,7 @@ def class_distribution(counts: Mapping[str, Sequence[int]], classes: Sequence[st
             bars = axes.barh(range(len(classes)), values, color=VALIDATION)
             axes.bar_label(bars, fmt="{:,.0f}", padding=3, fontsize=8)
             axes.set_yticks(range(len(classes)), [shown(name, LONGEST_CLASS) for name in classes])
-            axes.set(xlabel="images", title=f"{part} ({sum(values):,})")
+            axes.set(xlabel=words["images"], title=f"{words.get(part, part)} ({sum(values):,})")
             axes.margins(x=0.18)
             axes.xaxis.get_major_locator().set_params(integer=True)
         else:

@@ -8,8 +8,8 @@ from __future__ import annotations
 import base64
 import io
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from html import escape
 from textwrap import indent
 from urllib.parse import quote
@@ -17,6 +17,7 @@ from urllib.parse import quote
 import matplotlib as mpl
 from jinja2 import Environment, PackageLoader, select_autoescape
 from matplotlib.figure import Figure
+from PIL import Image
 
 from tp1.base.names import printable, printable_lines
 from tp1.report.charts import Chart, library
@@ -25,6 +26,8 @@ from tp1.report.fonts import any_script
 from tp1.report.texts import TEXTS
 
 FIGURE_DPI = 150
+SHEET_DPI = 90  # of images side by side
+LARGE = 200_000  # bytes of a PNG that a page has as WebP, which is a fifth of it
 # Colours of the figures, and the page's variables for them, whose values differ in the light and the dark scheme.
 THEMED = {
     "#000000": "var(--ink)",
@@ -186,15 +189,26 @@ class Gallery:
 
     Attributes:
         right, wrong: Text for each verdict.
+        figure: Stands in the gallery's place in Markdown, which else has a file and a row for each image.
     """
 
     name: str
     tiles: Sequence[Tile]
     right: str = "right"
     wrong: str = "wrong"
+    caption: str = ""
+    figure: Figure | None = field(default=None, compare=False, repr=False)
 
 
-Block = Paragraph | Command | Table | Folded | Matrix | Picture | Photo | Gallery
+@dataclass(frozen=True)
+class Heading:
+    """A heading within a section; ``anchor`` is unique on the page."""
+
+    text: str
+    anchor: str
+
+
+Block = Heading | Paragraph | Command | Table | Folded | Matrix | Picture | Photo | Gallery
 
 
 @dataclass(frozen=True)
@@ -261,6 +275,23 @@ def to_markdown(page: Page, pictures: str, form: str = "svg") -> tuple[str, dict
     return "\n".join(lines).rstrip() + "\n", files
 
 
+def relinked(page: Page, targets: Mapping[str, str]) -> Page:
+    """The page with other targets for the links in its tables.
+
+    Args:
+        targets: New target by the present one; others stay.
+    """
+
+    def cell(part: Inline) -> Inline:
+        return replace(part, target=targets.get(part.target, part.target)) if isinstance(part, Link) else part
+
+    def block(one: Block) -> Block:
+        return replace(one, rows=[[cell(part) for part in row] for row in one.rows]) if isinstance(one, Table) else one
+
+    sections = [replace(one, blocks=[block(part) for part in one.blocks]) for one in page.sections]
+    return replace(page, sections=sections)
+
+
 def numeric_columns(table: Table) -> list[bool]:
     """Which columns hold numbers."""
     return [any(isinstance(row[place], Number) for row in table.rows) for place in range(len(table.columns))]
@@ -296,6 +327,10 @@ def themed_svg(figure: Figure, name: str) -> str:
 
 
 def _data_uri(image: bytes) -> str:
+    if len(image) > LARGE and _image_type(image) == "png":
+        buffer = io.BytesIO()
+        Image.open(io.BytesIO(image)).save(buffer, "webp", quality=90)
+        return f"data:image/webp;base64,{base64.b64encode(buffer.getvalue()).decode()}"
     return f"data:image/{_image_type(image)};base64,{base64.b64encode(image).decode()}"
 
 
@@ -306,6 +341,8 @@ def _image_type(image: bytes) -> str:
 def _block(block: Block, pictures: str, form: str, files: dict[str, bytes]) -> list[str]:
     if isinstance(block, Paragraph):
         return [_paragraph(block.parts)]
+    if isinstance(block, Heading):
+        return [f"### {escape_markdown(block.text)}"]
     if isinstance(block, Command):
         title = [_paragraph([block.title]), ""] if block.title else []
         return [*title, "```", printable_lines(block.text).replace("```", ""), "```"]
@@ -327,6 +364,9 @@ def _block(block: Block, pictures: str, form: str, files: dict[str, bytes]) -> l
 
 
 def _gallery(gallery: Gallery, pictures: str, files: dict[str, bytes]) -> list[str]:
+    if gallery.figure is not None:
+        files[f"{gallery.name}.png"] = plain_png(gallery.figure, SHEET_DPI)
+        return [f"![{escape_markdown(gallery.caption)}]({pictures}/{gallery.name}.png)", *_caption(gallery.caption)]
     lines = ["| | | | |", "|---|---|---:|---|"]
     for number, tile in enumerate(gallery.tiles):
         file = f"{gallery.name}-{number}.{_image_type(tile.image)}"

@@ -27,7 +27,7 @@ def summary_table(
     """Return one row per group: results beside published figures and the remark, then the rest, most telling first.
 
     Args:
-        brief: Leave out the columns for size and the published remark.
+        brief: Leave out the columns for macro F1, size and the published remark.
         times: Add a column for the seconds of an epoch.
         images: By the id of each group's first run, the images behind the accuracy that is compared with the published
             one (0: not known). Adds a column: whether that lies within 2 standard deviations.
@@ -45,7 +45,7 @@ def summary_table(
         *(() if images is None else ((texts["within"], [_within(group, images, texts) for group in groups]),)),
         (texts["remark"], [texts["remarks"].get(group.remark(), group.remark()) for group in groups]),
         (texts["validation_short"], [_measured(group, "best/val_accuracy") for group in groups]),
-        (texts["f1"], [_measured(group, "test/f1_macro") for group in groups]),
+        *(() if brief else ((texts["f1"], [_measured(group, "test/f1_macro") for group in groups]),)),
     ]
     if times:
         columns.append((texts["epoch_time"], [number(group.epoch_seconds, 1) for group in groups]))

@@ -10,7 +10,7 @@ from mlflow.exceptions import MlflowException
 from tp1.base.errors import TP1Error
 from tp1.store.access import is_refused
 from tp1.store.addresses import is_database, is_server, masked
-from tp1.store.artifacts import read_artifact
+from tp1.store.artifacts import read_artifact, read_optional_artifact
 from tp1.store.database import DatabaseRuns
 from tp1.store.runs import MIGRATED_TAG, MODEL_TAG, REFERENCE_TAG, SWEEP_TAG, TRIAL_TAG, RunQuery, RunSource, TrackedRun
 from tp1.store.server import ServerRuns
@@ -92,6 +92,14 @@ class RunReader:
             TP1Error: The run has no such artifact, or it cannot be read.
         """
         return read_artifact(self._client, run_id, name)
+
+    def read_optional_file(self, run_id: str, name: str) -> bytes | None:
+        """Return the content of an artifact that not every run has; None if this one has none.
+
+        Raises:
+            TP1Error: It cannot be read, or whether it is there is not known.
+        """
+        return read_optional_artifact(self._client, run_id, name)
 
 
 def find_run(run_id: str) -> Run:

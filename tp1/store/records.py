@@ -8,7 +8,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 
 from tp1.base.errors import TP1Error
-from tp1.store.artifacts import read_artifact
+from tp1.store.artifacts import read_artifact, read_optional_artifact
 from tp1.store.reader import find_run
 from tp1.store.runs import MACHINE_TAG, MODEL_TAG
 
@@ -23,6 +23,8 @@ RECORD_FILES = (
     "model_summary.txt",
     "predictions.parquet",
 )
+# Further ones that only some training runs have.
+OPTIONAL_FILES = ("mistakes.parquet",)
 LOOK_FILES = ("samples.png", "class_distribution.csv", "channels.csv")  # the artifacts in the record of an eda run
 
 
@@ -66,6 +68,8 @@ def make_record(run_id: str, *, histories: bool = True) -> RunRecord:
         )
     client = MlflowClient()
     files = {name: read_artifact(client, run_id, name) for name in record_files(tags)}
+    further = {name: read_optional_artifact(client, run_id, name) for name in optional_files(tags)}
+    files |= {name: content for name, content in further.items() if content is not None}
     return RunRecord(
         run_id=run_id,
         name=run.info.run_name,
@@ -92,6 +96,11 @@ def make_record(run_id: str, *, histories: bool = True) -> RunRecord:
 def record_files(tags: Mapping[str, str]) -> tuple[str, ...]:
     """Return the names of the artifacts that belong in the record of a run with these tags."""
     return RECORD_FILES if MODEL_TAG in tags else LOOK_FILES
+
+
+def optional_files(tags: Mapping[str, str]) -> tuple[str, ...]:
+    """Return the names of further artifacts that the record of a run with these tags may have."""
+    return OPTIONAL_FILES if MODEL_TAG in tags else ()
 
 
 def _datasets(run: Run) -> list[dict[str, Any]]:

@@ -108,6 +108,7 @@ for (const part of document.querySelectorAll(".rows")) {
     bar.querySelector("output").value = words.shown.replace("{shown}", isShown.size).replace("{of}", rows.length);
     section.querySelectorAll(".chart").forEach(onChart);
   }
+  bar.hidden = rows.length < 5;  // the legend is enough
   const toggle = key => { hidden.delete(key) || hidden.add(key); apply(); };
 
   for (const legend of section.querySelectorAll(".legend"))
