@@ -48,6 +48,10 @@ class RunReader:
         found = self._source.find(RunQuery(status="FINISHED", has=MODEL_TAG, tags=tags, since=since))
         return (run for run in found if not run.sweep)
 
+    def find_finished(self, run_ids: Sequence[str]) -> list[TrackedRun]:
+        """Return those of some runs that are finished training runs, newest first."""
+        return list(self._source.find(RunQuery(status="FINISHED", has=MODEL_TAG, run_ids=run_ids)))
+
     def find_trials(self, sweep: str | None = None) -> list[TrackedRun]:
         """Return the trials of a sweep, or of all sweeps, with any status; newest first."""
         tags = {} if sweep is None else {SWEEP_TAG: sweep}
