@@ -2,7 +2,10 @@
 
 import io
 import json
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import mlflow
@@ -13,7 +16,7 @@ from mlflow.entities import Dataset as DatasetEntity
 from mlflow.entities import DatasetInput, InputTag
 from PIL import Image
 
-from tests.conftest import all_runs, copy_database, invoke
+from tests.conftest import PROJECT, all_runs, copy_database, invoke
 from tests.support.browser import CHROMIUM, FLAGS
 from tests.support.made_runs import make_run
 from tp1.report.texts import TEXTS
@@ -310,3 +313,53 @@ def test_the_overview_says_which_parameters_are_not_the_defaults(runs, tmp_path)
     assert "cnn-base * (test)" in overview
     assert "*: not with the experiment's own parameters" in overview.replace("&#39;", "'")
     assert "cnnv3 (test)" in overview
+
+
+def test_a_program_reads_the_rows_from_standard_output(runs):
+    table = invoke("compare", "experiments=cnnv3", "format=csv")
+    assert table.exit_code == 0, table.output
+    rows = pd.read_csv(io.StringIO(table.stdout))
+    assert rows["label"].tolist() == ["cnnv3"]
+    assert "Tracking in" in table.stderr
+    (row,) = json.loads(invoke("compare", "experiments=cnnv3", "format=json").stdout)
+    assert list(row) == list(rows)
+    assert row["test_accuracy"] == pytest.approx(0.805)
+    text = invoke("compare", "experiments=cnnv3", "format=md").stdout
+    assert text.startswith("# Comparison\n")
+    assert re.search(r"^\| cnnv3 \| 2 \| 0\.8050 ± 0\.0071 \| 0\.8 \(test\) \| \+0\.0050 \|", text, re.MULTILINE)
+    assert "](" not in text  # pictures that would not be there
+
+
+def test_a_narrow_terminal_gets_the_first_columns_whole(runs, monkeypatch):
+    monkeypatch.setattr("tp1.report.terminal.WIDE", 80)
+    output = invoke("compare", "experiments=cnnv3,cnnv3-configs").output
+    assert re.search(r"^experiment +data +n +test +published +difference$", output, re.MULTILINE)
+    assert re.search(
+        r"^cnnv3-c1 +cifar10 +2 +0\.8300 ± 0\.0000 +0\.8313 \(validation\) +-0\.0013$", output, re.MULTILINE
+    )
+    assert "Too wide for this terminal, but in compare.html: remark, validation, macro F1" in output
+
+
+@pytest.mark.parametrize("options", [(), ("format=json",)])
+def test_a_closed_pipe_is_no_fault(runs, options):
+    """As with ``| head -1``: the reader is gone before anything is written."""
+    command = [
+        sys.executable,
+        "-c",
+        "from tests.support.catalog import catalog; "
+        "from tp1.commands.group import command_group; import sys; command_group(catalog())(sys.argv[1:])",
+    ]
+    process = subprocess.Popen(
+        [*command, "compare", *options],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        cwd=PROJECT,
+        env=os.environ | {"PYTHONUNBUFFERED": "1"},
+        text=True,
+    )
+    process.stdout.close()
+    stderr = process.stderr.read()
+    assert process.wait(60) == 0, stderr
+    assert "Traceback" not in stderr
+    assert "Broken" not in stderr
+    assert last_run("compare").info.status == "FINISHED"

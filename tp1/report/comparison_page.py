@@ -135,6 +135,23 @@ def comparison_files(
     }
 
 
+def comparison_text(groups: Sequence[Group], files: Mapping[str, bytes], form: str) -> bytes:
+    """Return all rows for another program.
+
+    Args:
+        files: As :func:`comparison_files` returns them for the same groups.
+        form: ``csv`` as compare.csv, ``json`` with the same names, or ``md`` as compare.md, without its pictures.
+    """
+    if form == "json":
+        return (
+            table(groups).to_json(orient="records", indent=1, force_ascii=False, double_precision=15).encode() + b"\n"
+        )
+    if form == "md":
+        text = files["compare.md"].decode()
+        return re.sub(r"^!\[.*\]\(\./[^)]*\.png\)\n\n(\*.*\*\n\n)?", "", text, flags=re.MULTILINE).encode()
+    return files["compare.csv"]
+
+
 def paired_sentence(pair: Paired) -> str:
     """Return the result of a paired comparison as text."""
     return (

@@ -1,18 +1,25 @@
-"""Tables on a terminal."""
+"""Tables on a terminal, and what other programs read of them."""
 
 from itertools import accumulate
 
+import click
 from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Table as RichTable
 from rich.text import Text
 
 from tp1.base.names import printable
+from tp1.base.progress import drop_output
 from tp1.report.page import Table, numeric_columns
 
 WIDE = 220  # columns, if output goes to a file or a pipe
 NAME = 20  # characters to which the text in a column may be folded, if it has longer words
 GAP = 2
+
+
+class _Console(Console):
+    def on_broken_pipe(self) -> None:
+        drop_output()
 
 
 def print_table(table: Table, *, fit: bool = False) -> list[str]:
@@ -24,9 +31,9 @@ def print_table(table: Table, *, fit: bool = False) -> list[str]:
     Returns:
         The names of the columns that were left out.
     """
-    console = Console(highlight=False)
+    console: Console = _Console(highlight=False)
     if not console.is_terminal:
-        console = Console(highlight=False, width=WIDE)
+        console = _Console(highlight=False, width=WIDE)
     # What a column needs at least: a number its own width, a text the longest of its words.
     is_number = numeric_columns(table)
     texts = [[printable(cell if isinstance(cell, str) else cell.text) for cell in row] for row in table.rows]
@@ -49,3 +56,11 @@ def _least(text: str, is_number: bool) -> int:
     if is_number:
         return cell_len(text)
     return min(NAME, max(map(cell_len, text.split()), default=0))
+
+
+def print_data(content: bytes) -> None:
+    """Write what another program reads to standard output; if that program has ended, nothing happens."""
+    try:
+        click.echo(content, nl=False)
+    except BrokenPipeError:
+        drop_output()
