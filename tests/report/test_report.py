@@ -18,6 +18,7 @@ from PIL import Image
 
 from tests.conftest import PROJECT, all_runs, copy_database, invoke
 from tests.support.browser import CHROMIUM, FLAGS
+from tests.support.catalog import catalog
 from tests.support.made_runs import make_run
 from tp1.report.texts import TEXTS
 
@@ -164,6 +165,7 @@ def test_report_in_portuguese(runs):
     assert "Ainda não foi executada" in html
     english = {text for text in texts_of(TEXTS["en"]) if len(text) > 12}
     assert [text for text in english & set(texts_of(TEXTS["pt"])) if text not in ("overfitting",)] == []
+    english |= {entry.summary for entry in catalog()}
     assert [text for text in english if re.search(rf">{re.escape(text)}<", html)] == []
 
 

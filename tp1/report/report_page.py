@@ -150,7 +150,7 @@ def _experiment_section(
     link: Callable[[TrackedRun], str],
 ) -> Section:
     title = f"{experiment.section} {experiment.name}".strip()
-    blocks: list[Block] = [Paragraph([experiment.summary])]
+    blocks: list[Block] = [Paragraph([_own_text(experiment, "summary", texts)])]
     own = groups_of(experiment, groups)
     if not own:
         command = f"mlflow run . -e {experiment.name}"
@@ -158,7 +158,7 @@ def _experiment_section(
     first, *others = own
     detail = details[first.runs[0].run_id]
     if experiment.note:
-        blocks.append(Paragraph([experiment.note]))
+        blocks.append(Paragraph([_own_text(experiment, "note", texts)]))
     if not first.is_default and first.differences:
         blocks.append(Paragraph([texts["not_default"].format(what=first.differences)]))
     label, anchor = _label(first), experiment.name
@@ -190,7 +190,7 @@ def _study_section(
 ) -> Section:
     title = f"{study.section} {study.name}".strip()
     chosen = chosen_groups([study], groups)
-    blocks: list[Block] = [Paragraph([study.summary]), *_remarks(chosen)]
+    blocks: list[Block] = [Paragraph([_own_text(study, "summary", texts)]), *_remarks(chosen)]
     if chosen:
         keys = [f"{study.name}-{row}" for row in range(len(chosen))]
         histories = {group.label: details[group.runs[0].run_id].histories for group in chosen}
@@ -216,6 +216,12 @@ def _study_section(
         [group for experiment in study.experiments for group in groups_of(experiment, groups)[1:]], texts, link
     )
     return Section(study.name, title, blocks)
+
+
+def _own_text(entry: Experiment | Study, name: str, texts: Texts) -> str:
+    """Summary or note of an experiment in the report's language, else in English."""
+    own: str = getattr(entry, f"{name}{texts['suffix']}") or getattr(entry, name)
+    return own
 
 
 def _remarks(groups: Sequence[Group]) -> list[Paragraph]:

@@ -8,6 +8,7 @@ from tp1.report.figures import WORDS
 
 TEXTS: dict[str, dict[str, Any]] = {
     "en": {
+        "suffix": "",  # of the fields of an experiment that hold texts in this language
         "title": "The report, rebuilt from tracked runs",
         "lead": (
             "Every table and figure below is made from runs in the tracking store, beside what was published in "
@@ -152,6 +153,7 @@ TEXTS: dict[str, dict[str, Any]] = {
         },
     },
     "pt": {
+        "suffix": "_pt",
         "title": "O relatório, reconstruído a partir das experiências registadas",
         "lead": (
             "Cada tabela e figura é feita a partir de experiências registadas, ao lado do que foi publicado em "
