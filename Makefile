@@ -9,7 +9,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 RUN = tp1 store --quiet > /dev/null && MLFLOW_LOGGING_LEVEL=WARNING mlflow run . --env-manager local $(foreach parameter,$(P),-P $(parameter)) -e
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test bench $(EXPERIMENTS) ui reference mlproject clean
+.PHONY: help demo test bench docs $(EXPERIMENTS) ui reference mlproject clean
 .PHONY: server server-init server-backup server-restore test-long
 # Where server-backup writes to, and server-restore reads from.
 TO ?= backups/$(shell date -u +%Y-%m-%dT%H%M%SZ)
@@ -45,8 +45,14 @@ test: $(BIN)/.installed ## Install, then lint, type-check and test (offline, und
 	OMP_NUM_THREADS=1 pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 test-long: $(BIN)/.installed ## The tests that take longer
+	$(BIN)/python -m pip install --quiet --group cluster
 	OMP_NUM_THREADS=1 pytest -m long -n auto --maxprocesses 4 --dist loadfile
 	OMP_NUM_THREADS=1 TP1_ALL_CASES=1 pytest -k hostile -n auto --maxprocesses 4 --dist loadfile
+
+docs: $(BIN)/.installed ## Build the site from docs/ and the docstrings into docs/_build (offline; a warning is an error)
+	@rm -rf docs/_build docs/reference/python
+	@python -m sphinx -b html -q -W --keep-going docs docs/_build
+	@echo "Open docs/_build/index.html"
 
 bench: $(BIN)/.installed ## Measure side by side, and write docs/BENCHMARKS.md (half an hour, on a machine that does nothing else)
 	$(BIN)/python -m pip install --quiet --group bench

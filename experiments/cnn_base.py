@@ -19,8 +19,8 @@ experiment = Experiment(
     config=TrainConfig(dataset="cifar10", epochs=25, optimizer=Adam(1e-3)),
     published=Published(train_accuracy=0.69, val_accuracy=0.616, test_report=report("cnn-base")),
     figures=(3, 4, 5, 6),
-    note="The report gives the filters alone; no padding, pooling and a hidden layer of 64 are chosen by its figures.",
-    note_pt="O relatório só dá os filtros; a falta de padding, o pooling e uma camada escondida de 64 foram escolhidos "
+    note="The report gives the filters alone; no padding, average pooling and a layer of 64 are chosen by its figures.",
+    note_pt="O relatório só dá os filtros; a falta de padding, o average pooling e uma camada de 64 foram escolhidos "
     "pelos seus valores.",
     minutes=2,
 )

@@ -27,17 +27,21 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from signal import SIGTERM
 
+import numpy as np
 import torch
 
 from tp1.base.errors import TP1Error
-from tp1.base.interrupts import deferred
+from tp1.base.interrupts import Interrupted, deferred
+from tp1.base.memory import free_memory
 from tp1.base.progress import say
 from tp1.config import TrainConfig
 from tp1.data.cache import cache_dir
 from tp1.data.class_names import metric_names
 from tp1.data.dataset import ImageData, Part, load_data
 from tp1.data.image_digests import image_digests
+from tp1.data.stored import Stored, row_bytes
 from tp1.experiment import Experiment
 from tp1.models.build import Built, build
 from tp1.models.classifier import ImageModel
@@ -54,12 +58,14 @@ from tp1.tracking.model_files import save_classifier
 from tp1.tracking.run_folders import Plan, RunFolder
 from tp1.tracking.tool_run import ToolRun
 from tp1.tracking.training_run import RunWriter, training_run
-from tp1.training.checkpoints import Checkpoints, keeper
+from tp1.training.checkpoints import Checkpoints, keeper, share_state
 from tp1.training.devices import choose_device, choose_precision, describe
 from tp1.training.evaluation import Evaluation
 from tp1.training.features import feature_parts
 from tp1.training.inference import evaluate
 from tp1.training.loop import DivergedError, Epoch, Hooks, TrainingState, start, train
+from tp1.training.orders import order_for
+from tp1.training.ranks import ALONE, LEAST, Ranks
 
 KEEP_SECONDS = 300.0  # between checkpoints within an epoch; each epoch also ends with one
 
@@ -102,6 +108,7 @@ def run(
     *,
     parent: ToolRun | None = None,
     launched: str | None = None,
+    ranks: Ranks = ALONE,
 ) -> Result:
     """Train and evaluate ``experiment`` in an MLflow run.
 
@@ -110,14 +117,38 @@ def run(
         resumed: The folder of an unfinished run of the same configuration, to resume; None for a new run.
         parent: The parent of the run.
         launched: The id of the run that ``mlflow run`` has started for this process.
+        ranks: The processes that compute the run together, of which this is the first; the others :func:`follow`.
 
     Raises:
         TP1Error: Something is wrong that the user can correct, such as in the data, the device or a parameter.
     """
     plan = Plan(experiment.name, experiment.configuration, config, command)
-    result = _tracked(experiment, plan, resumed, parent, launched, None)
+    result = _tracked(experiment, plan, resumed, parent, launched, None, ranks)
     assert isinstance(result, Result)
     return result
+
+
+def follow(experiment: Experiment, ranks: Ranks) -> None:
+    """Compute a run together with the first process, which leads and tracks it in :func:`run`.
+
+    Raises:
+        TP1Error: What this process has is not what the first one has, such as its data.
+        LostError: Another process has ended.
+    """
+    with ranks.together():
+        if not ranks.sent(lambda: False):  # the run is finished
+            return
+        prepared = _prepare(experiment, experiment.config, ranks)
+        trainee, (train_part, val_part, test_part) = _choose_inputs(
+            prepared.built, prepared.data, cached=prepared.cached
+        )
+        state = start(trainee, prepared.config, prepared.device)
+        ranks.wait()
+        share_state(state, ranks)
+        with deferred() as stopped:
+            whole = train(state, train_part, val_part, prepared.config, Hooks(stopped=stopped), ranks)
+        if whole:
+            _evaluate(prepared, trainee, test_part, ranks)
 
 
 def run_trial(
@@ -141,7 +172,7 @@ def run_trial(
     Raises:
         TP1Error: As for :func:`run`.
     """
-    return _tracked(experiment, plan, resumed, parent, None, give_up)
+    return _tracked(experiment, plan, resumed, parent, None, give_up, ALONE)
 
 
 def _tracked(
@@ -151,13 +182,56 @@ def _tracked(
     parent: ToolRun | None,
     launched: str | None,
     give_up: Callable[[Epoch], str | None] | None,
+    ranks: Ranks,
 ) -> Result | Pruned:
     began = time.perf_counter()
-    with training_run(plan, resumed, parent=parent, launched=launched) as writer:
-        done = _run(experiment, plan.config, plan.command, writer, give_up)
+    with training_run(plan, resumed, parent=parent, launched=launched) as writer, ranks.together():
+        done = _run(experiment, plan.config, plan.command, writer, give_up, ranks)
     if isinstance(done, Pruned):
         return done
     return Result(*done, writer.model_uri, time.perf_counter() - began)
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What a process has before it trains.
+
+    Attributes:
+        config: With precision and image size resolved.
+        cached: Whether the head of a frozen network trains on cached features.
+    """
+
+    config: TrainConfig
+    device: torch.device
+    data: ImageData
+    built: Built
+    cached: bool
+
+
+def _prepare(experiment: Experiment, config: TrainConfig, ranks: Ranks) -> Prepared:
+    """Load the data and build the network; of several processes, all take what the first one chooses."""
+    precision = choose_precision(config.precision, choose_device(config.device)) if ranks.leads else ""
+    config = ranks.sent(lambda: replace(config, precision=precision))
+    device = choose_device(config.device)
+    data = load_data(config.dataset, config.data_dir, config.image_size, **config.reading)
+    digests = (data.digest, data.split_digest)
+    if (wanted := ranks.sent(lambda: digests)) != digests:
+        raise TP1Error(f"{data.name} in {data.origin} is not what the first process has: {digests}, not {wanted}.")
+    check_batch(config.batch_size, experiment.config.batch_size, len(data.train))
+    if ranks.count > 1 and min(config.batch_size, len(data.train)) < LEAST * ranks.count:
+        raise TP1Error(
+            f"batch_size={config.batch_size} is less than {LEAST} images for each of {ranks.count} processes."
+        )
+    image_size = config.image_size or data.image_shape[0]
+    config = replace(config, image_size=image_size)
+
+    torch.manual_seed(config.seed)  # for initialisation and dropout; order and augmentation have their own generator
+    weights = ranks.sent(lambda: find_weights(config.weights, experiment.networks, download_weights))
+    built = build(experiment, data, image_size, config.dropout, weights)
+    built.model.to(device)
+    return Prepared(
+        config, device, data, built, isinstance(built.model, TransferClassifier) and config.augment == "none"
+    )
 
 
 def _run(
@@ -166,20 +240,20 @@ def _run(
     command: str,
     writer: RunWriter,
     give_up: Callable[[Epoch], str | None] | None,
+    ranks: Ranks,
 ) -> tuple[Epoch, Evaluation] | Pruned:
-    device = choose_device(config.device)
-    precision = choose_precision(config.precision, device)
-    data = load_data(config.dataset, config.data_dir, config.image_size, **config.reading)
-    check_batch(config.batch_size, experiment.config.batch_size, len(data.train))
-    image_size = config.image_size or data.image_shape[0]
-    config = replace(config, device=str(device), precision=precision, image_size=image_size)
-
-    torch.manual_seed(config.seed)  # for initialisation and dropout; order and augmentation have their own generator
-    weights = find_weights(config.weights, experiment.networks, download_weights)
-    built = build(experiment, data, image_size, config.dropout, weights)
-    model = built.model.to(device)
-    cached = isinstance(model, TransferClassifier) and config.augment == "none"
-    facts = _facts(built, device, cached=cached)
+    ranks.sent(lambda: True)
+    prepared = _prepare(experiment, config, ranks)
+    data, built, cached, model = prepared.data, prepared.built, prepared.cached, prepared.built.model
+    # Which of several devices each process has does not make another training.
+    device = prepared.device.type if ranks.count > 1 else str(prepared.device)
+    config = replace(prepared.config, device=device)
+    precision = config.precision
+    facts = _facts(built, prepared.device, cached=cached)
+    if ranks.count > 1:
+        facts["processes"] = str(ranks.count)
+    if writer.begun and not cached and order_for(data.train.images, config.batch_size) is not None:
+        facts["images"] = "read from disk, shuffled in blocks"  # a resumed run keeps the order that it began with
     note = describe_run(experiment, config, data.name, command)
     writer.log_start(
         {key: str(value) for key, value in config.flat().items() if value is not None} | facts,
@@ -196,13 +270,17 @@ def _run(
         f"{len(data.train):,} training, {len(data.val):,} validation, {len(data.test):,} test images; "
         f"{facts['processor']}, {precision}"
     )
+    if ranks.count > 1:
+        say(f"{ranks.count} processes compute it together: each has its share of every batch.")
     for remark in data.reading.notes():
         say(remark)
     if isinstance(model, TransferClassifier) and not cached:
         say(f"augment={config.augment} changes every image every time: the frozen layers run on each batch.")
 
     trainee, (train_part, val_part, test_part) = _choose_inputs(built, data, cached=cached)
-    state = start(trainee, config, device)
+    state = start(trainee, config, prepared.device, order_for(train_part.images, config.batch_size))
+    for remark in _where_images_lie(data, train_part):
+        say(remark)
     checkpoints = Checkpoints(writer.folder.checkpoints)
     reasons: list[str] = []  # to stop early
 
@@ -210,7 +288,10 @@ def _run(
         if give_up is not None and (reason := give_up(epoch)) is not None:
             reasons.append(reason)
 
-    if checkpoints.restore(state):
+    is_restored = checkpoints.restore(state)
+    ranks.wait()
+    share_state(state, ranks)
+    if is_restored:
         say(f"Going on from {_where(state, config)} ({checkpoints.folder})")
         for epoch in state.history:  # the earlier process may have been killed before it logged the last one
             writer.log_epoch(epoch)
@@ -228,24 +309,50 @@ def _run(
     with deferred() as stopped:
         hooks = Hooks(on_epoch, keeper(checkpoints, state), KEEP_SECONDS, lambda: stopped() or bool(reasons))
         try:
-            if not train(state, train_part, val_part, config, hooks) and stopped():
+            whole = train(state, train_part, val_part, config, hooks, ranks)
+            by_another = ranks.count > 1 and not stopped()  # process, which has got a signal
+            if not whole and (stopped() or by_another):
                 say(f"Stopped at {_where(state, config)}; checkpoint in {checkpoints.folder}")
+                if by_another:
+                    raise Interrupted(SIGTERM)
         except DivergedError as error:
             if give_up is None:
                 raise
             reasons.append(str(error))
     if reasons:
         return _log_pruned(experiment, config, command, data.name, state, reasons[0], writer)
-    # What is served is measured: with cached features, those are its trunks' already.
-    evaluation = evaluate(trainee if cached else model.as_served(), test_part, data.classes)
+    evaluation, with_views = _evaluate(prepared, trainee, test_part, ranks)
     averaged = {}
-    if config.tta != "none":
-        with_views = evaluate(model.as_served(), data.test, data.classes, config.tta)
+    if with_views is not None:
         averaged = {"test_tta/accuracy": with_views.accuracy, "test_tta/loss": with_views.loss}
         say(f"Test accuracy with tta={config.tta}: {with_views.accuracy:.4f} (the stored model predicts without it)")
     _log_result(experiment, config, command, data, model, state, evaluation, averaged, writer)
     assert state.best is not None
     return state.best, evaluation
+
+
+def _where_images_lie(data: ImageData, train_part: Part) -> list[str]:
+    """Say what does not fit in memory and stays on disk."""
+    images = train_part.images
+    if not isinstance(images, Stored) or not images.beyond_memory:
+        return []
+    what = "images" if images.dtype == np.uint8 else "features of the images"
+    size, free = len(data.pixels) * row_bytes(images) / 1e9, free_memory() / 1e9
+    return [
+        f"The {what} ({size:,.1f} GB) do not fit in the free memory ({free:,.1f} GB): they are read from disk all "
+        "along, and shuffled in blocks."
+    ]
+
+
+def _evaluate(
+    prepared: Prepared, trainee: ImageModel, test_part: Part, ranks: Ranks
+) -> tuple[Evaluation, Evaluation | None]:
+    """Evaluate on the test images; with the views of ``tta=`` too, where there are any."""
+    model, classes, tta = prepared.built.model, prepared.data.classes, prepared.config.tta
+    # What is served is measured: with cached features, those are its trunks' already.
+    served = model.as_served()
+    evaluation = evaluate(trainee if prepared.cached else served, test_part, classes, "none", ranks)
+    return evaluation, None if tta == "none" else evaluate(served, prepared.data.test, classes, tta, ranks)
 
 
 def check_batch(batch_size: int, default: int, images: int) -> None:

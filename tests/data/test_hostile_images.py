@@ -7,7 +7,6 @@ import shutil
 import struct
 import zlib
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 from hypothesis import given
@@ -17,7 +16,6 @@ from tests.conftest import all_runs, coloured_images, invoke
 from tests.support.generated_cases import quick
 from tests.support.hostile_files import Harmful, is_clear, make_special, mutated
 from tp1.base.errors import TP1Error
-from tp1.data.cache import entries
 from tp1.data.cifar10 import Cifar10
 from tp1.data.dataset import load_data
 from tp1.data.decoding import read_image, strict_and_quiet
@@ -134,16 +132,6 @@ def test_a_long_image_is_resized(tmp_path):
     batch = predicted_from(tmp_path / "long.png")
     assert batch.resized == 1
     assert batch.pixels.min() == 255
-
-
-@pytest.mark.parametrize("cached", [False, True])
-def test_images_that_the_memory_does_not_take_are_refused(small, tmp_path, cached, monkeypatch):
-    if cached:
-        load_data(str(small))
-    monkeypatch.setattr("psutil.virtual_memory", lambda: SimpleNamespace(available=1900))
-    with pytest.raises(TP1Error, match=r"the images in .*/small need 0\.0 GB of memory, .*: make them smaller"):
-        load_data(str(small))
-    assert bool(entries(tmp_path / "cache")) == cached
 
 
 def test_few_images_wait_in_memory(small, monkeypatch):

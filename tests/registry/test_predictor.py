@@ -52,11 +52,12 @@ def test_a_model_that_is_not_there(model, uri):
     assert len(result.stderr.splitlines()) == 1
 
 
-def test_a_registered_model_is_found_by_alias_and_by_version(model, digits):
+def test_a_model_is_found_by_alias_by_version_and_by_its_run(model, digits):
     np.save("digits.npy", digits[0][:3])
     version = mlflow.register_model(model, "tp1-digits")
     MlflowClient().set_registered_model_alias("tp1-digits", "champion", version.version)
-    for uri in ("models:/tp1-digits@champion", f"models:/tp1-digits/{version.version}"):
+    run_id = MlflowClient().get_logged_model(model.removeprefix("models:/")).source_run_id
+    for uri in ("models:/tp1-digits@champion", f"models:/tp1-digits/{version.version}", run_id):
         result = invoke("predict", "images=digits.npy", f"model={uri}", "format=json")
         assert result.stdout == invoke("predict", "images=digits.npy", f"model={model}", "format=json").stdout != ""
 

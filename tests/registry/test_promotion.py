@@ -18,7 +18,9 @@ from tests.conftest import PROJECT, all_runs, coloured_images, copy_database, in
 from tests.support.made_runs import make_run
 from tp1.data.dataset import load_data
 from tp1.data.image_digests import image_digests
+from tp1.registry.predictor import load_predictor
 from tp1.registry.versions import DESCRIPTION_LIMIT, find_version
+from tp1.report.calibration import expected_calibration_error
 
 NAME = "tp1-digits"
 
@@ -267,6 +269,66 @@ def test_data_that_grew_and_another_data_set_of_the_same_name(store, image_folde
         assert "tp1-shapes version" in invoke("download", f"dataset={dataset}", "to=here").output
     assert other in invoke("rollback", f"dataset={image_folder}").stderr  # its champion is not made that of the first
     assert "version 1 is champion again" in invoke("rollback", "dataset=shapes").output
+
+
+def test_a_candidate_that_falls_short_is_refused_with_its_figures(runs):
+    """Whatever force= says; what is met stands in the version's tags and card, until nothing is asked any more."""
+    data = load_data("digits")
+    result = invoke("promote", "dataset=digits", "experiments=cnn-base", "require=accuracy:0.99,ece:0.9", "force=now")
+    assert result.exit_code == 1
+    model = load_predictor(runs["cnn-base"])
+    probabilities = model.probabilities(data.val.images)
+    accuracy = (probabilities.argmax(axis=1) == data.val.labels).mean()
+    error = expected_calibration_error(probabilities, data.val.labels)
+    assert result.stderr == (
+        f"Error: cnn-base-s0 ({runs['cnn-base']}) falls short of what require= asks for (accuracy). Asked for, and "
+        f"measured on 179 validation images: accuracy {accuracy:.4f} (at least 0.99), calibration error {error:.4f} "
+        "(at most 0.9). Nothing was changed: ask for less, or train a better one.\n"
+    )
+    assert find_version(NAME, 1) is None
+
+    output = promote("experiments=cnn-base", "require=ece:0.9,corruption:0.01")
+    version = find_version(NAME, "champion")
+    assert version.tags["tp1.require"] == "ece:0.9,corruption:0.01"
+    assert version.tags["tp1.measured_ece"] == f"{error:.4f}"
+    mean = float(version.tags["tp1.measured_corruption"])
+    assert 0.01 < mean < accuracy + 0.2
+    said = f"calibration error {error:.4f} (at most 0.9), mean corruption accuracy {mean:.4f} (at least 0.01)."
+    assert said in output
+    assert said in version.description
+    assert promote("experiments=cnn-base").count("Asked for") == 0
+    assert find_version(NAME, 1).tags["tp1.require"] == "ece:0.9,corruption:0.01"  # as it was made champion
+
+    result = invoke("promote", "dataset=digits", "experiments=cnn-base", "require=ece:0")  # it is champion already
+    assert "falls short of what require= asks for (ece)." in result.stderr
+    assert "It is the champion already. Asked for, and measured" in promote("experiments=cnn-base", "require=brier:2")
+    assert find_version(NAME, 1).tags["tp1.require"] == "brier:2"
+
+    promote()
+    promote("experiments=cnn-base")
+    assert (champion(), find_version(NAME, 1).tags["tp1.require"]) == (2, "")  # it was decided on anew
+    assert find_version(NAME, 1).tags["tp1.measured_brier"] == ""
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "'' asks for nothing that is known: give accuracy, corruption, ece, brier, each as NAME:LIMIT."),
+        ("speed:3", "'speed:3' asks for nothing that is known"),
+        ("ece:0.1,", "'' asks for nothing that is known"),
+        ("ece", "'' is no limit for ece: give a number from 0 to 1, such as ece:0.5."),
+        ("ece:low", "'low' is no limit for ece"),
+        ("corruption:60", "'60' is no limit for corruption: give a number from 0 to 1"),
+        ("brier:nan", "'nan' is no limit for brier: give a number from 0 to 2"),
+        ("ece:0.1,ece:0.2", "ece is asked for twice."),
+    ],
+)
+def test_requirements_that_make_no_sense_are_one_line(store, text, message):
+    result = invoke("promote", "dataset=digits", f"require={text}")
+    assert result.exit_code == 2
+    (line,) = result.stderr.splitlines()
+    assert message in line
+    assert [run.info.status for run in all_runs()] == ["FAILED"]
 
 
 @pytest.mark.usefixtures("tampered")

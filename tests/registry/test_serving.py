@@ -1,4 +1,4 @@
-"""`mlflow models serve` with a model of ours, asked with curl as the README does."""
+"""`mlflow models serve` with a model of ours, asked with curl as the documentation does."""
 
 import json
 import os
@@ -21,7 +21,7 @@ from PIL import Image
 from tests.conftest import PROJECT, invoke
 from tp1.data.digits import Digits
 
-README = (PROJECT / "README.md").read_text()
+PAGE = (PROJECT / "docs" / "how-to" / "use-a-model.md").read_text(encoding="utf-8")
 
 
 @dataclass(frozen=True)
@@ -105,7 +105,7 @@ def test_it_answers_with_the_models_own_probabilities(served):
 
 def test_the_command_of_the_readme(served, tmp_path):
     Image.fromarray(served.images[1]).save(tmp_path / "image.png")
-    found = re.search(r"mlflow models serve .*?\n(python -c .*?)```", README, re.DOTALL)
+    found = re.search(r"mlflow models serve .*?\n(python -c .*?)```", PAGE, re.DOTALL)
     assert found is not None
     command = found[1].replace("http://127.0.0.1:5001", served.address).replace("cat.png", "image.png")
     result = subprocess.run(

@@ -27,7 +27,7 @@ def test_the_summary_lists_layers_shapes_and_parameters():
     model = Classifier(CNNBase(10), tuple("0123456789"), Preparation(32, (0.5,) * 3, (0.25,) * 3))
     text = model_summary(model, (32, 32, 3))
     assert "net.features.0  Conv2d       N x 8 x 30 x 30          224" in text
-    assert "11,994 parameters, 11,994 of them trained, 0 frozen" in text
+    assert "24,282 parameters, 24,282 of them trained, 0 frozen" in text
     assert model.training
 
 

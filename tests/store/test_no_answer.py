@@ -18,7 +18,7 @@ from tests.support.waiting_runs import waiting_run
 from tp1.base.errors import TP1Error
 from tp1.registry.versions import CHAMPION, find_version, make_champion, register
 from tp1.store.reader import RunReader
-from tp1.sweeps.jobs import Job
+from tp1.sweeps.jobs import Job, only
 
 NAME = "tp1-digits"
 
@@ -120,7 +120,7 @@ def test_the_whole_report_waits_for_a_server_that_was_away(proxy, monkeypatch):
     monkeypatch.setattr(tp1.store.prepare, "STORE_WAIT", 0.05)
     asked = []
 
-    def go_away() -> str:
+    def go_away(again: bool) -> str:
         asked.append(len(list(RunReader().find_runs())))
         proxy.restart("reset")
         Timer(0.5, proxy.restart, (None,)).start()
@@ -130,7 +130,8 @@ def test_the_whole_report_waits_for_a_server_that_was_away(proxy, monkeypatch):
         asked.append(len(list(RunReader().find_runs())))
         return []
 
-    monkeypatch.setattr(tp1.commands.main, "_look_job", lambda dataset, run: Job(f"eda-{dataset}", 1, None, go_away))
+    looks = lambda dataset, run: Job(f"eda-{dataset}", 1, None, only(go_away))  # noqa: E731
+    monkeypatch.setattr(tp1.commands.main, "_look_job", looks)
     monkeypatch.setattr(tp1.commands.main, "compare", compare)
     monkeypatch.setattr(tp1.commands.main, "report", lambda catalog, run, to: [])
     result = invoke("main", "only=eda")

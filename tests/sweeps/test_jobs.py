@@ -1,24 +1,27 @@
 """Several runs in a row: seeds, studies, failures, and what is finished already."""
 
 import json
+import time
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 
 import mlflow
 import pytest
 
 from tests.conftest import all_runs, invoke
 from tp1.base.errors import TP1Error
-from tp1.sweeps.jobs import Job, failures, run_jobs
+from tp1.sweeps.jobs import Job, LostError, failures, only, run_jobs
 
 QUICK = ("dataset=digits", "epochs=1", "batch_size=256")
 
 
 def job(name: str, finished: str | None = None, error: Exception | None = None, minutes: float | None = 1) -> Job:
-    def work() -> str:
+    def work(again: bool) -> str:
         if error is not None:
             raise error
         return "well"
 
-    return Job(name, minutes, finished, work)
+    return Job(name, minutes, finished, only(work))
 
 
 def test_finished_jobs_are_skipped_and_a_failure_stops_nothing(capsys):
@@ -54,11 +57,89 @@ def test_where_nothing_is_known_the_earlier_ones_tell(capsys, monkeypatch):
 
 
 def test_an_interrupt_stops_all():
-    def interrupted() -> str:
+    def interrupted(again: bool) -> str:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        run_jobs([Job("a", 1, None, interrupted), job("b")], str)
+        run_jobs([Job("a", 1, None, only(interrupted)), job("b")], str)
+
+
+class Threads:
+    """Places in threads of this process; work whose name is in ``lost`` is lost so many times."""
+
+    def __init__(self, places: int, retries: int = 0, **lost: int) -> None:
+        self.places, self.retries, self.lost = places, retries, lost
+        self.most = 0
+        self.names: dict[Future, str] = {}
+        self.pool = ThreadPoolExecutor(places)
+
+    def submit(self, name, work, *, again):
+        future = self.pool.submit(work, again)
+        self.names[future] = name
+        self.most = max(self.most, len(self.names))
+        return future
+
+    def result(self, future):
+        name = self.names.pop(future)
+        if self.lost.get(name, 0):
+            self.lost[name] -= 1
+            raise LostError("its node is gone.")
+        return future.result()
+
+
+def test_several_at_a_time_and_the_outcomes_in_order(capsys):
+    def work(seconds: float, again: bool) -> str:
+        time.sleep(seconds)
+        return f"after {seconds}"
+
+    jobs = [Job(name, 30, None, only(partial(work, rest))) for name, rest in (("a", 0.2), ("b", 0.01), ("c", 0.01))]
+    jobs.insert(1, job("d", error=TP1Error("broken")))
+    workers = Threads(2)
+    outcomes = run_jobs(jobs, str, workers)
+    assert [(one.name, one.status) for one in outcomes] == [
+        *(("a", "finished"), ("d", "failed"), ("b", "finished"), ("c", "finished"))
+    ]
+    assert workers.most == 2
+    shown = capsys.readouterr().out
+    assert "4 runs, 0 of them finished already; expected time about 46 min." in shown
+    assert shown.index("d failed: broken") < shown.index("c: 4 of 4; time left")
+
+
+def test_what_was_lost_goes_on_elsewhere_as_often_as_it_may(capsys):
+    told = []
+
+    def work(name: str, again: bool) -> str:
+        told.append((name, again))
+        return "well"
+
+    jobs = [Job(name, 1, None, only(partial(work, name))) for name in "ab"]
+    outcomes = run_jobs(jobs, str, Threads(1, 2, a=2, b=3))
+    assert [(one.status, one.line) for one in outcomes] == [("finished", "well"), ("failed", "its node is gone.")]
+    assert told == [(name, again) for name in "ab" for again in (False, True, True)]
+    assert capsys.readouterr().out.count("a: its node is gone. It goes on elsewhere.") == 2
+
+
+def test_steps_are_told_of_a_failure_and_may_have_several():
+    seen = []
+
+    def steps():
+        try:
+            yield lambda again: 1 / 0
+        except ZeroDivisionError as error:
+            seen.append(error)
+        result = yield lambda again: 7
+        return str(result)
+
+    def careless():
+        try:
+            yield lambda again: 1
+            raise TP1Error("broken")
+        finally:
+            seen.append("closed")
+
+    outcomes = run_jobs([Job("a", 1, None, steps), Job("b", 1, None, careless)], str)
+    assert [one.line for one in outcomes] == ["7", "broken"]
+    assert len(seen) == 2
 
 
 def test_seeds_are_children_of_one_run_and_are_not_repeated(store):
@@ -121,6 +202,11 @@ def test_a_failed_child_fails_the_parent_after_the_others(store, monkeypatch):
         (("cnn-base", "seeds=0", "seed=1"), "give either seed or seeds."),
         (("cnnv3-configs", "configurations=c9"), "'c9' is not known. There are c1, c2, c3, c4."),
         (("cnnv3-configs", "learning_rate=1"), "No such option '--learning-rate'"),
+        (("cnn-base", "workers=2"), "workers and ray are for several runs: give seeds, such as seeds=0,1,2, or leave"),
+        (("cnn-base", "seeds=0,1", "workers=0"), "0 is not in the range 1<=x<=256."),
+        (("cnnv3-configs", "workers=two"), "'two' is not a valid integer range."),
+        (("main", "workers=1000"), "1000 is not in the range 1<=x<=256."),
+        (("sweep", "experiment=cnnv3", "space=dropout=0.1..0.5", "workers=-1"), "-1 is not in the range 1<=x<=256."),
     ],
 )
 def test_bad_lists_are_one_line(store, arguments, message):

@@ -1,6 +1,7 @@
 """What is proposed follows from the seed and from the earlier trials, not from the process that proposes."""
 
 import math
+import pickle
 
 import pytest
 
@@ -48,6 +49,33 @@ def test_a_study_that_is_told_the_earlier_trials_goes_on_as_if_it_had_seen_them(
             replay(again.propose(values), accuracies, finished)
         assert [train(again.propose()) for _ in range(25 - done)] == trials[done:]
         assert again.importances() == whole.importances()
+
+
+@pytest.mark.parametrize("pruner", PRUNERS)
+def test_a_judge_in_another_process_judges_as_one_here(pruner, tmp_path):
+    here = proposer("random", pruner)
+    far = Proposer("name", space_of(), "random", pruner, 0, EPOCHS, tmp_path / "journal")
+    pruned = 0
+    for _ in range(8):
+        one, other = here.propose(), far.propose()
+        assert one.values == other.values
+        judge = pickle.loads(pickle.dumps(other.judge))
+        for epoch in range(1, EPOCHS + 1):
+            value = accuracy(one.values, epoch)
+            hopeless = one.judge(epoch, value)
+            assert judge(epoch, value) == hopeless
+            if hopeless:
+                break
+            judge = pickle.loads(pickle.dumps(other.judge))  # in yet another one, after the first was lost
+            assert not judge(epoch, value)
+        pruned += hopeless
+        for proposal in (one, other):
+            if hopeless:
+                proposal.prune()
+            else:
+                proposal.finish(value)
+    assert (pruned > 0) == (pruner != "none")
+    assert here.importances() == far.importances()
 
 
 def test_tpe_finds_better_values_than_chance_and_pruning_saves_epochs():

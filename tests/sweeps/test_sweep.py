@@ -213,7 +213,7 @@ def test_a_trial_on_another_machine_is_not_done_beside_it(store, monkeypatch):
     def fails(*arguments, **options):
         raise OSError("no luck")
 
-    monkeypatch.setattr("tp1.sweeps.sweep.run_trial", fails)
+    monkeypatch.setattr("tp1.sweeps.trials.run_trial", fails)
     failed = invoke(*GRID, "trials=2")
     assert failed.exit_code == 1
     assert "2 of 2 runs failed: cnn-base-t0 (OSError: no luck" in failed.stderr

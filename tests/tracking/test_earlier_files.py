@@ -96,7 +96,7 @@ def test_a_run_of_another_network_is_not_gone_on_with(earlier):
     result = invoke("cnn-base", f"resume={KILLED}")
     assert result.exit_code == 1
     assert (
-        "model_parameters=11994 is not the run's 9754: a resumed run keeps its parameters. Go on with its code (commit"
+        "model_parameters=24282 is not the run's 9754: a resumed run keeps its parameters. Go on with its code (commit"
         in (result.stderr)
     )
     assert val_losses(KILLED) == pytest.approx(VAL_LOSS[KILLED])

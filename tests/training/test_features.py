@@ -14,10 +14,10 @@ from mlflow import MlflowClient
 from torchvision import models
 
 from experiments import fusion, mobilenetv2_pretrained
-from tests.conftest import PROJECT, all_runs, invoke
+from tests.conftest import PROJECT, all_runs, invoke, write_folder
 from tests.support.made_training import trunk
-from tp1.base.errors import TP1Error
 from tp1.data.dataset import load_data
+from tp1.data.stored import Stored
 from tp1.models.build import build
 from tp1.models.transfer import join
 from tp1.training.features import FeatureEntry, feature_parts
@@ -33,9 +33,9 @@ class Counted(FeatureEntry):
 
     computed = 0
 
-    def _compute(self):
+    def _compute(self, first):
         type(self).computed += 1
-        return super()._compute()
+        return super()._compute(first)
 
 
 @pytest.fixture
@@ -112,8 +112,8 @@ def test_a_build_that_is_killed_leaves_nothing_that_is_taken_for_whole(data, tmp
         "from tp1.data.dataset import load_data\n"
         "from tp1.training import features\n"
         "compute = features.FeatureEntry._compute\n"
-        "def stop(self):\n"
-        "    yield next(compute(self)); os.kill(os.getpid(), 9)\n"
+        "def stop(self, first):\n"
+        "    yield next(compute(self, first)); os.kill(os.getpid(), 9)\n"
         "features.FeatureEntry._compute = stop\n"
         f"data = load_data('eurosat', Path({str(tmp_path / 'data')!r}))\n"
         f"features.feature_parts([trunk()], ['w'], 1, data, Path({str(cache)!r}))\n"
@@ -216,10 +216,29 @@ def test_untrained_trunks_of_different_experiments_do_not_share_features(data):
     assert digests[0] != digests[1]
 
 
-def test_features_too_large_for_memory_are_an_error_before_they_are_read(data, tmp_path, monkeypatch):
+def test_features_too_large_for_memory_are_read_from_disk(data, tmp_path, monkeypatch):
+    wanted = feature_parts([trunk("alexnet"), trunk()], ["a", "w"], 1, data, tmp_path / "cache")
     monkeypatch.setattr("psutil.virtual_memory", lambda: SimpleNamespace(available=100_000))
-    with pytest.raises(TP1Error, match="give a smaller image_size"):
-        feature_parts([trunk()], ["w"], 2, data, tmp_path / "cache")
+    monkeypatch.setattr("tp1.training.features.CHUNK", 7)
+    parts = feature_parts([trunk("alexnet"), trunk()], ["a", "w"], 1, data, tmp_path / "cache")
+    for part, other in zip(parts, wanted, strict=True):
+        assert isinstance(part.images, Stored)
+        assert part.images.beyond_memory
+        assert np.array_equal(part.images[:], other.images)
+        assert np.array_equal(part.images[np.array([8, 1])], other.images[[8, 1]])
+
+
+def test_a_dropped_copy_has_no_part_and_no_place_in_the_first(tmp_path):
+    """It once took the place of the first training image."""
+    root = write_folder(tmp_path / "x", per_class=10, side=16)
+    for number in range(10):
+        (root / "c" / f"{number}.png").write_bytes((root / "c" / f"{number:03d}.png").read_bytes())
+    data = load_data(str(root), drop_duplicates="train")
+    assert data.reading.dropped
+    frozen = trunk()
+    train = feature_parts([frozen], ["w"], 1, data, tmp_path / "cache")[0]
+    wanted = join([frozen.folded()(torch.from_numpy(data.train.images))], 1).numpy()
+    np.testing.assert_allclose(train.images, wanted, rtol=2e-3, atol=1e-3)
 
 
 def test_weights_for_the_wrong_number_of_trunks_are_an_error(store, tiny_eurosat):

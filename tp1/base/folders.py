@@ -15,21 +15,26 @@ READ_ONLY = (errno.EACCES, errno.EPERM, errno.EROFS)
 
 
 @contextmanager
-def whole_folder(target: Path) -> Iterator[Path]:
+def whole_folder(target: Path, *, going_on: bool = False) -> Iterator[Path]:
     """Yield a new folder beside ``target`` to fill; when the block ends, it is renamed and replaces ``target``.
 
     If the block raises, the new folder is removed. If the process is killed, ``.<name>.partial`` remains, and the
     next attempt removes it.
+
+    Args:
+        going_on: The next attempt gets what remained, and a signal leaves it too.
     """
     partial = target.with_name(f".{target.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
+    if not going_on:
+        shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True, exist_ok=going_on)
     try:
         yield partial
         shutil.rmtree(target, ignore_errors=True)
         partial.rename(target)
-    except BaseException:
-        shutil.rmtree(partial, ignore_errors=True)
+    except BaseException as error:
+        if not going_on or not isinstance(error, KeyboardInterrupt):
+            shutil.rmtree(partial, ignore_errors=True)
         raise
 
 

@@ -22,10 +22,12 @@ class Interrupted(KeyboardInterrupt):
 
     Attributes:
         exit_code: 128 + the signal's number, as a shell reports it: 130 for SIGINT, 143 for SIGTERM, 129 for SIGHUP.
+        reason: What it comes from, in words; empty where a signal is all that is known.
     """
 
-    def __init__(self, signum: int) -> None:
-        super().__init__(signal.Signals(signum).name)
+    def __init__(self, signum: int, reason: str = "") -> None:
+        super().__init__(reason or signal.Signals(signum).name)
+        self.reason = reason
         self.exit_code = 128 + signum
 
 

@@ -2,7 +2,9 @@
 
 import os
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from pathlib import Path
 from typing import Any, TypeVar
 
 from tqdm import tqdm
@@ -23,6 +25,13 @@ def progress(items: Iterable[T], title: str, total: int | None = None, unit: str
 def progress_bar(total: int, title: str, unit: str = "img", initial: int = 0) -> "tqdm[Any]":
     """Return a bar that the caller advances, starting at ``initial``; like :func:`progress`, only on a terminal."""
     return tqdm(total=total, initial=initial, desc=title, unit=unit, leave=False, disable=None)
+
+
+@contextmanager
+def silent() -> Iterator[None]:
+    """Inside the block, nothing is written to standard output and standard error."""
+    with Path(os.devnull).open("w", encoding="utf-8") as nowhere, redirect_stdout(nowhere), redirect_stderr(nowhere):
+        yield
 
 
 def say(text: str) -> None:

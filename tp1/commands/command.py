@@ -13,6 +13,7 @@ from tp1.base.errors import TP1Error, why
 from tp1.base.interrupts import Interrupted, interruptible, interruption, watch_launcher
 from tp1.base.launcher import launch_folder
 from tp1.base.names import message_line
+from tp1.base.processes import process_rank
 from tp1.store.access import refused
 from tp1.store.addresses import absolute, masked_text
 from tp1.store.proxies import reach_local_hosts
@@ -69,7 +70,7 @@ class Command(click.Command):
             message = message_line(error.format_message())
         # Outside the except block: error.txt includes the causes of an error, and click's message may hold bytes that
         # cannot be written to a file.
-        if self.on_bad_arguments is not None:
+        if self.on_bad_arguments is not None and process_rank() == 0:
             try:
                 self.on_bad_arguments(message)
             except (TP1Error, MlflowException) as second:  # the tracking server does not work either

@@ -17,6 +17,7 @@ from tp1.commands.command import Command
 from tp1.commands.parameters import Names
 from tp1.commands.tool import tool_command
 from tp1.experiment import Experiment, Study
+from tp1.registry.evaluations import find_evaluations
 from tp1.report.comparison import Group
 from tp1.report.comparison_page import ROWS, comparison_files, comparison_text, paired_sentence
 from tp1.report.parameters import parameters_of
@@ -95,7 +96,8 @@ def compare(
         if other is None:
             raise nothing_found(reader, [against], f" on {dataset}" if dataset else "")
         pairs = compare_pairs(reader, groups, other, strict=experiments is not None)
-    files = comparison_files(groups, pairs, selection.sweeps, reader)
+    evaluations = find_evaluations(reader.uri, dataset)
+    files = comparison_files(groups, pairs, selection.sweeps, reader, evaluations)
     if to is not None:
         write_files(to, files)
     run.log_files(files)

@@ -1,17 +1,21 @@
 """The ``tp1`` command: all experiments, all tools, and the maintenance commands."""
 
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import click
 
 from tp1.base.errors import TP1Error
+from tp1.base.processes import process_rank
+from tp1.base.progress import silent
 from tp1.commands.cache import cache_command
 from tp1.commands.command import Command
 from tp1.commands.compare import compare_command
 from tp1.commands.download import download_command
 from tp1.commands.eda import eda_command
+from tp1.commands.evaluate import evaluate_command
 from tp1.commands.main import main_command
 from tp1.commands.mlproject import render_mlproject
 from tp1.commands.predict import predict_command
@@ -33,6 +37,7 @@ TOOLS: dict[str, Callable[[Catalog], Command]] = {
     "compare": compare_command,
     "download": download_command,
     "eda": lambda catalog: eda_command(),
+    "evaluate": lambda catalog: evaluate_command(),
     "main": main_command,
     "predict": lambda catalog: predict_command(),
     "promote": promote_command,
@@ -50,7 +55,7 @@ RECORDS = {"export": export_command, "import": import_command}  # the same, but 
 SECTIONS = {
     "Train": ("sweep", "main"),
     "Look and compare": ("eda", "compare", "report"),
-    "Models": ("promote", "rollback", "download", "predict"),
+    "Models": ("evaluate", "promote", "rollback", "download", "predict"),
     "Keep and share": ("runs", "sync", "export", "import", "store", "cache", "mlproject"),
     "A team's server": ("server-init", "account", "share", "migrate"),
 }
@@ -72,6 +77,11 @@ class Group(click.Group):
     def __init__(self, *args: Any, faults: Sequence[str] = (), **kwargs: Any) -> None:
         super().__init__(*args, epilog="\n\n".join(f"Note: {fault}" for fault in faults), **kwargs)
         self.faults = faults
+
+    def main(self, *args: Any, **kwargs: Any) -> Any:
+        """Run a command; of several processes of one run, the first alone speaks."""
+        with silent() if process_rank() else nullcontext():
+            return super().main(*args, **kwargs)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the commands by section, each with the whole first sentence of its help."""

@@ -13,14 +13,15 @@ from tp1.base.errors import TP1Error
 from tp1.commands.command import Command, one_line
 from tp1.commands.compare import compare
 from tp1.commands.eda import look_at
-from tp1.commands.parameters import Names, Numbers, as_command
+from tp1.commands.parameters import SPREAD_OPTIONS, Names, Numbers, as_command
 from tp1.commands.report import OUTPUT, TO, report, sections_of
 from tp1.commands.tool import tool_command
 from tp1.commands.training import RESUME_ALL
 from tp1.experiment import Experiment, Study, experiments_of
 from tp1.store.reader import RunReader
-from tp1.sweeps.jobs import Job, describe_outcomes, failures
+from tp1.sweeps.jobs import Job, describe_outcomes, failures, only
 from tp1.sweeps.parents import log_results
+from tp1.sweeps.spread import Spread
 from tp1.sweeps.training_jobs import run_all, training_jobs
 from tp1.tracking.tool_run import ToolRun, tool_run
 
@@ -38,6 +39,7 @@ def main_command(catalog: Sequence[Experiment | Study]) -> Command:
             ),
             TO,
             RESUME_ALL,
+            *SPREAD_OPTIONS,
         ],
         partial(run_report, catalog),
     )
@@ -50,12 +52,15 @@ def run_report(
     seeds: tuple[int, ...] = (0,),
     to: Path = OUTPUT,
     resume: str | None = None,
+    workers: int | None = None,
+    ray: str | None = None,
 ) -> list[str]:
     """Run what is not finished as children of ``run``, compare, rebuild the report; return the lines to print.
 
     Raises:
         TP1Error: A run failed (the others, the comparison and the report are done first), or one of those two.
     """
+    spread = Spread(workers, ray)
     sections = sections_of(catalog)
     jobs: list[Job] = []
     for entry in sections:
@@ -64,7 +69,7 @@ def run_report(
         elif only is None or entry.name in only:
             command_of = partial(_command_of, entry.name)
             jobs += training_jobs(experiments_of(entry), seeds, {}, command_of, run, resume=resume is not None)
-    outcomes = run_all(jobs, one_line)
+    outcomes = run_all(jobs, one_line, spread, run)
     failed = failures(outcomes)
     trained = [one for one in sections if not isinstance(one, tuple) and (only is None or one.name in only)]
     experiments = [experiment for one in trained for experiment in experiments_of(one)]
@@ -88,9 +93,10 @@ def _command_of(name: str, experiment: Experiment, seed: int) -> str:
 
 
 def _look_job(dataset: str, parent: ToolRun) -> Job:
-    def work() -> str:
-        with tool_run("eda", as_command("eda", {"dataset": dataset}), parent=parent) as run:
-            look_at(run, dataset)
-        return "done"
+    return Job(f"eda-{dataset}", 1, RunReader().find_looks().get(dataset), only(partial(_look, dataset, parent)))
 
-    return Job(f"eda-{dataset}", 1, RunReader().find_looks().get(dataset), work)
+
+def _look(dataset: str, parent: ToolRun, again: bool) -> str:
+    with tool_run("eda", as_command("eda", {"dataset": dataset}), parent=parent) as run:
+        look_at(run, dataset)
+    return "done"

@@ -9,6 +9,9 @@ from typing import Any
 import click
 
 from tp1.config import PARAMETERS, TrainConfig
+from tp1.sweeps.spread import MOST_WORKERS
+
+MODEL_HELP = "models:/NAME@ALIAS, models:/m-ID, the id of a run, or a folder from download."
 
 
 class Numbers(click.ParamType):  # type: ignore[type-arg]  # generic since click 8.3
@@ -23,6 +26,20 @@ class Numbers(click.ParamType):  # type: ignore[type-arg]  # generic since click
             return tuple(dict.fromkeys(int(part) for part in value.split(",")))
         except ValueError:
             self.fail(f"{value!r} is not a list of whole numbers such as 0,1,2.", param, ctx)
+
+
+SPREAD_OPTIONS: list[click.Parameter] = [
+    click.Option(
+        ["--workers"],
+        type=click.IntRange(1, MOST_WORKERS),
+        help="How many runs at a time, each in a process with its share of processors, or one GPU.  [default: 1]",
+    ),
+    click.Option(
+        ["--ray"],
+        metavar="local|auto|HOST:PORT",
+        help="Do the runs on a Ray cluster: one of this machine, the one that it is part of, or the one there.",
+    ),
+]
 
 
 class Names(click.ParamType):  # type: ignore[type-arg]

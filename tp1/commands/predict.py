@@ -15,8 +15,9 @@ from tp1.base.errors import TP1Error
 from tp1.base.folders import write_files
 from tp1.base.names import is_file, is_folder, user_path
 from tp1.commands.command import BadArguments, Command, take_launched_run
-from tp1.commands.parameters import as_command, given_values
+from tp1.commands.parameters import MODEL_HELP, as_command, given_values
 from tp1.data.image_files import find_images, left_out
+from tp1.registry.explaining import METHODS, Explainer
 from tp1.registry.gallery import gallery_html
 from tp1.registry.predictions import Predictions, as_csv, as_json, as_table, predict_images
 from tp1.registry.predictor import is_stored, load_predictor
@@ -42,14 +43,17 @@ def predict_command() -> Command:
                 multiple=True,
                 help="Image files, folders and .npy arrays, uint8 (N, H, W, 3); with commas, or given several times.",
             ),
-            click.Option(
-                ["--model"], required=True, help="models:/NAME@ALIAS, models:/m-ID, or a folder from download."
-            ),
+            click.Option(["--model"], required=True, help=MODEL_HELP),
             click.Option(["--top"], type=click.IntRange(1), default=3, show_default=True, help="Classes shown."),
             click.Option(["--format"], type=click.Choice(FORMATS), help="[default: by the suffix of to, else table]"),
             click.Option(["--to"], type=click.Path(path_type=Path, dir_okay=False), help="A file to write them to."),
             click.Option(
                 ["--gallery"], type=click.Path(path_type=Path, dir_okay=False), help="A page to write, as HTML."
+            ),
+            click.Option(
+                ["--explain"],
+                type=click.Choice(METHODS),
+                help="Show on that page what speaks for each class predicted.",
             ),
         ],
         on_bad_arguments=_on_bad_arguments,
@@ -57,7 +61,13 @@ def predict_command() -> Command:
 
 
 def predict(
-    images: tuple[tuple[str, ...], ...], model: str, top: int, format: str | None, to: Path | None, gallery: Path | None
+    images: tuple[tuple[str, ...], ...],
+    model: str,
+    top: int,
+    format: str | None,
+    to: Path | None,
+    gallery: Path | None,
+    explain: str | None,
 ) -> None:
     """Predict and print or write the predictions; nothing else goes to standard output.
 
@@ -66,16 +76,19 @@ def predict(
     """
     paths = tuple(path for several in images for path in several)
     given = {"images": paths, "model": model, "top": top, "format": format, "to": to, "gallery": gallery}
-    with _launched(as_command("predict", given_values(given))) as run:
+    with _launched(as_command("predict", given_values(given | {"explain": explain}))) as run:
+        if explain is not None and gallery is None:
+            raise TP1Error(f"explain={explain} draws on a page: give it a name with gallery=PAGE.html.")
         if is_stored(model):
             prepare_store()
         found = find_images([user_path(path) for path in paths])  # before the model, which takes seconds to load
         predictor = load_predictor(model)
+        explainer = Explainer(predictor, explain) if explain is not None else None
         predictions = predict_images(predictor, found)
         _show(predictions, top, format or _format_of(to), to)
         files = {"predictions.csv": as_csv(predictions, top)} if run else {}
         if gallery is not None:
-            files["gallery.html"] = gallery_html(predictions, model)
+            files["gallery.html"] = gallery_html(predictions, model, explainer)
             _write(gallery, files["gallery.html"], "gallery")
         notes = _notes(predictions, predictor.image_shape)
         if others := left_out([user_path(path) for path in paths]):

@@ -5,6 +5,7 @@ Repeat: mlflow run . -e report
 
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -16,8 +17,10 @@ from tp1.commands.command import Command
 from tp1.commands.compare import TRACKING_URI
 from tp1.commands.tool import tool_command
 from tp1.experiment import Experiment, Study
+from tp1.registry.evaluations import find_evaluations
 from tp1.report.comparison import chosen_groups
 from tp1.report.details import read_details, read_looks
+from tp1.report.evaluations import evaluations_section
 from tp1.report.page import relinked, to_html, to_markdown
 from tp1.report.report_page import report_page
 from tp1.report.selection import select
@@ -81,6 +84,9 @@ def report(
     details = read_details(chosen_groups(sections, selection.groups), reader)
     looks = read_looks([dataset for _, dataset in LOOKS], reader)
 
+    own = {dataset for _, dataset in LOOKS}
+    evaluations = [one for one in find_evaluations(reader.uri) if one.dataset in own and one.part == "test"]
+
     def in_ui(one: TrackedRun) -> str:
         return address(reader.uri, run_page(one.mlflow_experiment, one.run_id))
 
@@ -90,6 +96,9 @@ def report(
         return os.path.relpath(record, to) if is_there else in_ui(one)
 
     page = report_page(sections, selection.groups, details, looks, selection.sweeps, language, in_ui)
+    if evaluations:
+        *before, made = page.sections
+        page = replace(page, sections=[*before, evaluations_section(evaluations, language), made])
     runs = [one for group in selection.groups for one in group.runs]
     markdown, figures = to_markdown(relinked(page, {in_ui(one): in_repository(one) for one in runs}), "figures")
     files = {f"figures/{name}": content for name, content in figures.items()}

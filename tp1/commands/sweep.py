@@ -11,13 +11,14 @@ import click
 
 from tp1.base.errors import TP1Error
 from tp1.commands.command import Command, one_line
-from tp1.commands.parameters import as_command, config_options
+from tp1.commands.parameters import SPREAD_OPTIONS, as_command, config_options
 from tp1.commands.tool import tool_command
 from tp1.experiment import Experiment, Study
 from tp1.report.selection import named
 from tp1.store.runs import SWEEP_TAG
 from tp1.sweeps.jobs import failures
 from tp1.sweeps.space import EXAMPLE, MOST_TRIALS, PRUNERS, SAMPLERS, TRIALS
+from tp1.sweeps.spread import Spread
 from tp1.tracking.tool_run import ToolRun
 
 SEEDS = (0, 1, 2)  # of the command that trains the best
@@ -51,6 +52,7 @@ def sweep_command(catalog: Sequence[Experiment | Study]) -> Command:
                 type=click.Choice(PRUNERS),
                 help="Stops bad trials early, by their validation accuracy.  [default: hyperband]",
             ),
+            *SPREAD_OPTIONS,
             *config_options(None),
         ],
         partial(sweep, catalog),
@@ -65,6 +67,8 @@ def sweep(
     trials: int | None = None,
     sampler: str = "tpe",
     pruner: str = "hyperband",
+    workers: int | None = None,
+    ray: str | None = None,
     **fixed: Any,
 ) -> list[str]:
     """Do the trials that are not done yet as children of ``run``, log what they found; return the lines to print.
@@ -73,6 +77,7 @@ def sweep(
         TP1Error: Something is wrong with the arguments or the data (before the first trial), a trial failed or none
             finished (after all others).
     """
+    spread = Spread(workers, ray)
     chosen = _experiment(experiment, catalog)
     from tp1.sweeps.sweep import make_search, run_search  # imported late, because they import torch and optuna
     from tp1.sweeps.sweep_files import describe_sweep, summary, sweep_files, sweep_metrics
@@ -85,7 +90,7 @@ def sweep(
         | {"pruner": pruner, "epochs": search.base.epochs, "seed": search.base.seed}
         | {"dataset": search.base.dataset}
     )
-    found = run_search(search, run, partial(as_command, chosen.name), one_line)
+    found = run_search(search, run, partial(as_command, chosen.name), one_line, spread)
     best = found.trials.best
     lines = summary(search.space, found.trials, found.importances)
     best_command = None

@@ -6,6 +6,8 @@ from typing import Any
 
 import click
 
+from tp1.base.errors import TP1Error
+from tp1.base.processes import process_count
 from tp1.base.progress import say
 from tp1.commands.command import BadArguments, Command, take_launched_run
 from tp1.commands.parameters import as_command, given_values
@@ -45,7 +47,15 @@ def run_tool(name: str, body: Callable[..., list[str]], changed: Mapping[str, An
 
     Args:
         err: Print them on standard error.
+
+    Raises:
+        TP1Error: ``torchrun`` has started several processes: each would do all of the work.
     """
+    if process_count() > 1:
+        raise TP1Error(
+            f"torchrun starts {process_count()} processes for one training run, and this is not one: start {name} "
+            "without it."
+        )
     launched = take_launched_run()
     uri = prepare_store()
     with tool_run(name, as_command(name, changed), launched=launched) as run:

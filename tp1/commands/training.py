@@ -1,23 +1,28 @@
 """Commands that train: one for each experiment and each study."""
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from tp1.base.errors import TP1Error
+from tp1.base.processes import process_count
 from tp1.commands.command import Command, one_line, take_launched_run
-from tp1.commands.parameters import Names, Numbers, as_command, config_options, given_values
+from tp1.commands.parameters import SPREAD_OPTIONS, Names, Numbers, as_command, config_options, given_values
 from tp1.commands.tool import bad_arguments_of, run_tool, tool_command
 from tp1.config import PARAMETERS
 from tp1.experiment import Experiment, Study
 from tp1.store.prepare import prepare_store
 from tp1.sweeps.jobs import describe_outcomes, failures
 from tp1.sweeps.parents import log_results
+from tp1.sweeps.spread import Spread
 from tp1.sweeps.training_jobs import run_all, training_jobs
 from tp1.tracking.resumption import find_resumable
 from tp1.tracking.tool_run import ToolRun, tool_run
 from tp1.tracking.training_run import point_to
+
+if TYPE_CHECKING:  # it imports torch
+    from tp1.training.ranks import Ranks
 
 RESUME_ALL = click.Option(
     ["--resume"],
@@ -35,20 +40,31 @@ def experiment_command(experiment: Experiment) -> Command:
     """Return the command that runs an experiment, with an option for every field of its configuration."""
 
     def repeated(
-        run: ToolRun, seeds: tuple[int, ...], resume: str | None = None, seed: int | None = None, **changed: Any
+        run: ToolRun,
+        seeds: tuple[int, ...] = (),
+        resume: str | None = None,
+        seed: int | None = None,
+        workers: int | None = None,
+        ray: str | None = None,
+        **changed: Any,
     ) -> list[str]:
+        if not seeds:
+            raise TP1Error("workers and ray are for several runs: give seeds, such as seeds=0,1,2, or leave them out.")
         if seed is not None:
             raise TP1Error("give either seed or seeds.")
+        spread = Spread(workers, ray)
 
         def command_of(experiment: Experiment, seed: int) -> str:
             return as_command(experiment.name, {**changed, "seed": seed})
 
-        return repeat(run, f"{experiment.name}-seeds", [experiment], seeds, changed, command_of, resume)
+        return repeat(run, f"{experiment.name}-seeds", [experiment], seeds, changed, command_of, spread, resume)
 
     def callback(**options: Any) -> None:
         changed = given_values(options)
-        if "seeds" in changed:
+        if changed.keys() & {"seeds", "workers", "ray"}:
             run_tool(experiment.name, repeated, changed)
+        elif process_count() > 1:
+            _train_together(experiment, changed)
         else:
             for line in _train_once(experiment, changed.pop("resume", None), changed):
                 click.echo(line)
@@ -64,6 +80,7 @@ def experiment_command(experiment: Experiment) -> Command:
             metavar="RUN_ID|auto",
             help="Go on with an unfinished run; auto: the newest of the same configuration and seed, else a new one.",
         ),
+        *SPREAD_OPTIONS,
     ]
     return Command(
         experiment.name,
@@ -75,8 +92,27 @@ def experiment_command(experiment: Experiment) -> Command:
     )
 
 
-def _train_once(experiment: Experiment, resume: str | None, changed: dict[str, Any]) -> list[str]:
-    """Train in one run, new or resumed; return the lines to print."""
+def _train_together(experiment: Experiment, changed: dict[str, Any]) -> None:
+    """Train in one run with the other processes that ``torchrun`` has started; the first one leads and tracks it."""
+    from tp1.run import follow  # imported late, because they import torch
+    from tp1.training.ranks import joined
+
+    with joined() as ranks:
+        if not ranks.leads:
+            follow(experiment, ranks)
+            return
+        for line in _train_once(experiment, changed.pop("resume", None), changed, ranks=ranks):
+            click.echo(line)
+
+
+def _train_once(
+    experiment: Experiment, resume: str | None, changed: dict[str, Any], ranks: "Ranks | None" = None
+) -> list[str]:
+    """Train in one run, new or resumed; return the lines to print.
+
+    Args:
+        ranks: The processes that compute it together, of which this is the first; None for this one alone.
+    """
     launched = take_launched_run()
     prepare_store()
     try:
@@ -91,11 +127,14 @@ def _train_once(experiment: Experiment, resume: str | None, changed: dict[str, A
         point_to(launched, folder.run_id)
         launched = None
     if folder is not None and is_finished:
+        if ranks is not None:
+            ranks.sent(lambda: False)  # there is nothing to follow
         return [f"Run {folder.run_id} is finished; there is nothing to go on with."]
     from tp1.run import run  # imported late, because it imports torch
+    from tp1.training.ranks import ALONE
 
     command = plan.command if plan else as_command(experiment.name, changed)
-    result = run(experiment, config, command, folder, launched=launched)
+    result = run(experiment, config, command, folder, launched=launched, ranks=ranks or ALONE)
     published = experiment.published_on(config.dataset).get("test/accuracy")
     beside = f" (published: {published:g})" if published is not None else ""
     return [
@@ -115,13 +154,15 @@ def study_command(study: Study) -> Command:
         seeds: tuple[int, ...] = (0,),
         configurations: tuple[str, ...] = tuple(known),
         resume: str | None = None,
+        workers: int | None = None,
+        ray: str | None = None,
         **changed: Any,
     ) -> list[str]:
         def command_of(experiment: Experiment, seed: int) -> str:
             return as_command(study.name, {**changed, "configurations": experiment.configuration, "seeds": seed})
 
         chosen = [experiment for experiment in study.experiments if experiment.configuration in configurations]
-        return repeat(run, study.name, chosen, seeds, changed, command_of, resume)
+        return repeat(run, study.name, chosen, seeds, changed, command_of, Spread(workers, ray), resume)
 
     config = study.experiments[0].config
     names = [name for name in PARAMETERS if name != "seed" and name not in study.varied()]
@@ -130,6 +171,7 @@ def study_command(study: Study) -> Command:
         click.Option(["--seeds"], type=Numbers(), help="Run each with these seeds, such as 0,1,2.  [default: 0]"),
         click.Option(["--configurations"], type=Names(known), help=f"Only these.  [default: {','.join(known)}]"),
         RESUME_ALL,
+        *SPREAD_OPTIONS,
     ]
     return tool_command(study.name, f"{study.summary} Section {study.section} of the report.", options, body)
 
@@ -141,6 +183,7 @@ def repeat(
     seeds: tuple[int, ...],
     changed: dict[str, Any],
     command_of: Callable[[Experiment, int], str],
+    spread: Spread,
     resume: str | None = None,
 ) -> list[str]:
     """Train each experiment with each seed in child runs of ``run``; return the lines to print.
@@ -149,6 +192,7 @@ def repeat(
         name: The new name of ``run``.
         changed: Parameters that differ from the experiments' defaults.
         command_of: Returns the command that repeats one of the child runs.
+        spread: Where they are done.
         resume: ``auto`` to resume unfinished runs instead of starting new ones; None not to.
 
     Raises:
@@ -160,7 +204,7 @@ def repeat(
         )
     run.rename(name)
     jobs = training_jobs(experiments, seeds, changed, command_of, run, resume=resume is not None)
-    outcomes = run_all(jobs, one_line)
+    outcomes = run_all(jobs, one_line, spread, run)
     run.log_note(describe_outcomes(name, outcomes, run.command))
     # What would be skipped now is what is finished, whoever ran it.
     done = training_jobs(experiments, seeds, changed, command_of, run)

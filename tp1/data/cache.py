@@ -11,16 +11,16 @@ from pathlib import Path
 from stat import S_ISREG
 
 import numpy as np
-import psutil
 from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 from platformdirs import user_cache_path
 
 from tp1.base.errors import TP1Error, why
-from tp1.base.folders import FULL, READ_ONLY, unwritable, whole_folder
+from tp1.base.folders import FULL, READ_ONLY, folder_size, unwritable, whole_folder
 from tp1.base.names import printable, user_path
-from tp1.base.progress import progress
+from tp1.base.progress import progress, say
 from tp1.data.class_names import check_class_names
+from tp1.data.growing import GrowingFile
 from tp1.data.source import Listing, Resizable, Source, check_listing
 from tp1.data.splits import check_classes
 
@@ -28,6 +28,7 @@ FORMAT = 2  # stored in every entry: increase it when decoding or rounding chang
 RESIZED_FORMAT = 3  # that of entries whose images were resized: increase it when resizing changes
 LARGE = 256  # pixels: images with a longer side are resized to image_size= if that makes them smaller
 LARGEST = 1024  # pixels per side: images that are larger need an image_size=
+PIXELS = "pixels.bin"  # in an entry: the images, one after the other
 NO_JSON = (ValueError, KeyError, TypeError, AttributeError, RecursionError)  # raised for invalid or unexpected JSON
 OWN_NAME = re.compile(r"(?!\.)[^/]+-[0-9a-f]{16}(-\d+px)?")
 
@@ -68,21 +69,30 @@ def cache_dir() -> Path:
 
 @dataclass(frozen=True)
 class CacheEntry:
-    """One entry of the cache, ``size`` bytes large: decoded images, or the features of a frozen network."""
+    """One entry of the cache, ``size`` bytes large: decoded images, or the features of a frozen network.
+
+    ``path`` may be that of one that was begun and not finished.
+    """
 
     path: Path
     size: int
 
     @property
     def name(self) -> str:
-        """The name of the entry's folder, which describes its content."""
-        return printable(self.path.name)
+        """The name of the entry, which describes its content."""
+        name = _entry_name(self.path)
+        return printable(name if name == self.path.name else f"{name} (not complete)")
 
 
 def entries(folder: Path) -> list[CacheEntry]:
-    """Return the entries in ``folder``, sorted by name, with their sizes in bytes."""
-    found = sorted(path for path in folder.glob("*") if OWN_NAME.fullmatch(path.name) and path.is_dir())
-    return [CacheEntry(path, sum(file.stat().st_size for file in path.iterdir())) for path in found]
+    """Return the entries in ``folder``, sorted by name, with their sizes in bytes; also those that are not complete."""
+    found = sorted(path for path in folder.glob("*") if OWN_NAME.fullmatch(_entry_name(path)) and path.is_dir())
+    return [CacheEntry(path, folder_size(path)) for path in found]
+
+
+def _entry_name(path: Path) -> str:
+    """The name of an entry by its folder, or by the one in which it is being made."""
+    return path.name.removeprefix(".").removesuffix(".partial")
 
 
 def clear(folder: Path) -> tuple[int, list[str]]:
@@ -94,7 +104,7 @@ def clear(folder: Path) -> tuple[int, list[str]]:
         The bytes freed, and the names of entries that were not removed because they are in use.
     """
     freed, busy = 0, []
-    names = {path.name.removeprefix(".").removesuffix(".partial") for path in folder.glob("*") if path.is_dir()}
+    names = {_entry_name(path) for path in folder.glob("*") if path.is_dir()}
     for name in sorted(name for name in names if OWN_NAME.fullmatch(name)):
         try:
             with FileLock(folder / f".{name}.lock", timeout=0):
@@ -243,10 +253,10 @@ def _read(source: Source, entry: Path, digest: str) -> Images | None:
         meta = json.loads((entry / "meta.json").read_text(encoding="utf-8"))
         if meta["format"] != _format(source) or meta.pop("check") != check_of(json.dumps(meta, sort_keys=True)):
             return None
-        with (entry / "pixels.bin").open("rb") as file:
+        with (entry / PIXELS).open("rb") as file:
             if hashlib.file_digest(file, "sha256").hexdigest() != meta["pixels_sha256"]:
                 return None
-        pixels = np.memmap(entry / "pixels.bin", np.uint8, "r", shape=tuple(meta["shape"]))
+        pixels = np.memmap(entry / PIXELS, np.uint8, "r", shape=tuple(meta["shape"]))
         is_test = None if meta["is_test"] is None else np.array(meta["is_test"], bool)
         is_val = np.array(meta["is_val"], bool) if "is_val" in meta else None
         listing = Listing(tuple(meta["classes"]), meta["names"], np.array(meta["labels"], np.int64), is_test, is_val)
@@ -262,39 +272,25 @@ def _format(source: Source) -> int:
 
 
 def _build(source: Source, entry: Path, image_size: int | None) -> None:
-    """Decode into a temporary folder, renamed to the entry when complete. The caller holds the lock."""
-    with whole_folder(entry) as partial:
+    """Decode into a temporary folder, renamed to the entry when complete. The caller holds the lock.
+
+    After a kill or a signal, the next attempt goes on with the images that are decoded already.
+    """
+    with whole_folder(entry, going_on=True) as partial:
         listing = source.list()
         check_listing(listing, source.origin)
         check_class_names(listing.classes, source.origin)
         check_classes(listing, source.origin)
-        shape: tuple[int, ...] | None = None
-        digest = hashlib.sha256()
         # Written sequentially, not through a memory map: a full disk then raises OSError instead of a bus error.
-        with (partial / "pixels.bin").open("wb") as file:
-            images = source.decode(listing)
-            for name, image in zip(listing.names, progress(images, "Decoding", len(listing.names)), strict=True):
-                if shape is None:
-                    if not isinstance(image, np.ndarray) or image.dtype != np.uint8 or image.shape[2:] != (3,):
-                        raise TP1Error(f"{source.origin} decodes {name} to something else than uint8 RGB (H, W, 3).")
-                    shape = image.shape
-                    if source.resize is None:
-                        _check_size(shape, image_size, source.origin)
-                    check_space(len(listing.names) * image.nbytes, entry.parent, "decoded images")
-                    check_images_fit(len(listing.names) * image.nbytes, source.origin)
-                if image.shape != shape:
-                    raise MixedSizesError(
-                        f"images in {source.origin} differ in size: {listing.names[0]} has {shape[1]}x{shape[0]} "
-                        f"pixels, {name} has {image.shape[1]}x{image.shape[0]}. Give image_size=PIXELS to bring "
-                        "all to one size."
-                    )
-                data = image.tobytes()
-                digest.update(data)
-                file.write(data)
+        with GrowingFile(partial / PIXELS, check_of(str(_format(source)), *listing.names)) as pixels:
+            if pixels.rows:
+                say(f"Decoding goes on after {pixels.rows:,} of {len(listing.names):,} images of {source.name}.")
+            _decode(source, listing, pixels, entry, image_size)
+            digest = pixels.finish()
         meta = {
             "format": _format(source),
-            "shape": [len(listing.names), *(shape or ())],
-            "pixels_sha256": digest.hexdigest(),
+            "shape": [len(listing.names), *(pixels.row_shape or ())],
+            "pixels_sha256": digest,
             "classes": listing.classes,
             "names": listing.names,
             "labels": listing.labels.tolist(),
@@ -305,6 +301,26 @@ def _build(source: Source, entry: Path, image_size: int | None) -> None:
         (partial / "meta.json").write_text(
             json.dumps(meta | {"check": check_of(json.dumps(meta, sort_keys=True))}), encoding="utf-8"
         )
+
+
+def _decode(source: Source, listing: Listing, pixels: GrowingFile, entry: Path, image_size: int | None) -> None:
+    """Decode the images that ``pixels`` does not have yet."""
+    missing = len(listing.names) - pixels.rows
+    images = source.decode(listing.after(pixels.rows))
+    for name, image in zip(listing.names[pixels.rows :], progress(images, "Decoding", missing), strict=True):
+        if not isinstance(image, np.ndarray) or image.dtype != np.uint8 or image.shape[2:] != (3,):
+            raise TP1Error(f"{source.origin} decodes {name} to something else than uint8 RGB (H, W, 3).")
+        if pixels.row_shape is None:
+            if source.resize is None:
+                _check_size(image.shape, image_size, source.origin)
+            check_space(missing * image.nbytes, entry.parent, "decoded images")
+        elif image.shape != (shape := pixels.row_shape):
+            raise MixedSizesError(
+                f"images in {source.origin} differ in size: {listing.names[0]} has {shape[1]}x{shape[0]} "
+                f"pixels, {name} has {image.shape[1]}x{image.shape[0]}. Give image_size=PIXELS to bring "
+                "all to one size."
+            )
+        pixels.append(image[None])
 
 
 def cache_unwritable(folder: Path, error: OSError) -> TP1Error:
@@ -318,18 +334,6 @@ def cache_unreadable(entry: Path, error: OSError) -> TP1Error:
         f"cannot read {entry} in the cache ({error.strerror or why(error)}): make it readable for you, remove it, or "
         "name another folder with the environment variable TP1_CACHE_DIR."
     )
-
-
-def check_images_fit(needed: int, origin: str) -> None:
-    """Raise TP1Error if decoded images of ``needed`` bytes do not fit in the free memory."""
-    check_memory(needed, f"the images in {origin}", "make them smaller, or take fewer")
-
-
-def check_memory(needed: int, what: str, remedy: str) -> None:
-    """Raise TP1Error if ``needed`` bytes for ``what`` exceed 80 % of the free memory."""
-    free = psutil.virtual_memory().available
-    if needed > 0.8 * free:
-        raise TP1Error(f"{what} need {needed / 1e9:.1f} GB of memory, of which {free / 1e9:.1f} GB are free: {remedy}.")
 
 
 def check_space(needed: int, folder: Path, what: str) -> None:

@@ -12,6 +12,7 @@ from tp1.base.folders import FULL, READ_ONLY
 from tp1.data.cache import NO_JSON, cache_unwritable, check_of
 from tp1.data.image_digests import image_digests
 from tp1.data.splits import Split
+from tp1.data.stored import chunks
 
 FORMAT = 1  # of the stored answer: increase it when the rule changes
 GRID = 8  # cells per side of the small grey picture that candidates are found by
@@ -147,11 +148,13 @@ def _small_pictures(pixels: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDA
     height, width = pixels.shape[1:3]
     rows, columns = (np.minimum(np.arange(GRID) * side // GRID, side - 1) for side in (height, width))
     small = np.empty((len(pixels), GRID * GRID), np.float32)
-    for start in range(0, len(pixels), CHUNK):
-        grey = pixels[start : start + CHUNK].sum(axis=3, dtype=np.float32) / 3
+    start = 0
+    for chunk in chunks(pixels):
+        grey = chunk.sum(axis=3, dtype=np.float32) / 3
         cells = np.add.reduceat(np.add.reduceat(grey, rows, axis=1), columns, axis=2)
         areas = np.outer(np.diff([*rows, height]).clip(1), np.diff([*columns, width]).clip(1))
-        small[start : start + CHUNK] = (cells / areas).reshape(len(grey), -1)
+        small[start : start + len(grey)] = (cells / areas).reshape(len(grey), -1)
+        start += len(grey)
     small -= small.mean(axis=1, keepdims=True)
     length = np.linalg.norm(small, axis=1, keepdims=True)
     return small / np.maximum(length, 1e-6), (length[:, 0] / GRID) < FLAT

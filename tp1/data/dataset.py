@@ -1,26 +1,28 @@
 """From a data set's name to the arrays that training and evaluation take."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from platformdirs import user_cache_path
 
 from tp1.base.errors import TP1Error
+from tp1.base.memory import fits
 from tp1.base.names import user_path
+from tp1.base.processes import processes_here
 from tp1.base.progress import say
 from tp1.data.broken import broken_images
-from tp1.data.cache import Images, cache_dir, check_images_fit, load_images
+from tp1.data.cache import PIXELS, Images, cache_dir, load_images
 from tp1.data.class_names import check_class_names
 from tp1.data.copies import find_copies
 from tp1.data.image_folder import ImageFolder
 from tp1.data.reading import Reading
 from tp1.data.sources import find_source
 from tp1.data.splits import check_classes, split, without
+from tp1.data.stored import ImageArray, RowFile, Stored, chunks
 
 FULL_SIZES = {"cifar10": 60_000, "eurosat": 27_000}
 
@@ -31,16 +33,22 @@ class Part:
 
     Attributes:
         index: (N,) each image's row in the data set's sorted names.
-        images: uint8 RGB (N, H, W, 3), or float16 features (N, C, h, w) in their place.
+        images: uint8 RGB (N, H, W, 3), or float16 features (N, C, h, w) in their place; they stay on disk where they
+            do not fit in memory.
         labels: (N,) class numbers.
     """
 
     index: NDArray[np.int64]
-    images: NDArray[Any]
+    images: ImageArray
     labels: NDArray[np.int64]
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    def chosen(self, rows: NDArray[np.bool_]) -> "Part":
+        """The part with some of its images; (N,) marks these."""
+        images = self.images.taken(rows) if isinstance(self.images, Stored) else self.images[rows]
+        return Part(self.index[rows], images, self.labels[rows])
 
 
 @dataclass(frozen=True)
@@ -136,7 +144,6 @@ def _split(images: Images, reading: Reading, test_from: str, drop_duplicates: st
             raise TP1Error(f"test_from=val: {images.origin} has {has}. Leave it out.")
         listing = replace(listing, is_test=listing.is_val, is_val=None)
     check_classes(listing, images.origin)
-    check_images_fit(images.pixels.nbytes, images.origin)  # the parts are copies
     rows = split(listing.names, listing.labels, listing.is_test, listing.is_val)
     copies = find_copies(images.pixels, rows, images.entry)
     if drop_duplicates == "train":
@@ -148,9 +155,8 @@ def _split(images: Images, reading: Reading, test_from: str, drop_duplicates: st
                 f"drop_duplicates=train leaves no training images of {[listing.classes[label] for label in gone]} in "
                 f"{images.origin}."
             )
-    train, val, test = (
-        Part(part, images.pixels[part], listing.labels[part]) for part in (rows.train, rows.val, rows.test)
-    )
+    array_of = _arrays(images)
+    train, val, test = (Part(part, array_of(part), listing.labels[part]) for part in (rows.train, rows.val, rows.test))
     mean, std = channel_statistics(train.images)
     cut = [part for part, own in (("test", listing.is_test), ("validation", listing.is_val)) if own is None]
     return ImageData(
@@ -171,15 +177,26 @@ def _split(images: Images, reading: Reading, test_from: str, drop_duplicates: st
     )
 
 
-def channel_statistics(images: NDArray[np.uint8]) -> tuple[tuple[float, ...], tuple[float, ...]]:
+def _arrays(images: Images) -> Callable[[NDArray[np.int64]], ImageArray]:
+    """Return a function that takes a part's rows and returns its images: a copy in memory where all fit, else stored.
+
+    Several processes of one run on this machine leave them where they are: the system holds the file once for all.
+    """
+    pixels = images.pixels
+    if fits(pixels.nbytes * processes_here()):
+        return lambda rows: pixels[rows]
+    file, beyond = RowFile(images.entry / PIXELS, pixels.shape, pixels.dtype), not fits(pixels.nbytes)
+    return lambda rows: Stored(rows, pixels.shape[1:], pixels.dtype, file.read, beyond)
+
+
+def channel_statistics(images: ImageArray) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Mean and standard deviation of channels R, G and B, on a scale of 0 to 1.
 
     Computed exactly, from 256 counts per channel: sums of millions of floats would depend on their order.
     """
     channels = images.shape[-1]
     counts = np.zeros((channels, 256), np.int64)
-    for start in range(0, len(images), 2048):  # in slices, because bincount copies its input to int64
-        chunk = images[start : start + 2048]
+    for chunk in chunks(images):  # bincount copies its input to int64
         for channel in range(channels):
             counts[channel] += np.bincount(chunk[..., channel].ravel(), minlength=256)
     levels = np.arange(256) / 255

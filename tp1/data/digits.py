@@ -36,6 +36,7 @@ class Digits:
     def decode(self, listing: Listing) -> Iterator[NDArray[np.uint8]]:
         from sklearn.datasets import load_digits
 
-        for grey in load_digits().images:
-            small = Image.fromarray(np.round(grey * (255 / 16)).astype(np.uint8))
+        images = load_digits().images
+        for name in listing.names:
+            small = Image.fromarray(np.round(images[int(name)] * (255 / 16)).astype(np.uint8))
             yield np.asarray(small.resize((32, 32), Image.Resampling.BICUBIC).convert("RGB"))

@@ -5,10 +5,12 @@ import hashlib
 import numpy as np
 from numpy.typing import NDArray
 
+from tp1.data.stored import ImageArray
+
 TRAINED_ON = "extra_files/trained_on.npy"  # in a model's folder: digests of its training images, sorted
 
 
-def image_digests(images: NDArray[np.uint8]) -> NDArray[np.uint64]:
+def image_digests(images: ImageArray) -> NDArray[np.uint64]:
     """A digest of each image's pixels: uint8 (N, H, W, 3) -> (N,).
 
     64 bits: among a million images, two that differ have the same digest with a probability of 1 in 37 million.

@@ -3,7 +3,7 @@
 import io
 import os
 from collections import Counter, deque
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -121,8 +121,13 @@ def read_batches(images: Sequence[FoundImage], shape: tuple[int, int, int], size
         pool.shutdown(cancel_futures=True)
 
 
-def thumbnail(image: FoundImage) -> tuple[bytes, bool]:
+def thumbnail(
+    image: FoundImage, change: Callable[[Image.Image], Image.Image] = lambda picture: picture
+) -> tuple[bytes, bool]:
     """Encode the image with at most :data:`THUMBNAIL` pixels per side.
+
+    Args:
+        change: Changes the small picture before it is encoded.
 
     Returns:
         The file, and whether the image is so small that single pixels should be visible: then it is a PNG, else a JPEG.
@@ -134,7 +139,7 @@ def thumbnail(image: FoundImage) -> tuple[bytes, bool]:
     picture.thumbnail((THUMBNAIL, THUMBNAIL))
     small = max(picture.size) <= THUMBNAIL // 2
     buffer = io.BytesIO()
-    picture.save(buffer, "png" if small else "jpeg", quality=85)
+    change(picture).save(buffer, "png" if small else "jpeg", quality=85)
     return buffer.getvalue(), small
 
 

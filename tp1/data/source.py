@@ -26,6 +26,11 @@ class Listing:
     is_test: NDArray[np.bool_] | None
     is_val: NDArray[np.bool_] | None = None
 
+    def after(self, count: int) -> "Listing":
+        """The listing without its first ``count`` images."""
+        is_test, is_val = (None if marks is None else marks[count:] for marks in (self.is_test, self.is_val))
+        return Listing(self.classes, self.names[count:], self.labels[count:], is_test, is_val)
+
 
 class Source(Protocol):
     """Images that can be listed and decoded."""
@@ -53,7 +58,10 @@ class Source(Protocol):
         """The images' names and labels; each class has images in every part of the split."""
 
     def decode(self, listing: Listing) -> Iterator[NDArray[np.uint8]]:
-        """Each image of ``listing``, in order, as uint8 RGB (H, W, 3), all of one size."""
+        """Each image of ``listing``, in order, as uint8 RGB (H, W, 3), all of one size.
+
+        The listing may lack the first images of :meth:`list`: those that are decoded already.
+        """
 
 
 @runtime_checkable

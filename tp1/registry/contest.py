@@ -8,7 +8,7 @@ Source: McNemar 1947; Dunn 1961.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -93,7 +93,7 @@ def compete(
             raise TP1Error(f"{champion} was trained on all validation images of {data.name} in {data.origin}.")
     own = _sized(data, candidate, data_at, "the candidate")
     tables = [
-        predictions(model, _chosen(of.val, rows), data.classes) for model, of in ((candidate, own), (its, its_data))
+        predictions(model, of.val.chosen(rows), data.classes) for model, of in ((candidate, own), (its, its_data))
     ]
     return Contest(compare_predictions(*tables), among, not rows.all())
 
@@ -130,7 +130,3 @@ def _trained_on(path: Path, champion: Version, digests: tuple[str, str], data: I
         )
     found: NDArray[np.uint64] = np.load(file, allow_pickle=False)
     return found
-
-
-def _chosen(part: Part, rows: NDArray[np.bool_]) -> Part:
-    return replace(part, index=part.index[rows], images=part.images[rows], labels=part.labels[rows])

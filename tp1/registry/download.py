@@ -13,6 +13,7 @@ from tp1.base.digests import digest
 from tp1.base.errors import TP1Error
 from tp1.base.folders import whole_folder
 from tp1.experiment import Experiment
+from tp1.registry.examined_model import origin_of
 from tp1.registry.predictor import FORMAT, INFO, LOGGED_PROGRAM, PROGRAM
 from tp1.registry.stored_models import StoredModel, fetch
 from tp1.report.model_card import model_card
@@ -51,6 +52,7 @@ def download(model: StoredModel, known: Mapping[tuple[str, str], Experiment], ta
             for here, there in FILES.items():
                 shutil.copyfile(source / there, partial / here)
             classes = [str(label) for label in metadata["classes"]]
+            origin = origin_of(model)
             (partial / LABELS).write_text("".join(f"{label}\n" for label in classes), encoding="utf-8")
             (partial / CARD).write_text(
                 _card(model, known, metadata, (source / LOGGED_PROGRAM).stat().st_size), encoding="utf-8"
@@ -61,6 +63,10 @@ def download(model: StoredModel, known: Mapping[tuple[str, str], Experiment], ta
                 "version": model.version.number if model.version else None,
                 "run_id": model.run_id,
                 "dataset": metadata["dataset"],
+                "run_name": origin.run_name,
+                "data_digest": origin.data_digest,
+                "split_digest": origin.split_digest,
+                "reading": origin.reading,
                 "image_shape": metadata["image_shape"],
                 "classes": classes,
                 "sha256": {file: digest(partial / file) for file in (*FILES, LABELS)},

@@ -11,7 +11,7 @@ from mlflow.store.artifact.artifact_repository_registry import get_artifact_repo
 from tp1.base.digests import DIGESTS_TAG, check_digests, from_tag
 from tp1.base.errors import TP1Error, why
 from tp1.store.addresses import masked
-from tp1.store.records import record_files
+from tp1.store.records import has_record, record_files
 from tp1.store.runs import MODEL_TAG
 
 REMEDY = "put its files back, and migrate again"
@@ -20,8 +20,7 @@ REMEDY = "put its files back, and migrate again"
 def files_of(run: Run) -> tuple[str, ...]:
     """Return the names of the artifacts that a run must have: those of its record, if it is finished and has one."""
     tags = run.data.tags
-    has_record = MODEL_TAG in tags or tags.get("tp1.experiment") == "eda"
-    return record_files(tags) if run.info.status == "FINISHED" and has_record else ()
+    return record_files(tags) if run.info.status == "FINISHED" and has_record(tags) else ()
 
 
 def model_files_of(run: Run, model: LoggedModel) -> tuple[tuple[str, ...], dict[str, str]]:

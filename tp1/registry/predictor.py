@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +17,7 @@ from numpy.typing import NDArray
 from tp1.base.digests import check_digests
 from tp1.base.errors import TP1Error, why
 from tp1.base.names import is_file, is_folder, user_path
+from tp1.data.stored import ImageArray
 
 if TYPE_CHECKING:
     from torch import nn
@@ -43,7 +45,7 @@ class Predictor:
     image_shape: tuple[int, int, int]
     program: nn.Module = field(repr=False)
 
-    def probabilities(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+    def probabilities(self, images: ImageArray) -> NDArray[np.float32]:
         """Predict: uint8 RGB (N, H, W, 3), any N -> float32 probabilities (N, classes)."""
         import torch
 
@@ -64,8 +66,8 @@ def load_predictor(model: str) -> Predictor:
     """Load the model that ``model`` names; with torch 2.10 or later, refuse one that holds a pickle.
 
     Args:
-        model: ``models:/NAME@ALIAS``, ``models:/NAME/VERSION`` or ``models:/m-ID``, in a prepared store; or a folder
-            that ``download`` wrote.
+        model: ``models:/NAME@ALIAS``, ``models:/NAME/VERSION``, ``models:/m-ID`` or the id of the run that trained it,
+            in a prepared store; or a folder that ``download`` wrote.
 
     Raises:
         TP1Error: There is no such model, one of its files is missing or does not match its recorded digest, or it was
@@ -77,14 +79,19 @@ def load_predictor(model: str) -> Predictor:
     if not is_folder(folder):
         raise TP1Error(
             f"no model {model}: give models:/NAME@ALIAS, models:/NAME/VERSION, the models:/m-... that a run printed, "
-            "or a folder that download wrote."
+            "a run's id, or a folder that download wrote."
         )
     return _from_folder(folder)
 
 
 def is_stored(model: str) -> bool:
-    """Whether ``model`` names a model in the tracking store, not a folder."""
-    return model.startswith("models:")
+    """Whether ``model`` names a model in the tracking store, by a name of its own or by its run, not a folder."""
+    return model.startswith("models:") or is_run_id(model)
+
+
+def is_run_id(model: str) -> bool:
+    """Whether ``model`` is a run's id; a folder of such a name is given as a path: ``./NAME``."""
+    return re.fullmatch("[0-9a-f]{32}", model) is not None
 
 
 def load_logged(folder: Path, what: str) -> Predictor:
@@ -101,21 +108,27 @@ def load_logged(folder: Path, what: str) -> Predictor:
     return _predictor(Model.load(str(folder)).metadata, what, folder / LOGGED_PROGRAM)
 
 
-def _from_store(uri: str) -> Predictor:
-    from tp1.registry.stored_models import fetch, find_model
+def _from_store(model: str) -> Predictor:
+    from tp1.registry.stored_models import fetch, find_model, find_model_of_run
 
+    found = find_model_of_run(model) if is_run_id(model) else find_model(model)
     with TemporaryDirectory() as name:
-        return load_logged(fetch(find_model(uri), Path(name)), f"the model {uri}")
+        return load_logged(fetch(found, Path(name)), f"the model {model}")
 
 
 def _from_folder(folder: Path) -> Predictor:
-    facts = _facts(folder / INFO)
+    facts = read_facts(folder)
     check_digests(folder, facts["sha256"], f"the model in {folder}", "download it anew")
     return _predictor(facts, f"the model in {folder}", folder / PROGRAM)
 
 
-def _facts(path: Path) -> dict[str, Any]:
-    """Read ``model.json`` of a downloaded model; check its format and the file names in ``sha256``."""
+def read_facts(folder: Path) -> dict[str, Any]:
+    """Read the ``model.json`` of a downloaded model; check its format and the file names in ``sha256``.
+
+    Raises:
+        TP1Error: There is none, or it is not as ``download`` writes it.
+    """
+    path = folder / INFO
     if path.exists() and not is_file(path):
         raise TP1Error(f"cannot read {path} (it is no file): give a folder that download wrote.")
     try:

@@ -13,15 +13,17 @@ from tempfile import TemporaryDirectory
 from time import perf_counter
 
 import numpy as np
-from numpy.typing import NDArray
 
-from tp1.base.digests import DIGESTS_TAG, as_tag, file_digests
+from tp1.base.digests import DIGESTS_TAG, as_tag, digest, file_digests
 from tp1.base.errors import TP1Error
 from tp1.base.progress import say
 from tp1.data.dataset import ImageData
+from tp1.data.stored import ImageArray
 from tp1.registry.contest import LEVEL, Contest, DataAt, compete
+from tp1.registry.evaluations import examined_card
 from tp1.registry.lock import promotion_lock
 from tp1.registry.predictor import LOGGED_PROGRAM, Predictor, load_logged
+from tp1.registry.requirements import MEASURED_TAG, REQUIRE_TAG, Requirement, meet
 from tp1.registry.same_data import check_path
 from tp1.registry.stored_models import GoneError, StoredModel, fetch, find_model_of_run, stored
 from tp1.registry.versions import (
@@ -131,7 +133,9 @@ def choose_candidate(
     raise TP1Error(f"no run on {data.name} has its model here; train one. {' '.join(passed_over[:3])}")
 
 
-def promote(candidate: Candidate, data: ImageData, data_at: DataAt, force: str | None) -> Decision:
+def promote(
+    candidate: Candidate, data: ImageData, data_at: DataAt, force: str | None, required: Sequence[Requirement] = ()
+) -> Decision:
     """Compare the candidate with the champion, register it, and make it champion or challenger.
 
     A candidate that already is the champion is left as it is.
@@ -141,15 +145,21 @@ def promote(candidate: Candidate, data: ImageData, data_at: DataAt, force: str |
         data_at: The same with images of another size, for a champion that takes these.
         force: Reason to make the candidate champion whatever the comparison shows, and even if there can be none;
             None: the rule decides.
+        required: What it must keep to, whatever ``force`` says.
 
     Raises:
-        TP1Error: The candidate cannot be read, or cannot be compared with the champion and ``force`` is None.
+        TP1Error: The candidate cannot be read, falls short of what is required, or cannot be compared with the champion
+            and ``force`` is None.
     """
     name = registered_name(data.name)
+    what = f"{candidate.run.name} ({candidate.run.run_id})"
+    measured = meet(required, candidate.model, candidate.path, what, data_at)
     with promotion_lock(name) as lock, TemporaryDirectory() as folder:
         champion = find_version(name, CHAMPION)
         if champion is not None and champion.model_id == candidate.model.model_id:
-            return Decision(champion, True, "It is the champion already.")
+            if required:
+                describe(champion, champion.description, measured.tags())
+            return Decision(champion, True, f"It is the champion already.{measured.text()}")
         predictor = load_logged(candidate.path, str(candidate.model))
         contest, reason = None, ""
         if champion is not None:
@@ -162,7 +172,7 @@ def promote(candidate: Candidate, data: ImageData, data_at: DataAt, force: str |
                 reason = str(error)
         by_rule = champion is None or (contest is not None and contest.is_won)
         wins = by_rule or force is not None
-        verdict = _verdict(champion, contest, reason, force, wins)
+        verdict = _verdict(champion, contest, reason, force, wins) + measured.text()
         forced = "" if by_rule else force or ""
         tags = _tags(candidate, champion, contest, reason, data) | {
             "tp1.verdict": CHAMPION if wins else CHALLENGER,
@@ -184,7 +194,10 @@ def promote(candidate: Candidate, data: ImageData, data_at: DataAt, force: str |
             speed,
             f"{_seeds(candidate)} By {tags['tp1.decided_by']}, {tags['tp1.decided_at']}. {verdict}",
         )
-        describe(version, card, tags)
+        card = examined_card(card, digest(candidate.path / LOGGED_PROGRAM), (data.name, data.digest, data.split_digest))
+        # What an earlier decision has asked for says nothing about this one.
+        earlier = {key: "" for key in version.tags if key == REQUIRE_TAG or key.startswith(MEASURED_TAG)}
+        describe(version, card, earlier | tags | measured.tags())
         # The alias is set last, so that it only ever points to a complete version.
         lock.check()
         (make_champion if wins else make_challenger)(version)
@@ -240,12 +253,12 @@ def _former(champion: Version) -> Version:
     raise TP1Error(f"there is nothing to roll back to: before {version} there was none.")
 
 
-def measure_speed(predictor: Predictor, images: NDArray[np.uint8]) -> Speed:
+def measure_speed(predictor: Predictor, images: ImageArray) -> Speed:
     """Measure prediction speed on the CPU: medians over :data:`ROUNDS` calls, after one warm-up call."""
     from tp1.training.devices import choose_device, describe  # here, because it imports torch
     from tp1.training.inference import EVALUATION_BATCH
 
-    batch = np.resize(images, (EVALUATION_BATCH, *images.shape[1:]))
+    batch = np.resize(images[:EVALUATION_BATCH], (EVALUATION_BATCH, *images.shape[1:]))
     seconds = {}
     for count in (1, EVALUATION_BATCH):
         times = []

@@ -58,13 +58,14 @@ def now() -> str:
     return f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC"
 
 
-def find_version(name: str, which: int | str) -> Version | None:
+def find_version(name: str, which: int | str, uri: str | None = None) -> Version | None:
     """Return a version of a registered model, or None if there is no such version.
 
     Args:
         which: Version number, or an alias.
+        uri: URI of the store; None for the one in use.
     """
-    client = MlflowClient()
+    client = MlflowClient(uri, uri)
     try:
         if isinstance(which, str):
             # From the list of aliases: asked for an alias that is not there, MLflow answers as to a bad request.

@@ -8,6 +8,7 @@ import pandas as pd
 from tp1.report.comparison import RULE, Group, short, table
 from tp1.report.curve_charts import Curve, curve_charts
 from tp1.report.details import read_histories
+from tp1.report.evaluations import Evaluated, evaluations_section
 from tp1.report.figures import compared_curves
 from tp1.report.page import (
     Block,
@@ -43,6 +44,7 @@ def comparison_page(
     histories: Sequence[Histories],
     pairs: Mapping[str, Paired],
     sweeps: Sequence[SweepTrials],
+    evaluations: Sequence[Evaluated] = (),
 ) -> Page:
     """Return the page of ``compare``.
 
@@ -51,6 +53,7 @@ def comparison_page(
         histories: Of each of the groups that are shown.
         pairs: Paired comparisons by title.
         sweeps: Each becomes one line that opens to its trials.
+        evaluations: Of stored models, side by side.
     """
     texts = TEXTS["en"]
     by_dataset: dict[str, list[tuple[Group, Histories]]] = {}
@@ -68,6 +71,8 @@ def comparison_page(
     ]
     if sweeps:
         sections.append(Section("sweeps", texts["sweeps"], sweep_blocks(sweeps, texts)))
+    if evaluations:
+        sections.append(evaluations_section(evaluations))
     sections.append(Section("rule", "Remarks", [Paragraph([f"The rule: {RULE}"])]))
     return Page("Comparison", "en", lead, sections, broad=True)
 
@@ -122,10 +127,14 @@ def _shared(parameters: Parameters, rows: int) -> list[Block]:
 
 
 def comparison_files(
-    groups: Sequence[Group], pairs: Mapping[str, Paired], sweeps: Sequence[SweepTrials], reader: RunReader
+    groups: Sequence[Group],
+    pairs: Mapping[str, Paired],
+    sweeps: Sequence[SweepTrials],
+    reader: RunReader,
+    evaluations: Sequence[Evaluated] = (),
 ) -> dict[str, bytes]:
     """Return the files by name: ``compare.csv``, ``compare.md``, ``compare.html``, and the page's pictures as PNG."""
-    page = comparison_page(groups, read_histories(groups[:ROWS], CURVES, reader), pairs, sweeps)
+    page = comparison_page(groups, read_histories(groups[:ROWS], CURVES, reader), pairs, sweeps, evaluations)
     markdown, pictures = to_markdown(page, ".", "png")
     return {
         "compare.csv": table(groups).to_csv(index=False).encode(),
@@ -152,25 +161,33 @@ def comparison_text(groups: Sequence[Group], files: Mapping[str, bytes], form: s
     return files["compare.csv"]
 
 
-def paired_sentence(pair: Paired) -> str:
-    """Return the result of a paired comparison as text."""
+def paired_sentence(pair: Paired, images: str = "test images") -> str:
+    """Return the result of a paired comparison as text.
+
+    Args:
+        images: What they are.
+    """
     return (
-        f"{pair.first_accuracy:.4f} against {pair.second_accuracy:.4f} on the same {pair.images:,} test images: "
+        f"{pair.first_accuracy:.4f} against {pair.second_accuracy:.4f} on the same {pair.images:,} {images}: "
         f"difference {pair.difference:+.4f}, 95 % bootstrap interval {pair.low:+.4f} to {pair.high:+.4f}. "
         f"{pair.only_first} images only the first gets right, {pair.only_second} only the second; "
         f"McNemar's exact test p {'< 0.001' if pair.p_value < 0.001 else f'= {pair.p_value:.3f}'}."
     )
 
 
-def paired_blocks(pair: Paired) -> list[Block]:
-    """Return the result of a paired comparison as a paragraph and a table of classes, of many the outermost."""
+def paired_blocks(pair: Paired, images: str = "test images") -> list[Block]:
+    """Return the result of a paired comparison as a paragraph and a table of classes, of many the outermost.
+
+    Args:
+        images: What they are.
+    """
     shown, left_out = pair.classes, len(pair.classes) - 2 * MOST_EACH
     caption = "Classes that gain come first, those that lose last."
     if left_out > 0:
         shown = pd.concat([shown.head(MOST_EACH), shown.tail(MOST_EACH)])
         caption = f"{caption} {left_out:,} between them are left out."
     return [
-        Paragraph([paired_sentence(pair)]),
+        Paragraph([paired_sentence(pair, images)]),
         Table(
             ["class", "images", "recall, first", "recall, second", "gain"],
             [

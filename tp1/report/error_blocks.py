@@ -62,7 +62,7 @@ def calibration_blocks(detail: Detail, label: str, anchor: str, texts: Mapping[s
     assert isinstance(error, Number)
     caption = texts["reliability"].format(error=error.text, n=len(errors), bins=BINS)
     bins = reliability(*_sorted_out(detail.predictions[0]))
-    figure = reliability_diagram(bins, "", texts["diagram"])
+    figure = reliability_diagram(bins, texts["diagram"])
     picture = Picture(f"{label}-reliability", figure, caption, caption, _charts(bins, texts))
     return [Heading(texts["calibration"], f"{anchor}-calibration"), picture]
 

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from tp1.report.figures import PUBLISHED, TRAIN, VALIDATION, cleaned, shown
+from tp1.report.figures import PUBLISHED, TRAIN, VALIDATION, cleaned
 
 WORDS = {
     "sure": "as sure as right",
@@ -18,12 +18,11 @@ WORDS = {
 }
 
 
-def reliability_diagram(bins: pd.DataFrame, title: str, words: Mapping[str, str] = WORDS) -> Figure:
+def reliability_diagram(bins: pd.DataFrame, words: Mapping[str, str] = WORDS) -> Figure:
     """Accuracy by confidence, beside the number of images in each bin.
 
     Args:
         bins: As :func:`~tp1.report.calibration.reliability` returns them.
-        title: Empty for none.
         words: On the axes and in the legend.
     """
     figure = Figure(figsize=(10, 4.4), layout="constrained")
@@ -50,5 +49,4 @@ def reliability_diagram(bins: pd.DataFrame, title: str, words: Mapping[str, str]
         axes.set(xlabel=words["confidence"], xlim=(0, 1))
         cleaned(axes)
     left.legend(frameon=False, loc="best")
-    figure.suptitle(shown(title))
     return figure

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
-from numpy.typing import NDArray
 from PIL import Image
 
 from tp1.data.image_files import FoundImage, thumbnail
+from tp1.data.stored import ImageArray
 from tp1.report.figures import SHORT, shown
 from tp1.report.page import Gallery, Tile
 from tp1.training.evaluation import Evaluation
@@ -39,7 +39,7 @@ class Mistake:
     image: bytes = field(repr=False)
 
 
-def surest_mistakes(evaluation: Evaluation, images: NDArray[np.uint8]) -> list[Mistake]:
+def surest_mistakes(evaluation: Evaluation, images: ImageArray) -> list[Mistake]:
     """Return at most :data:`MOST` mistakes, those first whose predicted class is the most probable.
 
     Args:
@@ -55,9 +55,9 @@ def surest_mistakes(evaluation: Evaluation, images: NDArray[np.uint8]) -> list[M
             predicted=evaluation.classes[predicted[row]],
             probability=float(sure[row]),
             of_true=float(evaluation.probabilities[row, evaluation.true[row]]),
-            image=thumbnail(FoundImage(str(row), np.array(images[row])))[0],
+            image=thumbnail(FoundImage(str(row), np.array(pixels)))[0],
         )
-        for row in rows
+        for row, pixels in zip(rows, images[rows], strict=True)
     ]
 
 

@@ -4,11 +4,10 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from tp1.data.class_names import label_names
+from tp1.data.stored import ImageArray
 from tp1.report.mistakes import FILE as MISTAKES
 from tp1.report.mistakes import mistakes_file, surest_mistakes
 from tp1.report.page import plain_png
@@ -17,7 +16,7 @@ from tp1.training.evaluation import Evaluation
 from tp1.training.loop import Epoch
 
 
-def write_evaluation(evaluation: Evaluation, images: NDArray[np.uint8], folder: Path) -> None:
+def write_evaluation(evaluation: Evaluation, images: ImageArray, folder: Path) -> None:
     """Write the classification report, the confusion matrix (counts), the predictions and the surest mistakes.
 
     Args:
@@ -41,7 +40,7 @@ def write_figures(
     history: Sequence[Epoch],
     best: int,
     evaluation: Evaluation,
-    images: NDArray[np.uint8],
+    images: ImageArray,
     folder: Path,
 ) -> None:
     """Draw and write the curves, the confusion matrix and the surest mistakes.

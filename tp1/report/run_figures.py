@@ -57,7 +57,12 @@ def read_distribution(content: bytes) -> pd.DataFrame:
 
 
 def record_figures(record: RunRecord) -> dict[str, bytes]:
-    """Redraw the figures of a training or ``eda`` run from its record, which leaves them out; PNG by file name."""
+    """Redraw the figures of a run from its record, which leaves them out; PNG by file name.
+
+    An evaluation has none: its tables say the same.
+    """
+    if record.tags.get("tp1.experiment") == "evaluate":
+        return {}
     if "tp1.model" not in record.tags:
         counts = read_distribution(record.files["class_distribution.csv"])
         return {"class_distribution.png": plain_png(distribution_figure(counts, record.tags["tp1.dataset"]))}

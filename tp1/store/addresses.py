@@ -3,6 +3,7 @@
 import os
 import re
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from mlflow.store.db.db_types import DATABASE_ENGINES
 from mlflow.utils.file_utils import local_file_uri_to_path
@@ -53,6 +54,12 @@ def is_sqlite(uri: str) -> bool:
 def is_file_uri(uri: str) -> bool:
     """Whether the address of an SQLite database is a URI of SQLite's own, which also says how to open the file."""
     return (make_url(uri).database or "").startswith("file:")
+
+
+def is_of_this_machine(uri: str) -> bool:
+    """Whether the address means this machine's own store, so that another machine cannot reach it by that."""
+    host = urlsplit(uri).hostname or ""
+    return is_sqlite(uri) or host in ("localhost", "::1") or host.startswith("127.")
 
 
 def absolute(uri: str) -> str:

@@ -12,7 +12,17 @@ from tp1.store.access import is_refused
 from tp1.store.addresses import is_database, is_server, masked
 from tp1.store.artifacts import read_artifact, read_optional_artifact
 from tp1.store.database import DatabaseRuns
-from tp1.store.runs import MIGRATED_TAG, MODEL_TAG, REFERENCE_TAG, SWEEP_TAG, TRIAL_TAG, RunQuery, RunSource, TrackedRun
+from tp1.store.runs import (
+    MIGRATED_TAG,
+    MODEL_TAG,
+    PARENT_TAG,
+    REFERENCE_TAG,
+    SWEEP_TAG,
+    TRIAL_TAG,
+    RunQuery,
+    RunSource,
+    TrackedRun,
+)
 from tp1.store.server import ServerRuns
 
 
@@ -56,6 +66,10 @@ class RunReader:
         """Return the trials of a sweep, or of all sweeps, with any status; newest first."""
         tags = {} if sweep is None else {SWEEP_TAG: sweep}
         return [run for run in self._source.find(RunQuery(has=TRIAL_TAG, tags=tags)) if run.sweep]
+
+    def find_children(self, parent: str) -> Iterator[TrackedRun]:
+        """Yield the runs below a parent run, with any status; newest first."""
+        return self._source.find(RunQuery(tags={PARENT_TAG: parent}))
 
     def find_looks(self) -> dict[str, str]:
         """Return the id of the newest finished ``eda`` run of each data set, by the data set's name."""

@@ -25,12 +25,14 @@ RECORD_FILES = (
 )
 # Further ones that only some training runs have.
 OPTIONAL_FILES = ("mistakes.parquet",)
+EVALUATION_FILES = ("classification_report.txt", "classes.csv", "confusion_matrix.csv", "calibration.csv")
+CORRUPTIONS_FILE, CORRUPTIONS_TAG = "corruptions.csv", "tp1.evaluated_corruptions"  # where harder images were examined
 LOOK_FILES = ("samples.png", "class_distribution.csv", "channels.csv")  # the artifacts in the record of an eda run
 
 
 @dataclass(frozen=True)
 class RunRecord:
-    """A finished training or ``eda`` run without its model, complete enough to be compared and reported.
+    """A finished run of training, ``eda`` or ``evaluate`` without its model, complete enough to be reported.
 
     Attributes:
         run_id: The id of the run that the record was made from.
@@ -52,7 +54,7 @@ class RunRecord:
 
 
 def make_record(run_id: str, *, histories: bool = True) -> RunRecord:
-    """Return the record of a finished training or ``eda`` run.
+    """Return the record of a finished run of training, ``eda`` or ``evaluate``.
 
     Args:
         histories: Read every value of every metric, in one request for each metric; else only the last values.
@@ -62,9 +64,10 @@ def make_record(run_id: str, *, histories: bool = True) -> RunRecord:
     """
     run = find_run(run_id)
     tags = run.data.tags
-    if run.info.status != "FINISHED" or not (MODEL_TAG in tags or tags.get("tp1.experiment") == "eda"):
+    if run.info.status != "FINISHED" or not has_record(tags):
         raise TP1Error(
-            f"run {run_id} is {run.info.status} and cannot be kept: it must be a finished training or eda run."
+            f"run {run_id} is {run.info.status} and cannot be kept: it must be a finished run of training, eda or "
+            "evaluate."
         )
     client = MlflowClient()
     files = {name: read_artifact(client, run_id, name) for name in record_files(tags)}
@@ -93,9 +96,18 @@ def make_record(run_id: str, *, histories: bool = True) -> RunRecord:
     )
 
 
+def has_record(tags: Mapping[str, str]) -> bool:
+    """Whether a run with these tags is one of those that records are made of."""
+    return MODEL_TAG in tags or tags.get("tp1.experiment") in ("eda", "evaluate")
+
+
 def record_files(tags: Mapping[str, str]) -> tuple[str, ...]:
     """Return the names of the artifacts that belong in the record of a run with these tags."""
-    return RECORD_FILES if MODEL_TAG in tags else LOOK_FILES
+    if MODEL_TAG in tags:
+        return RECORD_FILES
+    if tags.get("tp1.experiment") == "evaluate":
+        return (*EVALUATION_FILES, CORRUPTIONS_FILE) if tags.get(CORRUPTIONS_TAG) else EVALUATION_FILES
+    return LOOK_FILES
 
 
 def optional_files(tags: Mapping[str, str]) -> tuple[str, ...]:

@@ -9,6 +9,7 @@ from typing import Protocol
 from tp1.base.names import printable, whole_number
 
 REFERENCE_TAG = "tp1.reference"  # on a run loaded from a record: the id of the original run
+PARENT_TAG = "mlflow.parentRunId"  # MLflow's own
 MACHINE_TAG = "tp1.machine"  # the host name of the machine that runs it
 MIGRATED_TAG = "tp1.migrated_from"  # on a copy from another store: its id there
 MODEL_TAG = "tp1.model"  # the network's name; only training runs have it

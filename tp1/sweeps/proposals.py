@@ -1,17 +1,24 @@
 """What to try next, and when to stop trying: Optuna behind two calls.
 
-Nothing is kept between processes. A study is rebuilt by telling it the earlier trials in order, from their runs. What
-is proposed for a trial follows from the sweep's seed, the trial's number and the trials before it, so that a sweep
-that was killed goes on as if it had not been.
+Nothing is kept from one command to the next. A study is rebuilt by telling it the earlier trials in order, from their
+runs. What is proposed for a trial follows from the sweep's seed, the trial's number and what is known of the trials
+before it, so that a sweep that was killed goes on as if it had not been.
+
+Where trials run in other processes, one process proposes, and Optuna keeps the study in a file while the command
+lasts: each trial writes its accuracies there, and is judged by those of the others.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property, partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.importance import get_param_importances
+from optuna.storages import BaseStorage, JournalStorage
+from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
 
 from tp1.sweeps.space import Dimension, Space, Value
@@ -21,13 +28,22 @@ FEWEST = 5  # finished trials that the importance of a parameter is judged by
 STARTUP_TRIALS = 5  # the median pruner stops none of the first
 
 
-class Proposal:
-    """The values that a trial shall try, and the judge of how it goes."""
+# Is told the validation accuracy after an epoch, from 1 and in order; returns whether to stop the trial.
+Judge = Callable[[int, float], bool]
 
-    def __init__(self, study: optuna.Study, space: Space) -> None:
+
+class Proposal:
+    """The values that a trial shall try, and the judge of how it goes.
+
+    Attributes:
+        judge: :meth:`is_hopeless`, for another process if the study is kept in a file.
+    """
+
+    def __init__(self, study: optuna.Study, space: Space, far_judge: Callable[[int], Judge] | None = None) -> None:
         self._study = study
         self._trial = study.ask(_distributions(space))
         self.values: dict[str, Value] = {name: self._trial.params[name] for name in space.names}
+        self.judge = self.is_hopeless if far_judge is None else far_judge(self._trial._trial_id)
 
     def is_hopeless(self, epoch: int, accuracy: float) -> bool:
         """Tell the validation accuracy after an epoch, from 1 and in order; return whether to stop the trial."""
@@ -55,14 +71,30 @@ class Proposer:
         sampler: One of :data:`~tp1.sweeps.space.SAMPLERS`.
         pruner: One of :data:`~tp1.sweeps.space.PRUNERS`.
         epochs: Of a trial that is not stopped early.
+        journal: A new file that other processes read and write too; None: the trials are all in this process.
     """
 
-    def __init__(self, name: str, space: Space, sampler: str, pruner: str, seed: int, epochs: int) -> None:
+    def __init__(
+        self,
+        name: str,
+        space: Space,
+        sampler: str,
+        pruner: str,
+        seed: int,
+        epochs: int,
+        journal: Path | None = None,
+    ) -> None:
         optuna.logging.set_verbosity(optuna.logging.WARNING)  # it tells of every trial, which we do
         self._space = space
         self._sampler = sampler
         self._seed = seed
-        self._study = optuna.create_study(study_name=name, direction="maximize", pruner=_pruner(pruner, epochs))
+        self._far_judge = None if journal is None else partial(FarJudge, journal, name, pruner, epochs)
+        self._study = optuna.create_study(
+            storage=None if journal is None else _storage(journal),
+            study_name=name,
+            direction="maximize",
+            pruner=_pruner(pruner, epochs),
+        )
 
     @property
     def number(self) -> int:
@@ -85,7 +117,7 @@ class Proposer:
         self._study.sampler = samplers.RandomSampler(seed) if random else samplers.TPESampler(seed=seed)
         if values is not None:
             self._study.enqueue_trial(dict(values))
-        return Proposal(self._study, self._space)
+        return Proposal(self._study, self._space, self._far_judge)
 
     def skip(self) -> None:
         """Leave the next trial out: it failed, which says nothing about its values."""
@@ -101,6 +133,38 @@ class Proposer:
         if len(finished) < FEWEST or len({trial.value for trial in finished}) < 2:
             return {}
         return get_param_importances(self._study)
+
+
+class FarJudge:
+    """The judge of a trial, in whatever process that has the study's file."""
+
+    def __init__(self, journal: Path, name: str, pruner: str, epochs: int, trial: int) -> None:
+        self._journal = journal
+        self._name = name
+        self._pruner = pruner
+        self._epochs = epochs
+        self._trial = trial
+
+    def __call__(self, epoch: int, accuracy: float) -> bool:
+        """As :meth:`Proposal.is_hopeless`; an epoch that a lost process has told is not told again."""
+        storage = self._storage
+        if epoch not in storage.get_trial(self._trial).intermediate_values:
+            storage.set_trial_intermediate_value(self._trial, epoch, accuracy)
+        return bool(self._study.pruner.prune(self._study, storage.get_trial(self._trial)))
+
+    @cached_property
+    def _storage(self) -> BaseStorage:
+        return _storage(self._journal)
+
+    @cached_property
+    def _study(self) -> optuna.Study:
+        return optuna.load_study(
+            study_name=self._name, storage=self._storage, pruner=_pruner(self._pruner, self._epochs)
+        )
+
+
+def _storage(journal: Path) -> BaseStorage:
+    return JournalStorage(JournalFileBackend(str(journal)))
 
 
 def _distributions(space: Space) -> dict[str, BaseDistribution]:

@@ -1,4 +1,4 @@
-"""A sweep: trials of an experiment that search for better parameters, one after another.
+"""A sweep: trials of an experiment that search for better parameters, one after another or several at a time.
 
 The tracking store is the one place that knows a sweep. Each trial is a run with the sweep's digest and its number as
 tags, so that the same command goes on wherever it is given: trials that are finished or pruned are told to the
@@ -8,9 +8,11 @@ run yet is proposed as it would have been before (:mod:`tp1.sweeps.proposals`).
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from statistics import fmean
 from typing import Any
 
@@ -23,20 +25,21 @@ from tp1.models.build import build
 from tp1.models.weights import find_weights
 from tp1.registry.stored_models import download_weights
 from tp1.report.sweeps import ACCURACY, FINISHED, SweepTrials, collect, state_of
-from tp1.run import Pruned, check_batch, run_trial
+from tp1.run import check_batch
 from tp1.store.identity import SPELLED, have_digest
 from tp1.store.reader import RunReader
 from tp1.store.runs import TrackedRun
-from tp1.sweeps.jobs import Job, Outcome
+from tp1.sweeps.jobs import Job, Outcome, Steps
 from tp1.sweeps.proposals import Proposal, Proposer, replay
 from tp1.sweeps.space import MOST_TRIALS, TRIALS, Space, Value, parse_space
+from tp1.sweeps.spread import Spread
 from tp1.sweeps.training_jobs import run_all
+from tp1.sweeps.trials import Tried, train_trial
 from tp1.tracking.ownership import held, is_held, machine
 from tp1.tracking.resumption import find_trial
-from tp1.tracking.run_folders import Plan, RunFolder, TrialOf, find_folder
+from tp1.tracking.run_folders import Plan, TrialOf, find_folder, state_dir, state_unwritable
 from tp1.tracking.tool_run import ToolRun
 from tp1.training.devices import choose_device, choose_precision
-from tp1.training.loop import Epoch
 
 
 @dataclass(frozen=True)
@@ -161,40 +164,49 @@ def run_search(
     parent: ToolRun,
     command_of: Callable[[Mapping[str, Any]], str],
     describe_error: Callable[[Exception], str],
+    spread: Spread,
 ) -> Found:
     """Do the trials that are not done yet, as children of ``parent``, which adopts the earlier ones.
 
     Args:
         command_of: Returns the command that trains with these parameters, in a run of its own.
         describe_error: Returns one line that describes the error of a failed trial, which stops no other.
+        spread: Where the trials are done.
 
     Raises:
         TP1Error: Another process is at work on the sweep, or a result could not be sent to the tracking store.
     """
-    with held(search.digest, "sweep"):
-        sweep = _Sweep(search, parent, command_of)
-        outcomes = run_all(sweep.jobs(), describe_error)
+    with held(search.digest, "sweep"), _journal(search.digest) as journal:
+        sweep = _Sweep(search, parent, command_of, journal if spread.is_spread else None)
+        outcomes = run_all(sweep.jobs(), describe_error, spread, parent)
         return Found(outcomes, sweep.whole(), sweep.importances())
 
 
-@dataclass(frozen=True)
-class _Tried:
-    """A trial that is over.
-
-    Attributes:
-        accuracies: Validation accuracy after each epoch.
-        finished: The best of them; None if the trial was stopped early.
-    """
-
-    number: int
-    accuracies: list[float]
-    finished: float | None
+@contextmanager
+def _journal(digest: str) -> Iterator[Path]:
+    """Yield a file for the processes that work on a sweep; there is none before and after."""
+    path = state_dir() / "sweeps" / f"{digest}.journal"
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.unlink(missing_ok=True)  # of a process that was killed
+    except OSError as error:
+        raise state_unwritable(error) from error
+    try:
+        yield path
+    finally:
+        path.unlink(missing_ok=True)
 
 
 class _Sweep:
     """A sweep that is being worked on."""
 
-    def __init__(self, search: Search, parent: ToolRun, command_of: Callable[[Mapping[str, Any]], str]) -> None:
+    def __init__(
+        self,
+        search: Search,
+        parent: ToolRun,
+        command_of: Callable[[Mapping[str, Any]], str],
+        journal: Path | None,
+    ) -> None:
         self.search = search
         self._parent = parent
         self._command_of = command_of
@@ -205,9 +217,10 @@ class _Sweep:
         for run in runs:
             parent.adopt(run.run_id)
         self._ended = self._collect(runs).ended
-        self._tried: dict[tuple[Value, ...], _Tried] = {}
+        self._tried: dict[tuple[Value, ...], Tried] = {}
+        base = search.base
         self._proposer = Proposer(
-            search.digest, search.space, search.sampler, search.pruner, search.base.seed, search.base.epochs
+            search.digest, search.space, search.sampler, search.pruner, base.seed, base.epochs, journal
         )
 
     def jobs(self) -> list[Job]:
@@ -217,7 +230,7 @@ class _Sweep:
         minutes = fmean(seconds) / 60 if seconds else None
         ids = {number: run.run_id for number, run in self._ended.items()}
         return [
-            Job(f"{label}-t{number}", minutes, ids.get(number), partial(self._work, number))
+            Job(f"{label}-t{number}", minutes, ids.get(number), partial(self._steps, number))
             for number in range(self.search.trials)
         ]
 
@@ -238,8 +251,8 @@ class _Sweep:
         found = collect(runs)
         return found[0] if found else SweepTrials(self.search.digest, ())
 
-    def _work(self, number: int) -> str:
-        """Propose and train one trial; return its outcome as one line."""
+    def _steps(self, number: int) -> Steps:
+        """Propose one trial, have it trained, and return its outcome as one line."""
         self._advance(number)
         search = self.search
         folder = find_trial(search.digest, number)
@@ -253,39 +266,27 @@ class _Sweep:
         if plan is None and (earlier := self._tried.get(tuple(proposal.values.values()))) is not None:
             replay(proposal, earlier.accuracies, earlier.finished)
             return f"the same parameters as trial {earlier.number}: not trained again"
-        try:
-            return self._train(number, proposal, folder, plan)
-        except BaseException:
-            proposal.fail()
-            raise
-
-    def _train(self, number: int, proposal: Proposal, folder: RunFolder | None, plan: Plan | None) -> str:
-        search = self.search
         if plan is None:
             given = {**search.fixed, **proposal.values}
             config = search.experiment.config.changed(**given)
             place = TrialOf(search.digest, number, search.command)
             plan = Plan(search.experiment.name, "", config, self._command_of(given), place)
         say(f"Trial {number}: {described(proposal.values)}")
-        accuracies: list[float] = []
-
-        def give_up(epoch: Epoch) -> str | None:
-            accuracies.append(epoch.val_accuracy)
-            hopeless = proposal.is_hopeless(epoch.number, epoch.val_accuracy)
-            if not hopeless or epoch.number == search.base.epochs:  # whoever has all epochs is finished
-                return None
-            return f"validation accuracy {epoch.val_accuracy:.4f}, too low beside earlier trials ({search.pruner})."
-
-        result = run_trial(search.experiment, plan, give_up, folder, parent=self._parent)
-        if isinstance(result, Pruned):
+        try:
+            tried: Tried = yield partial(
+                train_trial, search.experiment, plan, proposal.judge, search.pruner, folder, self._parent
+            )
+        except BaseException:
+            proposal.fail()
+            raise
+        if tried.finished is None:
             proposal.prune()
-            self._remember(_Tried(number, accuracies, None), proposal)
-            return f"stopped after epoch {result.epochs} of {search.base.epochs}: {result.reason}"
-        proposal.finish(result.best.val_accuracy)
-        self._remember(_Tried(number, accuracies, result.best.val_accuracy), proposal)
-        return f"validation {result.best.val_accuracy:.4f}, {result.seconds:.0f} s"
+        else:
+            proposal.finish(tried.finished)
+        self._remember(tried, proposal)
+        return tried.line
 
-    def _remember(self, tried: _Tried, proposal: Proposal) -> None:
+    def _remember(self, tried: Tried, proposal: Proposal) -> None:
         self._tried.setdefault(tuple(proposal.values.values()), tried)
 
     def _advance(self, number: int) -> None:
@@ -297,7 +298,7 @@ class _Sweep:
                 self._proposer.skip()
                 continue
             best = run.metrics[ACCURACY] if state_of(run) == FINISHED else None
-            tried = _Tried(one, histories[run.run_id]["val/accuracy"], best)
+            tried = Tried(one, histories[run.run_id]["val/accuracy"], best)
             proposal = self._proposer.propose(self._values(run))
             replay(proposal, tried.accuracies, tried.finished)
             self._remember(tried, proposal)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from tp1.base.errors import TP1Error
@@ -13,8 +14,12 @@ from tp1.store.identity import differing, have_digest, sources_of
 from tp1.store.prepare import wait_for_store
 from tp1.store.reader import RunReader
 from tp1.store.runs import TrackedRun
-from tp1.sweeps.jobs import Job, Outcome, run_jobs
+from tp1.sweeps.jobs import Job, LostError, Outcome, Steps, only, run_jobs
+from tp1.sweeps.spread import Spread
+from tp1.sweeps.workers import open_workers
+from tp1.tracking.lost_runs import end_lost, take_over
 from tp1.tracking.resumption import find_unfinished
+from tp1.tracking.run_folders import Plan
 from tp1.tracking.tool_run import ToolRun
 
 STORE_PATIENCE = (
@@ -49,26 +54,39 @@ def training_jobs(
         now = _look(experiment, config) if earlier else None
         for seed in seeds:
             one = replace(config, seed=seed)
-            work = _work(experiment, one, command_of(experiment, seed), parent, resume=resume)
-            jobs.append(Job(f"{experiment.label}-s{seed}", minutes, _finished(experiment, one, earlier, now), work))
+            work = partial(_train, experiment, one, command_of(experiment, seed), parent, resume)
+            done = _finished(experiment, one, earlier, now)
+            jobs.append(Job(f"{experiment.label}-s{seed}", minutes, done, only(work)))
     return jobs
 
 
-def run_all(jobs: Sequence[Job], describe_error: Callable[[Exception], str]) -> list[Outcome]:
+def run_all(
+    jobs: Sequence[Job], describe_error: Callable[[Exception], str], spread: Spread, parent: ToolRun
+) -> list[Outcome]:
     """Do jobs as :func:`~tp1.sweeps.jobs.run_jobs` does; wait for the tracking store before each and after the last.
+
+    Args:
+        spread: Where they are done.
+        parent: The parent of their runs.
 
     Raises:
         TP1Error: The store did not answer for :data:`STORE_PATIENCE` after the last job. Before a job, that job fails.
     """
 
     def patient(job: Job) -> Job:
-        def work() -> str:
+        def steps() -> Steps:
             wait_for_store(STORE_PATIENCE)
-            return job.work()
+            try:
+                return (yield from job.steps())
+            except LostError:
+                end_lost(parent, job.name)
+                raise
 
-        return replace(job, work=work)
+        return replace(job, steps=steps)
 
-    outcomes = run_jobs([patient(job) for job in jobs], describe_error)
+    to_do = sum(job.finished is None for job in jobs)
+    with open_workers(spread, to_do, describe_error, parent.info.run_id) as workers:
+        outcomes = run_jobs([patient(job) for job in jobs], describe_error, workers)
     wait_for_store(STORE_PATIENCE)
     return outcomes
 
@@ -124,18 +142,25 @@ def _finished(
     return None
 
 
-def _work(
-    experiment: Experiment, config: TrainConfig, command: str, parent: ToolRun, *, resume: bool
-) -> Callable[[], str]:
-    def work() -> str:
+def _train(
+    experiment: Experiment, config: TrainConfig, command: str, parent: ToolRun, resume: bool, again: bool
+) -> str:
+    """Do one run, in whatever process; return its result as one line.
+
+    Args:
+        again: Whether a process that was at it was lost: what it has left is gone on with.
+    """
+    plan = Plan(experiment.name, experiment.configuration, config, command)
+    left = take_over(parent, plan.label) if again else None
+    if left is not None:
+        earlier, folder = left
+        if folder is None:
+            return f"run {earlier.run_id} was finished when its process was lost"
+    else:
         folder = find_unfinished(experiment, config) if resume else None
         if folder is not None and not folder.is_there:
             return f"run {folder.run_id} was finished but for what it had to send"
-        from tp1.run import run  # imported late, because it imports torch
+    from tp1.run import run  # imported late, because it imports torch
 
-        result = run(experiment, config, command, folder, parent=parent)
-        return (
-            f"validation {result.best.val_accuracy:.4f}, test {result.evaluation.accuracy:.4f}, {result.seconds:.0f} s"
-        )
-
-    return work
+    result = run(experiment, config, command, folder, parent=parent)
+    return f"validation {result.best.val_accuracy:.4f}, test {result.evaluation.accuracy:.4f}, {result.seconds:.0f} s"

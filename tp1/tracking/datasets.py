@@ -4,6 +4,7 @@ import hashlib
 import warnings
 from pathlib import Path
 
+import numpy as np
 from mlflow.data.code_dataset_source import CodeDatasetSource
 from mlflow.data.dataset import Dataset
 from mlflow.data.dataset_source import DatasetSource
@@ -28,11 +29,27 @@ def dataset_inputs(data: ImageData) -> dict[str, DatasetInput]:
     return {part: dataset_input(dataset, CONTEXTS[part]) for part, dataset in _datasets(data).items()}
 
 
+def whole_input(data: ImageData, images: Part) -> DatasetInput:
+    """Return all images of a data set as one MLflow dataset input.
+
+    Args:
+        images: Those of all three parts.
+    """
+    dataset = from_numpy(
+        np.broadcast_to(np.zeros((), images.images.dtype), images.images.shape),  # MLflow takes shape and type alone
+        source=_dataset_source(data.origin),
+        targets=images.labels,
+        name=f"{data.name}-all",
+        digest=_part_digest(data, "all"),
+    )
+    return dataset_input(dataset, "evaluation")
+
+
 def dataset_input(dataset: Dataset | DatasetEntity, context: str) -> DatasetInput:
     """Return a data set as an MLflow dataset input.
 
     Args:
-        context: What the run uses it for: ``training``, ``validation`` or ``testing``.
+        context: What the run uses it for: ``training``, ``validation``, ``testing`` or ``evaluation``.
     """
     entity = dataset if isinstance(dataset, DatasetEntity) else DatasetEntity(**dataset.to_dict())
     return DatasetInput(entity, [InputTag("mlflow.data.context", context)])
@@ -43,7 +60,7 @@ def _datasets(data: ImageData) -> dict[str, Dataset]:
     parts: dict[str, Part] = {"train": data.train, "val": data.val, "test": data.test}
     return {
         title: from_numpy(
-            part.images,
+            np.broadcast_to(np.zeros((), part.images.dtype), part.images.shape),  # MLflow takes shape and type alone
             source=source,
             targets=part.labels,
             name=f"{data.name}-{title}",

@@ -16,13 +16,13 @@ from tp1.base.errors import TP1Error
 from tp1.store.access import is_refused
 from tp1.store.addresses import is_database, masked, masked_text
 from tp1.store.reader import find_run
-from tp1.store.runs import MACHINE_TAG
+from tp1.store.runs import MACHINE_TAG, PARENT_TAG
 from tp1.tracking.environment import git_state
 from tp1.tracking.ownership import machine
 
 MLFLOW_EXPERIMENT = "tp1"  # where our commands put runs; `mlflow run` puts its own where MLFLOW_EXPERIMENT_NAME says
 EXPERIMENT_KIND = "mlflow.experimentKind"
-NAME_TAG, NOTE_TAG, PARENT_TAG = "mlflow.runName", "mlflow.note.content", "mlflow.parentRunId"
+NAME_TAG, NOTE_TAG = "mlflow.runName", "mlflow.note.content"
 
 
 def run_tags(experiment_name: str, configuration: str = "") -> dict[str, str]:

@@ -15,11 +15,11 @@ from tp1.base.errors import TP1Error
 from tp1.base.interrupts import interruption
 from tp1.data.dataset import ImageData
 from tp1.store.addresses import how_to_open, run_page
+from tp1.store.runs import PARENT_TAG
 from tp1.tracking.datasets import data_tags, dataset_inputs
 from tp1.tracking.every_run import (
     NAME_TAG,
     NOTE_TAG,
-    PARENT_TAG,
     begin_run,
     fail_run,
     mark_experiment,
@@ -44,6 +44,10 @@ class ToolRun:
         self.command = command
         self.page = how_to_open(mlflow.get_tracking_uri(), run_page(info.experiment_id, info.run_id))
         self._client = MlflowClient()
+
+    def __reduce__(self) -> tuple[type["ToolRun"], tuple[RunInfo, str]]:
+        """Let other processes have it, for the runs below it."""
+        return ToolRun, (self.info, self.command)
 
     def rename(self, name: str) -> None:
         """Rename the run, such as to ``promote-cifar10``."""

@@ -13,20 +13,19 @@ from mlflow import MlflowClient
 from mlflow.entities import Param, Run, RunTag
 
 from tp1.base.errors import TP1Error, why
-from tp1.base.interrupts import deferred, interruption
+from tp1.base.interrupts import Interrupted, deferred, interruption
 from tp1.base.progress import say
 from tp1.config import PARAMETERS, same_value
 from tp1.data.dataset import ImageData
 from tp1.store.access import is_refused
 from tp1.store.addresses import how_to_open, masked, run_page
 from tp1.store.reader import find_run
-from tp1.store.runs import MACHINE_TAG, PRUNED_TAG, SWEEP_TAG, TRIAL_TAG
+from tp1.store.runs import MACHINE_TAG, PARENT_TAG, PRUNED_TAG, SWEEP_TAG, TRIAL_TAG
 from tp1.tracking.datasets import data_tags, dataset_inputs
 from tp1.tracking.delivery import deliver, is_over
 from tp1.tracking.every_run import (
     NAME_TAG,
     NOTE_TAG,
-    PARENT_TAG,
     begin_run,
     check_launched,
     error_text,
@@ -111,7 +110,7 @@ class RunWriter:
                 )
         for key, value in parameters.items():
             if key in self._params and not same_value(self._params[key], value):
-                if key in ("processor", "features"):  # rounding may differ, but it is the same training
+                if key in ("processor", "processes", "features"):  # rounding may differ, but it is the same training
                     say(f"Note: the run was started with {key}={self._params[key]}, and goes on with {value}.")
                     continue
                 commit = self._tags.get("tp1.git_commit", "unknown")
@@ -300,10 +299,12 @@ def training_run(
         except BaseException as error:
             if (stop := interruption(error)) is not None:
                 if writer is not None:
-                    _interrupt(writer, plan)
+                    with deferred():  # of several processes, the end of one brings a signal to the others
+                        _interrupt(writer, plan, stop)
                 raise stop from None if stop is error else error
             if writer is not None:
-                _fail(writer, error)
+                with deferred():
+                    _fail(writer, error)
             raise
         if writer.close(PATIENCE):
             writer.folder.remove()
@@ -344,8 +345,8 @@ def _begin_again(folder: RunFolder, parent: ToolRun | None, stack: ExitStack) ->
     return RunWriter(run, folder, owned, resumed=True, parent=parent)
 
 
-def _interrupt(writer: RunWriter, plan: Plan) -> None:
-    writer.end("KILLED")
+def _interrupt(writer: RunWriter, plan: Plan, stop: KeyboardInterrupt) -> None:
+    writer.end("KILLED", stop if isinstance(stop, Interrupted) and stop.reason else None)
     writer.close(patience=5, at_most=INTERRUPTED_AT_MOST)
     one = f"mlflow run . -e {plan.experiment} -P resume={writer.info.run_id}"
     say(f"Go on with: {one if plan.trial is None else plan.trial.command}")

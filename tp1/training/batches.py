@@ -9,20 +9,29 @@ Written for CUDA by its documentation, and tested on the CPU: it has not been me
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 import torch
 
 from tp1.data.augment import Places, apply
+from tp1.data.stored import ImageArray, Stored
+from tp1.training.ranks import ALONE, Ranks
 
+Images = torch.Tensor | Stored
 SHARE = 0.5  # of a device's free memory that images may take; the rest is for the network
 
 
-def place(images: torch.Tensor, device: torch.device) -> torch.Tensor:
-    """The images on the device if it has room for them; else as they are, in the machine's own memory.
+def opened(images: ImageArray) -> Images:
+    """The images as a tensor; as they are if they stay on disk."""
+    return images if isinstance(images, Stored) else torch.from_numpy(images)
+
+
+def place(images: Images, device: torch.device) -> Images:
+    """The images on the device if it has room for them; else as they are, in the machine's own memory or on its disk.
 
     Only CUDA says how much is free: other accelerators get their batches one by one.
     """
-    if device.type != "cuda":
+    if device.type != "cuda" or isinstance(images, Stored):
         return images
     # What torch has reserved and does not use, after an earlier training, is free as well.
     spare = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
@@ -31,13 +40,17 @@ def place(images: torch.Tensor, device: torch.device) -> torch.Tensor:
 
 
 def feed(
-    images: torch.Tensor,
+    images: Images,
     labels: torch.Tensor,
     batches: Sequence[torch.Tensor],
     draws: Callable[[torch.Tensor], Places | None],
     device: torch.device,
+    read_at_once: Sequence[int] = (),
+    ranks: Ranks = ALONE,
 ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-    """Yield augmented images and labels of each batch, on the device.
+    """Yield augmented images and labels of this process's share of each batch, on the device.
+
+    If a share is filled up (:meth:`~tp1.training.ranks.Ranks.cut`), what fills it has no label.
 
     Nothing here waits for the device, so that its next batch is ready before it has computed this one.
 
@@ -46,15 +59,24 @@ def feed(
         labels: (N,) class numbers, on the device.
         batches: The rows of each batch, on the CPU.
         draws: Draws the augmentation of the rows of a batch; called when it is that batch's turn.
+        read_at_once: Numbers of batches whose images are read together from the disk, where they lie there; what is
+            left is read batch by batch.
+        ranks: The processes that have a share of each batch; each draws for the whole batch, so that it draws as one.
     """
-    sizes = [len(rows) for rows in batches]
-    on_device = send(torch.cat(list(batches)), device).split(sizes)
-    gathered = resident(images, on_device) if images.device == device else staged(images, batches, device)
+    shares = [ranks.cut(rows) for rows in batches]
+    on_device = send(torch.cat(shares), device).split([len(rows) for rows in shares])
+    gathered: Iterator[torch.Tensor]
+    if isinstance(images, Stored):
+        gathered = (send(batch, device) for batch in read_ahead(images, shares, read_at_once))
+    elif images.device == device:
+        gathered = resident(images, on_device)
+    else:
+        gathered = staged(images, shares, device)
     for rows, here, batch in zip(batches, on_device, gathered, strict=True):
         places = draws(rows)
         if places is not None:
-            batch = apply(batch, places.moved(lambda tensor: send(tensor, device)))
-        yield batch, labels[here]
+            batch = apply(batch, places.moved(lambda drawn: send(ranks.cut(drawn), device)))
+        yield batch, labels[here[: len(ranks.share(len(rows)))]]
 
 
 def resident(images: torch.Tensor, batches: Sequence[torch.Tensor]) -> Iterator[torch.Tensor]:
@@ -80,6 +102,33 @@ def staged(images: torch.Tensor, batches: Sequence[torch.Tensor], device: torch.
                 batch.record_stream(computing)  # its memory is not given away before the computation is done
             yield batch
         waiting = coming
+
+
+def read_ahead(
+    images: Stored, batches: Sequence[torch.Tensor], read_at_once: Sequence[int] = ()
+) -> Iterator[torch.Tensor]:
+    """Yield batches of images that lie on disk; the next ones are read while these are in use.
+
+    Args:
+        read_at_once: As for :func:`feed`. So many batches are in memory twice over.
+    """
+    groups = []
+    start = 0
+    for count in [*read_at_once, *[1] * (len(batches) - sum(read_at_once))]:
+        groups.append(batches[start : start + count])
+        start += count
+    with ThreadPoolExecutor(1, "read-ahead") as reader:
+        coming = [reader.submit(_read, images, group) for group in groups[:1]]
+        for number, group in enumerate(groups):
+            read = coming.pop().result()
+            if number + 1 < len(groups):
+                coming.append(reader.submit(_read, images, groups[number + 1]))
+            # Copies, small beside the window: a view that the caller still holds would keep all of it.
+            yield from (batch.clone() for batch in read.split([len(rows) for rows in group]))
+
+
+def _read(images: Stored, group: Sequence[torch.Tensor]) -> torch.Tensor:
+    return torch.from_numpy(images[torch.cat(list(group)).numpy()])
 
 
 def send(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:

@@ -16,6 +16,8 @@ from tp1.base.errors import TP1Error, why
 from tp1.base.progress import say
 from tp1.training.checkpoint_files import checkpoint_name, checkpoint_paths
 from tp1.training.loop import Epoch, EpochUnderWay, TrainingState
+from tp1.training.orders import Blockwise
+from tp1.training.ranks import Ranks
 
 FORMAT = 1
 KEPT = 2  # if the newest is truncated or damaged, the one before it is still there
@@ -96,6 +98,16 @@ class Checkpoints:
         return False
 
 
+def share_state(state: TrainingState, ranks: Ranks) -> None:
+    """Give all processes of a run the first one's state, as a checkpoint would."""
+    tensors, facts = ranks.sent(lambda: (_tensors(state), _facts(state)))
+    if not ranks.leads:
+        _restore(state, tensors, facts)
+        if state.under_way is not None:  # the sums are the first one's, which has those of all
+            state.under_way.loss.zero_()
+            state.under_way.correct.zero_()
+
+
 def _tensors(state: TrainingState) -> dict[str, torch.Tensor]:
     groups: dict[str, Mapping[str, torch.Tensor]] = {
         "model": state.classifier.state_dict(),
@@ -126,6 +138,7 @@ def _facts(state: TrainingState) -> dict[str, Any]:
         "best": state.best.number if state.best else None,
         "best_is_now": _best_is_now(state),
         "under_way": {"step": epoch.step, "seconds": epoch.seconds} if epoch else None,
+        "blockwise": asdict(state.blockwise) if state.blockwise else None,
     }
 
 
@@ -163,6 +176,8 @@ def _restore(state: TrainingState, tensors: Mapping[str, torch.Tensor], facts: M
     if state.best is not None:
         saved = state.evaluated.state_dict() if facts["best_is_now"] else group("best")
         state.best_weights = {name: value.detach().clone() for name, value in saved.items()}
+    blockwise = facts.get("blockwise")  # not in checkpoints of earlier versions
+    state.blockwise = None if blockwise is None else Blockwise(**blockwise)
     state.under_way = None
     if (under_way := facts["under_way"]) is not None:
         device, saved = state.classifier.device, group("epoch")

@@ -9,11 +9,10 @@ from tp1.base.errors import TP1Error, why
 from tp1.models.classifier import ImageModel
 
 
-def training_pass(classifier: ImageModel, mode: str) -> Callable[[torch.Tensor], torch.Tensor]:
+def training_pass(classifier: ImageModel, mode: str, size: int) -> Callable[[torch.Tensor], torch.Tensor]:
     """Return ``classifier.logits``, compiled unless ``mode`` is ``none``; the classifier itself stays as it is.
 
-    It is compiled when it is first called, for batches of that size alone: with other sizes it would be compiled
-    again. So the caller computes a smaller last batch without it.
+    It is compiled when it is first called, for batches of ``size`` alone: with other sizes it would be compiled again.
     """
     if mode == "none":
         return classifier.logits
@@ -21,6 +20,8 @@ def training_pass(classifier: ImageModel, mode: str) -> Callable[[torch.Tensor],
     compiled = torch.compile(classifier.logits, mode=mode, dynamic=False)
 
     def logits(batch: torch.Tensor) -> torch.Tensor:
+        if len(batch) != size:
+            return classifier.logits(batch)
         torch.compiler.cudagraph_mark_step_begin()  # a CUDA graph may now overwrite what it gave in the last step
         return compiled(batch)
 

@@ -3,17 +3,21 @@
 import torch
 
 from tp1.base.errors import TP1Error
+from tp1.base.processes import processes_here, rank_here
 
 
 def choose_device(name: str) -> torch.device:
     """Return the device that ``name`` means on this machine.
 
     Args:
-        name: ``auto`` (CUDA, then MPS, then CPU), ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
+        name: ``auto`` (CUDA, then MPS, then CPU), ``cpu``, ``cuda``, ``cuda:N`` or ``mps``. Of several processes of a
+            run on this machine, each takes a CUDA device of its own, or all take the CPU.
 
     Raises:
         TP1Error: ``name`` is not a device, or not on this machine.
     """
+    if processes_here() > 1:
+        return _choose_own(name)
     if name == "auto":
         accelerator = torch.accelerator.current_accelerator(check_available=True)
         kind = accelerator.type if accelerator is not None else "cpu"
@@ -31,6 +35,23 @@ def choose_device(name: str) -> torch.device:
         raise TP1Error(f"device={name}: the CPU is one device; use device=cpu.")
     if device.type == "mps" and not torch.backends.mps.is_available():
         raise TP1Error("device=mps is not on this machine: use device=auto or device=cpu.")
+    return device
+
+
+def _choose_own(name: str) -> torch.device:
+    """Return the device of this one of several processes on a machine."""
+    if name not in ("auto", "cpu", "cuda"):
+        raise TP1Error(f"device={name}: each of several processes takes its own: use device=auto, cpu or cuda.")
+    devices = torch.cuda.device_count()
+    if name == "cpu" or (name == "auto" and not devices):
+        return torch.device("cpu")
+    if devices < processes_here():
+        raise TP1Error(
+            f"{processes_here()} processes and {devices} CUDA devices on this machine: start as many processes as "
+            "devices, or give device=cpu."
+        )
+    device = torch.device("cuda", rank_here())
+    torch.cuda.set_device(device)
     return device
 
 

@@ -3,7 +3,8 @@
 import hashlib
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,8 @@ from numpy.typing import NDArray
 
 from tp1.base.errors import TP1Error
 from tp1.base.folders import whole_folder
+from tp1.base.memory import fits
+from tp1.base.processes import processes_here
 from tp1.base.progress import progress, say
 from tp1.data.cache import (
     FORMAT,
@@ -20,13 +23,16 @@ from tp1.data.cache import (
     RESIZED_FORMAT,
     cache_unreadable,
     cache_unwritable,
-    check_memory,
+    check_of,
     check_space,
     entry_title,
 )
 from tp1.data.dataset import ImageData, Part
+from tp1.data.growing import GrowingFile
+from tp1.data.stored import RowFile, Stored
 from tp1.models.transfer import Trunk, join
 
+FEATURES = "features.bin"  # in an entry
 CHUNK = 512  # images read at a time; their MobileNetV2 features at 224 pixels take 64 MB
 
 
@@ -44,31 +50,60 @@ def feature_parts(
         side: Pixels per side to which the features are pooled.
 
     Returns:
-        Parts whose ``images`` are float16 (N, C, side, side).
+        Parts whose ``images`` are float16 (N, C, side, side); they stay on disk where they do not fit in memory.
 
     Raises:
-        TP1Error: The cache cannot be written, memory is too small, or features exceed the range of float16.
+        TP1Error: The cache cannot be written, or features exceed the range of float16.
     """
     entries = [FeatureEntry(trunk, digest, data, folder) for trunk, digest in zip(trunks, digests, strict=True)]
     for entry in entries:
         entry.ensure()
     parts = (data.train, data.val, data.test)
-    part_of, row_in_part = np.zeros(len(data.pixels), np.int8), np.zeros(len(data.pixels), np.int64)
+    row_shape = (sum(entry.shape[0] for entry in entries), side, side)
+    needed = 2 * len(data.pixels) * int(np.prod(row_shape))
+    if fits(needed * processes_here()):
+        train, val, test = _in_memory(entries, parts, len(data.pixels), row_shape)
+        return train, val, test
+    beyond, read = not fits(needed), _reader(entries, row_shape)
+    train, val, test = (
+        replace(part, images=Stored(part.index, row_shape, np.dtype(np.float16), read, beyond)) for part in parts
+    )
+    return train, val, test
+
+
+def _in_memory(
+    entries: Sequence["FeatureEntry"], parts: Sequence[Part], count: int, row_shape: tuple[int, ...]
+) -> list[Part]:
+    """Read the features of all ``count`` images, straight into the parts: to split a whole would take twice as much."""
+    part_of, row_in_part = np.full(count, -1, np.int8), np.zeros(count, np.int64)  # -1: in no part
     for number, part in enumerate(parts):
         part_of[part.index], row_in_part[part.index] = number, np.arange(len(part))
-    channels = sum(entry.shape[0] for entry in entries)
-    needed = 2 * len(data.pixels) * channels * side**2
-    check_memory(needed, f"joined features of {side}x{side}", "give a smaller image_size")
-    # Written straight into the parts: splitting a whole array would take twice the memory.
-    joined = [np.empty((len(part), channels, side, side), np.float16) for part in parts]
-    for start in progress(range(0, len(data.pixels), CHUNK), "Reading features", unit="chunk"):
-        rows = slice(start, min(start + CHUNK, len(data.pixels)))
-        chunk = join([torch.from_numpy(entry.read(rows)) for entry in entries], side).numpy()
+    joined = [np.empty((len(part), *row_shape), np.float16) for part in parts]
+    for start in progress(range(0, count, CHUNK), "Reading features", unit="chunk"):
+        rows = slice(start, min(start + CHUNK, count))
+        chunk = join([torch.from_numpy(entry.read(rows)) for entry in entries], row_shape[-1]).numpy()
         for number, target in enumerate(joined):
             chosen = part_of[rows] == number
             target[row_in_part[rows][chosen]] = chunk[chosen]
-    train, val, test = (Part(part.index, features, part.labels) for part, features in zip(parts, joined, strict=True))
-    return train, val, test
+    return [replace(part, images=features) for part, features in zip(parts, joined, strict=True)]
+
+
+def _reader(
+    entries: Sequence["FeatureEntry"], row_shape: tuple[int, ...]
+) -> Callable[[NDArray[np.int64]], NDArray[np.float16]]:
+    """Return a function that reads joined features by the images' rows."""
+    files = [entry.open() for entry in entries]
+
+    def read(rows: NDArray[np.int64]) -> NDArray[np.float16]:
+        joined = np.empty((len(rows), *row_shape), np.float16)
+        order = np.argsort(rows, kind="stable")
+        for start in range(0, len(rows), CHUNK):  # before they are pooled, they may be fifty times as large
+            places = order[start : start + CHUNK]
+            maps = [torch.from_numpy(file.read(rows[places])) for file in files]
+            joined[places] = join(maps, row_shape[-1]).numpy()
+        return joined
+
+    return read
 
 
 class FeatureEntry:
@@ -131,16 +166,20 @@ class FeatureEntry:
         """
         shape = (len(self.data.pixels), *self.shape)
         try:
-            features = np.memmap(self.path / "features.bin", np.float16, "r", shape=shape)
+            features = np.memmap(self.path / FEATURES, np.float16, "r", shape=shape)
         except (FileNotFoundError, ValueError):  # ValueError: the file is too short
             self.ensure()
-            features = np.memmap(self.path / "features.bin", np.float16, "r", shape=shape)
+            features = np.memmap(self.path / FEATURES, np.float16, "r", shape=shape)
         return np.array(features[rows])
+
+    def open(self) -> RowFile:
+        """Return the file of the features, for reading some rows at a time."""
+        return RowFile(self.path / FEATURES, (len(self.data.pixels), *self.shape), np.dtype(np.float16))
 
     def _is_whole(self) -> bool:
         try:
             meta = json.loads((self.path / "meta.json").read_text(encoding="utf-8"))
-            with (self.path / "features.bin").open("rb") as file:
+            with (self.path / FEATURES).open("rb") as file:
                 if os.fstat(file.fileno()).st_size != self._size() or meta["key"] != json.loads(json.dumps(self.key)):
                     return False
                 return bool(hashlib.file_digest(file, "sha256").hexdigest() == meta["sha256"])
@@ -155,19 +194,19 @@ class FeatureEntry:
 
     def _build(self) -> None:
         """Compute into a folder beside the entry, and rename it when complete. The caller holds the lock."""
-        check_space(self._size(), self.path.parent, "features")
-        with whole_folder(self.path) as partial:
-            digest = hashlib.sha256()
-            with (partial / "features.bin").open("wb") as file:
-                for features in self._compute():
-                    block = features.tobytes()
-                    digest.update(block)
-                    file.write(block)
+        with whole_folder(self.path, going_on=True) as partial:
+            with GrowingFile(partial / FEATURES, check_of(json.dumps(self.key, sort_keys=True))) as file:
+                missing = len(self.data.pixels) - file.rows
+                check_space(2 * missing * int(np.prod(self.shape)), self.path.parent, "features")
+                for features in self._compute(file.rows):
+                    file.append(features)
+                digest = file.finish()
             (partial / "meta.json").write_text(
-                json.dumps({"sha256": digest.hexdigest(), "key": self.key}, indent=1), encoding="utf-8"
+                json.dumps({"sha256": digest, "key": self.key}, indent=1), encoding="utf-8"
             )
 
-    def _compute(self) -> Iterator[NDArray[np.float16]]:
+    def _compute(self, first: int) -> Iterator[NDArray[np.float16]]:
+        """Compute the features of the images from ``first`` on, which is where a batch begins."""
         device = self.trunk.preparation.scale.device
         # On the CPU, a batch whose feature maps fit its cache, and batch norm folded into the convolutions: 8.9 ms per
         # image of 224 pixels for MobileNetV2, against 25 ms in unfolded batches of 64 (docs/LOG.md, 2026-11-24).
@@ -176,7 +215,9 @@ class FeatureEntry:
         title = f"{self.trunk.architecture} features at {self.trunk.preparation.image_size} px"
         pixels = self.data.pixels
         say(f"Computing {title} of {len(pixels):,} images, once: later runs take them from the cache")
-        for start in progress(range(0, len(pixels), batch_size), title, unit=f"x{batch_size} img"):
+        if first:
+            say(f"They go on after {first:,} images, which an earlier process has computed.")
+        for start in progress(range(first, len(pixels), batch_size), title, unit=f"x{batch_size} img"):
             batch = torch.from_numpy(np.array(pixels[start : start + batch_size])).to(device)
             with torch.inference_mode():
                 maps = folded(batch)

@@ -18,10 +18,12 @@ from tp1.data.dataset import Part
 from tp1.models.classifier import ImageModel
 from tp1.recipe import step_size
 from tp1.training.averaging import RunningMean
-from tp1.training.batches import feed, place
+from tp1.training.batches import Images, feed, opened, place
 from tp1.training.compilation import compiling, training_pass
 from tp1.training.inference import predict_logits
 from tp1.training.optimizers import Optimizers, make_optimizers
+from tp1.training.orders import Blockwise, draw_order
+from tp1.training.ranks import ALONE, Ranks
 
 
 class DivergedError(TP1Error):
@@ -71,12 +73,14 @@ class TrainingState:
     Attributes:
         generator: Draws the order of the images and their augmentation.
         average: The running mean of the classifier's weights; None without averaging.
+        blockwise: The kind of order that the images are taken in; None: any order at all.
     """
 
     classifier: ImageModel
     optimizers: Optimizers
     generator: torch.Generator
     average: RunningMean | None = None
+    blockwise: Blockwise | None = None
     history: list[Epoch] = field(default_factory=list)
     best: Epoch | None = None
     best_weights: dict[str, torch.Tensor] = field(default_factory=dict)
@@ -108,22 +112,37 @@ class Hooks:
     stopped: Callable[[], bool] = lambda: False
 
 
-def start(classifier: ImageModel, config: TrainConfig, device: torch.device) -> TrainingState:
-    """Return the state before the first step."""
+def start(
+    classifier: ImageModel, config: TrainConfig, device: torch.device, blockwise: Blockwise | None = None
+) -> TrainingState:
+    """Return the state before the first step.
+
+    Args:
+        blockwise: The order that the images are taken in, where these are read from disk.
+    """
     # Images arrive in the channels-last layout, in which bf16 convolutions are fastest.
     classifier.to(device).to(memory_format=torch.channels_last)
     average = RunningMean(classifier, config.averaging) if config.averaging else None
     generator = torch.Generator().manual_seed(config.seed)
-    return TrainingState(classifier, make_optimizers(config.optimizer, classifier), generator, average)
+    return TrainingState(classifier, make_optimizers(config.optimizer, classifier), generator, average, blockwise)
 
 
-def train(state: TrainingState, train_part: Part, val_part: Part, config: TrainConfig, hooks: Hooks = Hooks()) -> bool:
+def train(
+    state: TrainingState,
+    train_part: Part,
+    val_part: Part,
+    config: TrainConfig,
+    hooks: Hooks = Hooks(),
+    ranks: Ranks = ALONE,
+) -> bool:
     """Train until ``config.epochs`` epochs are done, then load the weights of the best epoch.
 
     The best epoch has the highest validation accuracy; of equal ones, it is the earliest.
 
     Args:
         config: Its precision must be ``fp32`` or ``bf16``, not ``auto``.
+        ranks: The processes that train together. All call this with the same state, and all do what the hooks of any
+            of them say. When ``keep`` is called, the first one's state is that of the whole training.
 
     Returns:
         Whether all epochs are done. If training was stopped, ``state`` is ready to be resumed.
@@ -136,31 +155,36 @@ def train(state: TrainingState, train_part: Part, val_part: Part, config: TrainC
     if config.precision == "auto":
         raise ValueError("precision is auto: choose_precision says what that is on a device")
     device = state.classifier.device
-    images, val_images = (place(torch.from_numpy(part.images), device) for part in (train_part, val_part))
+    images, val_images = (place(opened(part.images), device) for part in (train_part, val_part))
     labels, val_labels = torch.from_numpy(train_part.labels), torch.from_numpy(val_part.labels)
-    weights = None
+    weights, shares = None, ImageShares(ranks, torch.ones(len(labels)))
     if config.class_weights == "balanced":
-        weights = balanced_weights(labels, len(state.classifier.classes)).to(device)
+        of_classes = balanced_weights(labels, len(state.classifier.classes))
+        weights, shares = of_classes.to(device), ImageShares(ranks, of_classes[labels])
     labels = labels.to(device)
-    compute = training_pass(state.classifier, config.compile)
+    size = len(ranks.share(min(config.batch_size, len(labels))))
+    compute = ranks.parallel(state.classifier, training_pass(state.classifier, config.compile, size))
     done = len(state.history) * len(labels)
     with progress_bar(config.epochs * len(labels), "Training", initial=done) as bar:
         while (number := len(state.history) + 1) <= config.epochs:
-            if hooks.stopped():
+            (stop,) = ranks.summed(hooks.stopped())
+            if stop:
                 return False
             state.under_way = state.under_way or _begin_epoch(state, len(labels))
             with compiling(config.compile):
-                if not _train_epoch(state, compute, images, labels, weights, config, hooks, bar.update):
+                if not _train_epoch(state, compute, images, labels, weights, shares, config, hooks, bar.update):
                     return False
             finished = state.under_way
-            val_logits = predict_logits(state.evaluated, val_images, config.precision)
+            loss, correct = ranks.summed(finished.loss.item(), finished.correct.item())
+            ranks.even(state.evaluated)
+            val_logits = predict_logits(state.evaluated, val_images, config.precision, ranks)
             val_loss = F.cross_entropy(val_logits, val_labels).item()
             # The last step of an epoch can ruin the weights although its own loss was still finite.
             _check_finite(val_loss, f"the validation loss became {val_loss:g} after epoch {number}", config)
             epoch = Epoch(
                 number=number,
-                train_loss=finished.loss.item() / len(labels),
-                train_accuracy=finished.correct.item() / len(labels),
+                train_loss=loss / len(labels),
+                train_accuracy=correct / len(labels),
                 val_loss=val_loss,
                 val_accuracy=(val_logits.argmax(1) == val_labels).sum().item() / len(val_labels),
                 images_per_second=len(labels) / finished.seconds,
@@ -189,10 +213,29 @@ def balanced_weights(labels: torch.Tensor, classes: int) -> torch.Tensor:
     return len(labels) / (classes * torch.bincount(labels, minlength=classes).float())
 
 
+@dataclass(frozen=True)
+class ImageShares:
+    """What a process's images count for in the loss of a batch.
+
+    Attributes:
+        weights: (N,) weight of each training image in the loss.
+    """
+
+    ranks: Ranks
+    weights: torch.Tensor
+
+    def of(self, rows: torch.Tensor) -> float:
+        """This process's share of the weights of a batch, 0 to 1."""
+        if self.ranks.count == 1:
+            return 1.0
+        weights, own = self.weights[rows].double(), self.ranks.share(len(rows))
+        return (weights[own.start : own.stop].sum() / weights.sum()).item()
+
+
 def _begin_epoch(state: TrainingState, count: int) -> EpochUnderWay:
     device = state.classifier.device
     return EpochUnderWay(
-        order=torch.randperm(count, generator=state.generator),
+        order=draw_order(state.blockwise, count, state.generator),
         step=0,
         loss=torch.zeros((), device=device),
         correct=torch.zeros((), dtype=torch.int64, device=device),
@@ -202,9 +245,10 @@ def _begin_epoch(state: TrainingState, count: int) -> EpochUnderWay:
 def _train_epoch(
     state: TrainingState,
     compute: Callable[[torch.Tensor], torch.Tensor],
-    images: torch.Tensor,
+    images: Images,
     labels: torch.Tensor,
     weights: torch.Tensor | None,
+    shares: "ImageShares",
     config: TrainConfig,
     hooks: Hooks,
     advance: Callable[[int], object],
@@ -212,13 +256,15 @@ def _train_epoch(
     """Finish the current epoch; return False if training was stopped before its end.
 
     Args:
-        compute: The classifier's logits of a batch of ``config.batch_size``, perhaps compiled.
+        compute: The classifier's logits of a batch, perhaps compiled, perhaps with the gradients of several processes.
         images, labels: See :func:`~tp1.training.batches.feed`.
+        weights: Of the classes in the loss.
+        shares: What each process's images count for.
     """
     epoch = state.under_way
     assert epoch is not None
-    classifier, optimizers = state.classifier, state.optimizers
-    device = classifier.device
+    classifier, optimizers, ranks = state.classifier, state.optimizers, shares.ranks
+    device, number = classifier.device, len(state.history) + 1
     # Reading a number from an accelerator synchronises with it, so there the check comes only every 50 steps.
     check_every = 1 if device.type == "cpu" else 50
     classifier.train()
@@ -230,29 +276,40 @@ def _train_epoch(
     began = kept = time.perf_counter()
     before = epoch.seconds
     size = (images.shape[1], images.shape[2])
-    draws = partial(draw, config.transforms, size, epoch=len(state.history) + 1, generator=state.generator)
-    for batch, target in feed(images, labels, batches[epoch.step :], draws, device):
+    draws = partial(draw, config.transforms, size, epoch=number, generator=state.generator)
+    at_once = state.blockwise.read_at_once(config.batch_size, epoch.step, len(batches)) if state.blockwise else ()
+    feeding = feed(images, labels, batches[epoch.step :], draws, device, at_once, ranks)
+    for rows, (batch, target) in zip(batches[epoch.step :], feeding, strict=True):
         optimizers.zero_grad()  # first: gradients of a CUDA graph lie in memory that its next forward pass uses
+        ranks.seed_dropout(config.seed, number, epoch.step)
         with torch.autocast(device.type, torch.bfloat16, enabled=config.precision == "bf16"):
-            logits = compute(batch) if len(batch) == len(batches[0]) else classifier.logits(batch)
+            logits = compute(batch)
+        if len(target) < len(batch):  # a share that is filled up
+            logits = logits[: len(target)]
         loss = F.cross_entropy(logits, target, weights, label_smoothing=config.label_smoothing)
+        if not len(target):  # the mean of nothing is no number
+            loss = logits.sum()
+        share = shares.of(rows)
         optimizers.scale(step_size(config.schedule, done + epoch.step, steps))
-        loss.backward()
+        (loss * (share * ranks.count)).backward()  # of several processes' gradients, the mean is taken
         optimizers.step()
         if state.average is not None:
             state.average.update_parameters(classifier)
-        epoch.loss += loss.detach() * len(batch)
+        epoch.loss += loss.detach() * (share * len(rows))
         epoch.correct += (logits.detach().argmax(1) == target).sum()
         epoch.step += 1
         last = epoch.step == len(batches)
-        if epoch.step % check_every == 0 or last:
-            total, number = epoch.loss.item(), len(state.history) + 1
-            _check_finite(total, f"the training loss became {total:g} in epoch {number}, by step {epoch.step}", config)
-        advance(len(batch))
+        checked = epoch.step % check_every == 0 or last
+        local = epoch.loss.item() if checked else 0.0
+        advance(len(rows))
         now = time.perf_counter()
         epoch.seconds = before + now - began
-        stop = hooks.stopped() and not last
-        if stop or (now - kept >= hooks.keep_every and not last):
+        stop, keep, total = ranks.summed(
+            hooks.stopped() and not last, now - kept >= hooks.keep_every and not last, local
+        )
+        _check_finite(total, f"the training loss became {total:g} in epoch {number}, by step {epoch.step}", config)
+        if stop or keep:
+            ranks.pool(epoch.loss, epoch.correct)
             hooks.keep()
             kept = time.perf_counter()
         if stop:

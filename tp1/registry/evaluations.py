@@ -1,0 +1,98 @@
+"""Evaluations in a tracking store, and the cards of registered models that show them."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from functools import partial
+from typing import TypeVar
+
+from mlflow import MlflowClient
+from mlflow.entities import Run
+from mlflow.store.entities import PagedList
+
+from tp1.base.names import printable, whole_number
+from tp1.registry.examined_run import EVALUATED_TAG, IMAGES_TAG, MODEL_ID_TAG, NAME_TAG, PART_TAG, PROGRAM_TAG
+from tp1.registry.versions import CHAMPION, Version, describe, find_version, registered_name
+from tp1.report.evaluations import Evaluated, newest_of_each, with_examined
+
+T = TypeVar("T")
+PAGE = 500  # runs or experiments in an answer
+WANTED = "tags.`tp1.experiment` = 'evaluate' and attributes.status = 'FINISHED'"
+NEEDED = ("eval/accuracy", "eval/accuracy_low", "eval/accuracy_high", "eval/ece", "eval/brier")
+
+
+def find_evaluations(uri: str | None = None, dataset: str | None = None) -> list[Evaluated]:
+    """Return the newest evaluation of each model on the same images, by data set and accuracy.
+
+    Args:
+        uri: URI of the tracking store; None for the one in use.
+        dataset: Only on a data set of this name.
+    """
+    client = MlflowClient(uri, uri)
+    runs: list[Run] = []
+    for experiments in _pages(client.search_experiments):
+        asked = partial(client.search_runs, [one.experiment_id for one in experiments], WANTED)
+        runs += [run for page in _pages(asked) for run in page]
+    runs = [run for run in runs if dataset is None or run.data.tags.get("tp1.dataset") == dataset]
+    whole = [run for run in runs if all(name in run.data.metrics for name in NEEDED)]
+    datasets = {run.data.tags.get("tp1.dataset", "") for run in whole}
+    champions = {name: find_version(registered_name(name), CHAMPION, uri) for name in datasets}
+    evaluations = []
+    for run in whole:
+        tags = run.data.tags
+        one = evaluated(tags, dict(run.data.metrics), run.info.start_time)
+        model_id = tags.get(MODEL_ID_TAG, "")
+        best = champions[tags.get("tp1.dataset", "")]
+        champion = best is not None and best.model_id == model_id
+        evaluations.append(replace(one, champion=champion))
+    return newest_of_each(evaluations)
+
+
+def _pages(ask: Callable[..., PagedList[T]]) -> Iterator[PagedList[T]]:
+    """Yield all pages of an answer that are not empty."""
+    token: str | None = None
+    while True:
+        page = ask(max_results=PAGE, page_token=token)
+        if page:
+            yield page
+        token = page.token
+        if not token:
+            return
+
+
+def evaluated(tags: dict[str, str], metrics: dict[str, float], start_time: int) -> Evaluated:
+    """Return an evaluation from the tags and metrics of its run.
+
+    Args:
+        start_time: Milliseconds since 1970, UTC.
+    """
+    return Evaluated(
+        printable(", ".join(filter(None, (tags.get(NAME_TAG), tags.get(EVALUATED_TAG))))),
+        tags.get(PROGRAM_TAG, ""),
+        printable(tags.get("tp1.dataset", "")),
+        tags.get("tp1.data_digest", ""),
+        tags.get("tp1.split_digest", ""),
+        printable(tags.get(PART_TAG, "")),
+        whole_number(tags.get(IMAGES_TAG, "")) or 0,
+        start_time,
+        metrics,
+    )
+
+
+def examined_card(card: str, program: str, on: tuple[str, str, str], own: Evaluated | None = None) -> str:
+    """Return a model's card with what evaluations on its own data set's test images have found; as it is without any.
+
+    Args:
+        program: SHA-256 of the model's program.
+        on: Name, data digest and split digest of the data set that it was trained on.
+        own: An evaluation that is not finished yet.
+    """
+    found = [one for one in find_evaluations(dataset=on[0]) if one.on[:4] == (*on, "test")]
+    mine = newest_of_each([one for one in [*found, *([own] if own else [])] if one.program == program])
+    return with_examined(card, mine[-1], found) if mine else card
+
+
+def update_card(version: Version, program: str, own: Evaluated) -> None:
+    """Show an evaluation on a version's own test images in its card; arguments as for :func:`examined_card`."""
+    card = examined_card(version.description, program, own.on[:3], own)
+    if card != version.description:
+        describe(version, card, {})

@@ -1,0 +1,78 @@
+"""Examine stored models: predict labelled images in the data set's own class numbers."""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tp1.base.progress import progress_bar, say
+from tp1.data.corruptions import CORRUPTIONS, corrupted, generator_for
+from tp1.data.dataset import Part
+from tp1.registry.examined_data import CHUNK
+from tp1.registry.examined_model import ExaminedModel
+from tp1.report.examination import Examination
+from tp1.report.robustness import Robustness
+
+# uint8 (N, H, W, 3) -> float32 (N, classes)
+Predict = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
+
+
+def examine(model: ExaminedModel, classes: Sequence[str], images: Part) -> Examination:
+    """Predict some images of a data set whose classes the model knows.
+
+    Args:
+        classes: The data set's, by class number.
+        images: A class without any of them is one that only the model knows.
+    """
+    present = np.unique(images.labels)
+    there = tuple(classes[label] for label in present)
+    known = model.predictor.classes
+    others = tuple(name for name in known if name not in there)
+    predict = in_order(model, (*there, *others))
+    found = np.empty((len(images), len(known)), np.float32)
+    with progress_bar(len(images), "Predicting") as bar:
+        for start in range(0, len(images), CHUNK):
+            part = slice(start, start + CHUNK)
+            found[part] = predict(images.images[part])
+            bar.update(len(images.labels[part]))
+    return Examination(there, others, images.index, np.searchsorted(present, images.labels), found)
+
+
+def in_order(model: ExaminedModel, classes: tuple[str, ...]) -> Predict:
+    """Return what predicts images with a model, its classes in another order."""
+    columns = [model.predictor.classes.index(name) for name in classes]
+    return lambda images: model.probabilities(images)[:, columns]
+
+
+def examine_harder(
+    models: Sequence[ExaminedModel], found: Sequence[Examination], images: Part, kinds: Sequence[str], seed: int
+) -> list[Robustness]:
+    """Measure the accuracy of models on the same corrupted images, in their own size; each model then resizes them.
+
+    Args:
+        found: What each model does on the images as they are.
+        images: The same images.
+        kinds: Names in :data:`~tp1.data.corruptions.CORRUPTIONS`.
+        seed: Of what is drawn.
+    """
+    predict = [in_order(model, (*one.classes, *one.others)) for model, one in zip(models, found, strict=True)]
+    strengths = [(kind, strength) for kind in kinds for strength in range(1, len(CORRUPTIONS[kind].amounts) + 1)]
+    right: list[dict[str, list[int]]] = [{kind: [] for kind in kinds} for _ in models]
+    say(f"Predicting {len(images):,} images {len(strengths)} times more, corrupted.")
+    with progress_bar(len(strengths) * len(images), "Harder images") as bar:
+        for kind, strength in strengths:
+            generator = generator_for(seed, kind, strength)
+            counts = [0] * len(models)
+            for start in range(0, len(images), CHUNK):
+                part = slice(start, start + CHUNK)
+                harder = corrupted(images.images[part], kind, strength, generator)
+                for number, one in enumerate(found):
+                    answers = predict[number](harder).argmax(axis=1)
+                    counts[number] += int((answers == one.true[part]).sum())
+                bar.update(len(harder))
+            for number, count in enumerate(counts):
+                right[number][kind].append(count)
+    return [
+        Robustness(one.accuracy, {kind: tuple(count / len(images) for count in counts) for kind, counts in by.items()})
+        for one, by in zip(found, right, strict=True)
+    ]
