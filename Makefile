@@ -58,6 +58,8 @@ bench: $(BIN)/.installed ## Measure side by side, and write docs/BENCHMARKS.md (
 	$(BIN)/python -m pip install --quiet --group bench
 	python -m benchmarks $(P)
 
+# As in `tp1` and `python -m experiments`; `mlflow run` alone would take Default.
+$(EXPERIMENTS) demo: export MLFLOW_EXPERIMENT_NAME := $(or $(MLFLOW_EXPERIMENT_NAME),$(if $(MLFLOW_EXPERIMENT_ID),,tp1))
 $(EXPERIMENTS): $(BIN)/.installed ## Run an experiment of the report: make cnnv3 P="seed=1 epochs=25"
 	@$(RUN) $@
 

@@ -14,6 +14,7 @@ experiment = Experiment(
     name="alexnet-scratch",
     section="2.1",
     summary="torchvision's AlexNet from random weights.",
+    summary_pt="A AlexNet da torchvision, a partir de pesos aleatórios.",
     model=alexnet,
     # EuroSAT's own 64 pixels: AlexNet's smallest input (1x1 feature maps), and a twelfth of the work of 224 pixels.
     # Adam's usual 1e-3 is too high without batch norm; 57 million parameters favour larger batches (docs/LOG.md).

@@ -13,6 +13,7 @@ experiment = Experiment(
     name="cnnv2",
     section="1.3",
     summary="Four convolution layers of 16 to 128 filters with batch norm; dropout 0.4 in the dense layers.",
+    summary_pt="Quatro camadas de convolução de 16 a 128 filtros com batch norm; dropout 0.4 nas camadas densas.",
     model=cnnv2,
     config=TrainConfig(dataset="cifar10", epochs=25, optimizer=Adam(1e-3), dropout=0.4),
     published=Published(train_loss=0.1583, train_accuracy=0.9444, val_loss=1.0673, val_accuracy=0.7504),

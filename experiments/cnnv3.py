@@ -14,6 +14,7 @@ experiment = Experiment(
     name="cnnv3",
     section="1.4",
     summary="Five convolution blocks of 32 to 512 filters; dropout rising from 0.2 to 0.5; weight decay.",
+    summary_pt="Cinco blocos de convolução de 32 a 512 filtros; dropout crescente de 0.2 a 0.5; weight decay.",
     model=cnnv3,
     config=TrainConfig(dataset="cifar10", epochs=25, optimizer=Adam(1e-3, weight_decay=1e-4), dropout=0.5),
     published=Published(train_accuracy=0.88, val_loss=0.6, val_accuracy=0.80, test_report=report("cnnv3")),

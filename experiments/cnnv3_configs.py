@@ -23,6 +23,7 @@ experiment = Study.of(
     name="cnnv3-configs",
     section="1.5",
     summary="CNNV3 with four configurations of learning rate, dropout and weight decay.",
+    summary_pt="A CNNV3 com quatro configurações de taxa de aprendizagem, dropout e weight decay.",
     configurations=[
         (cnnv3.config.changed(learning_rate=rate, dropout=dropout, weight_decay=decay), published)
         for rate, dropout, decay, published in TABLE

@@ -14,6 +14,7 @@ experiment = Experiment(
     name="mobilenetv2-scratch",
     section="2.1",
     summary="torchvision's MobileNetV2 from random weights.",
+    summary_pt="A MobileNetV2 da torchvision, a partir de pesos aleatórios.",
     model=mobilenet_v2,
     # At EuroSAT's 64 pixels (last maps 2x2) and without augmentation, validation accuracy stopped at 0.90.
     # Depthwise convolutions are slower in bfloat16 on the CPU: 260 ms a step, against 179 in float32 (docs/LOG.md).

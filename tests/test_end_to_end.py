@@ -24,6 +24,8 @@ ARTIFACTS = {
     "predictions.parquet",
     "config.json",
     "environment.txt",
+    "mistakes.parquet",
+    "mistakes.png",
 }
 TAGS = {
     "tp1.experiment",

@@ -79,6 +79,7 @@ class Experiment:
         minutes: Minutes of training on two CPU cores; shown before a list of runs starts.
         figures: Numbers of the report's figures that it reproduces.
         note: Known reason why its results differ from the report's, for the rebuilt report.
+        summary_pt, note_pt: The same in Portuguese, for the report in that language; empty: it has the English text.
     """
 
     name: str
@@ -91,6 +92,8 @@ class Experiment:
     minutes: float | None = None
     figures: tuple[int, ...] = ()
     note: str = ""
+    summary_pt: str = ""
+    note_pt: str = ""
 
     @property
     def label(self) -> str:
@@ -124,12 +127,14 @@ class Study:
         section: Section of the report.
         summary: One-line description.
         experiments: One for each configuration, with the same name and different ``configuration``.
+        summary_pt: The summary in Portuguese; may be empty.
     """
 
     name: str
     section: str = ""
     summary: str
     experiments: tuple[Experiment, ...]
+    summary_pt: str = ""
 
     @classmethod
     def of(
@@ -139,6 +144,7 @@ class Study:
         name: str,
         section: str = "",
         summary: str,
+        summary_pt: str = "",
         configurations: Sequence[tuple[TrainConfig, Published]],
     ) -> Study:
         """Make a study of ``base`` with other configurations, named c1, c2 and so on."""
@@ -146,7 +152,7 @@ class Study:
             replace(base, section=section, configuration=f"c{number}", config=config, published=published, note="")
             for number, (config, published) in enumerate(configurations, start=1)
         )
-        return cls(name=name, section=section, summary=summary, experiments=experiments)
+        return cls(name=name, section=section, summary=summary, summary_pt=summary_pt, experiments=experiments)
 
     def varied(self) -> set[str]:
         """Return the names of the hyperparameters that differ between the configurations."""

@@ -461,9 +461,11 @@ def _log_result(
         trained_on = image_digests(data.train.images)
         save_classifier(model, data.val.images[:2], trained_on, data.name, size, writer.info.run_id, folder / "model")
         (folder / "files").mkdir()
-        write_evaluation(evaluation, folder / "files")
+        write_evaluation(evaluation, data.test.images, folder / "files")
 
     writer.log_result(data, on_val, on_test, note, fill)
     # Last, when the result is safe: whatever happens to a figure, it cannot cost the model.
     title = run_title(experiment.label, data.name, config.seed)
-    writer.log_figures(lambda folder: write_figures(title, state.history, best.number, evaluation, folder))
+    writer.log_figures(
+        lambda folder: write_figures(title, state.history, best.number, evaluation, data.test.images, folder)
+    )

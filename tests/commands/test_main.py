@@ -1,9 +1,12 @@
 """`mlflow run .`: the whole report on tiny data, from nothing to the page."""
 
 from pathlib import Path
+from statistics import fmean, stdev
 
 import numpy as np
+import pandas as pd
 import pytest
+from mlflow import MlflowClient
 from PIL import Image
 
 from tests.conftest import EUROSAT_CLASSES, all_runs, coloured_images, invoke, write_folder
@@ -38,7 +41,7 @@ def test_mlflow_run_without_an_entry_point_runs_the_report(tmp_path, tiny_data, 
     assert "cnn-base-s0: 2 of 3; time left about" in result.stdout
     html = (tmp_path / "page" / "report.html").read_text()
     assert "mlflow run . -e cnnv2" in html
-    assert html.count("data:image/png") == 2
+    assert html.count("<figure>\n<img") == 2
 
 
 def test_what_is_finished_is_skipped_and_a_failure_comes_last(store, tiny_data, monkeypatch):
@@ -61,6 +64,17 @@ def test_what_is_finished_is_skipped_and_a_failure_comes_last(store, tiny_data, 
     names = [run.info.run_name for run in all_runs() if run.info.status == "FINISHED"]
     assert sorted(names) == ["cnn-base-s0", "cnn-base-s1"]
     assert "n = 2" in Path("page/RESULTS.md").read_text(encoding="utf-8")
+    by_name = {run.info.run_name: run for run in all_runs()}
+    parent, seeds = by_name["main"], [by_name[f"cnn-base-s{seed}"].data.metrics["test/accuracy"] for seed in (0, 1)]
+    metrics = parent.data.metrics
+    assert metrics["mean/test/accuracy/cnn-base"] == pytest.approx(fmean(seeds))
+    assert metrics["sd/test/accuracy/cnn-base"] == pytest.approx(stdev(seeds))
+    assert metrics["n/cnn-base"] == 2
+    assert not any("cnnv2" in name for name in metrics)
+    table = MlflowClient().download_artifacts(parent.info.run_id, "results.json")
+    (row,) = pd.read_json(table, orient="split").to_dict("records")
+    assert row["experiment"].startswith("cnn-base")
+    assert str(row["test"]) == f"{fmean(seeds):.4f} ± {stdev(seeds):.4f}"
 
 
 def test_names_that_are_none_are_refused(store):

@@ -125,7 +125,7 @@ def test_experiments_may_get_a_prefix(source, empty, monkeypatch):
     monkeypatch.setattr(copied, "PAGE", 1)
     list(migrate(source, prefix="ana/"))
     experiments = {experiment.name: experiment for experiment in mlflow.search_experiments()}
-    assert set(experiments) == {"Default", "ana/Default", "ana/elsewhere"}
+    assert set(experiments) == {"Default", "ana/Default", "ana/elsewhere", "ana/tp1"}
     assert experiments["ana/elsewhere"].tags["mlflow.note.content"] == "what it is"
 
 

@@ -2,7 +2,10 @@
 
 import io
 import json
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import mlflow
@@ -13,9 +16,11 @@ from mlflow.entities import Dataset as DatasetEntity
 from mlflow.entities import DatasetInput, InputTag
 from PIL import Image
 
-from tests.conftest import all_runs, copy_database, invoke
+from tests.conftest import PROJECT, all_runs, copy_database, invoke
 from tests.support.browser import CHROMIUM, FLAGS
+from tests.support.catalog import catalog
 from tests.support.made_runs import make_run
+from tp1.report.texts import TEXTS
 
 
 def make_look(dataset: str) -> None:
@@ -44,8 +49,8 @@ def filled(tmp_path_factory, empty_database) -> Path:
         for seed in (0, 1):
             make_run("cnnv3", seed, accuracy=0.8 + 0.01 * seed)
             make_run("cnnv3-c1", seed, accuracy=0.83)
-        make_run("cnnv2", accuracy=0.75, name="<script>alert(1)</script>")
-        make_run("cnn-base", epochs=3)
+        make_run("cnnv2", accuracy=0.75, name="<script>alert(1)</script>", without=("mistakes.parquet",))
+        make_run("cnn-base", epochs=3, without=("predictions.parquet",))
     return folder / "mlflow.db"
 
 
@@ -66,7 +71,7 @@ def test_compare_prints_logs_and_writes(runs, tmp_path):
     result = invoke("compare", "sort=test_accuracy", "to=out")
     assert result.exit_code == 0, result.output
     assert re.search(
-        r"cnnv3 +cifar10 +0\.5 +0\.0001 +2 +0\.8050 ± 0\.0071 +0\.8050 ± 0\.0071 .* 0\.8 \(test\) +\+0\.0050",
+        r"cnnv3 +cifar10 +2 +0\.8050 ± 0\.0071 +0\.8 \(test\) +\+0\.0050 .* 0\.8050 ± 0\.0071 .* 0\.0001 +0\.5",
         result.output,
     )
     table = pd.read_csv("out/compare.csv")
@@ -147,7 +152,7 @@ def test_the_overview_says_what_lies_within_two_deviations(runs):
     make_run("cnnv3-c4", accuracy=0.71)  # whose data sets are not known
     assert invoke("report", "to=a").exit_code == 0
     overview = Path("a/RESULTS.md").read_text(encoding="utf-8").partition("## 1.1")[0]
-    answers = dict(re.findall(r"^\| (\S+) \|.*\| ([a-z ]+|–) \| [a-z ]+ \|$", overview, re.MULTILINE))
+    answers = dict(re.findall(r"^\| (\S+) \|.*\| ([a-z ]+|–) \| [a-z ]+ \|(?: [\d.± ]+ \|)+$", overview, re.MULTILINE))
     assert answers["cnnv3"] == answers["cnnv3-c1"] == "yes"
     assert answers["cnnv3-c4"] == "not known"
 
@@ -158,6 +163,25 @@ def test_report_in_portuguese(runs):
     assert '<html lang="pt">' in html
     assert "exatidão de teste" in html
     assert "Ainda não foi executada" in html
+    english = {text for text in texts_of(TEXTS["en"]) if len(text) > 12}
+    assert [text for text in english & set(texts_of(TEXTS["pt"])) if text not in ("overfitting",)] == []
+    english |= {entry.summary for entry in catalog()}
+    assert [text for text in english if re.search(rf">{re.escape(text)}<", html)] == []
+
+
+def texts_of(found) -> list[str]:
+    return [found] if isinstance(found, str) else [text for value in found.values() for text in texts_of(value)]
+
+
+def test_both_languages_have_the_same_texts():
+    def names(found, above=()):
+        for key, value in found.items():
+            yield (*above, key)
+            yield from names(value, (*above, key)) if isinstance(value, dict) else ()
+
+    free = ("rule_text", "remarks", "states")  # what English has elsewhere, or as it is tracked
+    english, portuguese = ({name for name in names(TEXTS[key]) if name[0] not in free} for key in ("en", "pt"))
+    assert english == portuguese
 
 
 def test_report_of_nothing_says_how_to_make_each_part(store):
@@ -245,7 +269,9 @@ def test_the_page_in_a_browser(runs):
             page.goto(address)
             assert page.evaluate("document.documentElement.scrollWidth") <= 400
             assert page.evaluate("[...document.images].every(image => image.complete && image.naturalWidth > 0)")
-            assert page.evaluate("[...document.querySelectorAll('svg')].every(one => one.getBBox().width > 0)")
+            page.emulate_media(media="print")
+            assert page.evaluate("[...document.querySelectorAll('.static svg')].every(one => one.getBBox().width > 0)")
+            page.emulate_media(media="screen")
         sections = page.evaluate("[...document.querySelectorAll('section')].map(one => one.id)")
         assert sections == [
             *("overview", "data-cifar10", "cnn-base", "cnnv2", "cnnv3", "cnnv3-configs", "data-eurosat"),
@@ -259,13 +285,25 @@ def test_the_page_in_a_browser(runs):
             ),
         ]
         assert page.locator("text=<script>alert(1)</script>").count() == 1
-        column = "[...document.querySelectorAll('#overview tbody tr')].map(row => row.cells[4].innerText)"
-        head = page.locator("#overview thead th").nth(4)
+        column = "[...document.querySelectorAll('#overview tbody tr')].map(row => row.cells[3].innerText)"
+        head = page.locator("#overview thead th").nth(3)
         head.click()
         rising = page.evaluate(column)
         head.click()
         assert rising == sorted(rising)
         assert page.evaluate(column) == rising[::-1] != rising
+        page.set_viewport_size({"width": 1200, "height": 900})
+        assert page.evaluate(
+            "[...document.querySelectorAll('#overview th')].every(th => th.getBoundingClientRect().right <= innerWidth)"
+        )
+        page.locator("#cnnv3-curves").scroll_into_view_if_needed()
+        page.wait_for_function("document.querySelector('#cnnv3 .chart').view")
+        page.locator("#cnnv2 .copy").click()
+        page.wait_for_function("document.querySelector('#cnnv2 .copy').innerText === 'copied'")
+        assert "expected calibration error (ece) " in page.locator("#cnnv3 figcaption").last.inner_text().lower()
+        assert page.locator("#cnnv3 .tiles img").count() == 12
+        assert page.locator("#cnnv2-mistakes").count() == 0  # this run has not kept any
+        assert page.locator("#cnn-base-calibration").count() == 0  # and this one no predictions
         browser.close()
     assert [fault for fault in faults if not fault.startswith("data:")] == []
 
@@ -277,3 +315,53 @@ def test_the_overview_says_which_parameters_are_not_the_defaults(runs, tmp_path)
     assert "cnn-base * (test)" in overview
     assert "*: not with the experiment's own parameters" in overview.replace("&#39;", "'")
     assert "cnnv3 (test)" in overview
+
+
+def test_a_program_reads_the_rows_from_standard_output(runs):
+    table = invoke("compare", "experiments=cnnv3", "format=csv")
+    assert table.exit_code == 0, table.output
+    rows = pd.read_csv(io.StringIO(table.stdout))
+    assert rows["label"].tolist() == ["cnnv3"]
+    assert "Tracking in" in table.stderr
+    (row,) = json.loads(invoke("compare", "experiments=cnnv3", "format=json").stdout)
+    assert list(row) == list(rows)
+    assert row["test_accuracy"] == pytest.approx(0.805)
+    text = invoke("compare", "experiments=cnnv3", "format=md").stdout
+    assert text.startswith("# Comparison\n")
+    assert re.search(r"^\| cnnv3 \| 2 \| 0\.8050 ± 0\.0071 \| 0\.8 \(test\) \| \+0\.0050 \|", text, re.MULTILINE)
+    assert "](" not in text  # pictures that would not be there
+
+
+def test_a_narrow_terminal_gets_the_first_columns_whole(runs, monkeypatch):
+    monkeypatch.setattr("tp1.report.terminal.WIDE", 80)
+    output = invoke("compare", "experiments=cnnv3,cnnv3-configs").output
+    assert re.search(r"^experiment +data +n +test +published +difference$", output, re.MULTILINE)
+    assert re.search(
+        r"^cnnv3-c1 +cifar10 +2 +0\.8300 ± 0\.0000 +0\.8313 \(validation\) +-0\.0013$", output, re.MULTILINE
+    )
+    assert "Too wide for this terminal, but in compare.html: remark, validation, macro F1" in output
+
+
+@pytest.mark.parametrize("options", [(), ("format=json",)])
+def test_a_closed_pipe_is_no_fault(runs, options):
+    """As with ``| head -1``: the reader is gone before anything is written."""
+    command = [
+        sys.executable,
+        "-c",
+        "from tests.support.catalog import catalog; "
+        "from tp1.commands.group import command_group; import sys; command_group(catalog())(sys.argv[1:])",
+    ]
+    process = subprocess.Popen(
+        [*command, "compare", *options],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        cwd=PROJECT,
+        env=os.environ | {"PYTHONUNBUFFERED": "1"},
+        text=True,
+    )
+    process.stdout.close()
+    stderr = process.stderr.read()
+    assert process.wait(60) == 0, stderr
+    assert "Traceback" not in stderr
+    assert "Broken" not in stderr
+    assert last_run("compare").info.status == "FINISHED"

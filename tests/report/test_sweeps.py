@@ -121,6 +121,16 @@ def test_a_sweep_alone_can_be_compared(store, tmp_path):
     assert {file.name for file in (tmp_path / "out").iterdir()} == {"compare.csv", "compare.md", "compare.html"}
 
 
+def test_many_trials_are_drawn_beside_their_table(store):
+    for number in range(5):
+        make_trial(number, accuracy=0.5 + number / 10, dropout=number / 10)
+    make_trial(5, pruned=3, dropout=0.9)
+    folded, picture = sweep_blocks(select(RunReader(), catalog()).sweeps, TEXTS["en"])
+    assert len(folded.table.rows) == 6
+    assert len(picture.figure.axes[0].collections[1].get_segments()) == 5
+    assert "dropout=0.4" in picture.charts[0].json
+
+
 def test_figures_show_every_trial(tmp_path):
     tried = [Tried(0, 0.5, True), Tried(1, 0.9, False), Tried(2, 0.8, True), Tried(4, 0.6, True)]
     axes = history(tried).axes[0]

@@ -2,6 +2,7 @@
 
 import json
 import tempfile
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,8 @@ from sklearn.metrics import classification_report
 
 from tests.support.catalog import catalog
 from tp1.experiment import Experiment, experiments_of
+from tp1.report.mistakes import mistakes_file, surest_mistakes
+from tp1.training.evaluation import Evaluation
 
 CLASSES = ["cat", "dog", "owl"]
 COUNT = 60  # test images
@@ -101,6 +104,16 @@ def predictions(accuracy: float, seed: int = 0) -> pd.DataFrame:
     return pd.concat([table, pd.DataFrame(probabilities, columns=CLASSES)], axis=1)
 
 
+@cache
+def mistakes() -> bytes:
+    """``mistakes.parquet`` of a run that takes half of its images for another class."""
+    true = np.arange(COUNT) % len(CLASSES)
+    probabilities = np.eye(len(CLASSES), dtype=np.float32)[(true + true % 2) % len(CLASSES)]
+    evaluation = Evaluation(tuple(CLASSES), np.arange(COUNT), true, probabilities, 1.0)
+    images = np.random.default_rng(0).integers(0, 255, (COUNT, 8, 8, 3), np.uint8)
+    return mistakes_file(surest_mistakes(evaluation, images))
+
+
 def _files(experiment: Experiment, accuracy: float, seed: int) -> dict[str, bytes]:
     table = predictions(accuracy, seed)
     report = classification_report(
@@ -118,6 +131,7 @@ def _files(experiment: Experiment, accuracy: float, seed: int) -> dict[str, byte
         "confusion_matrix.csv": counts.to_csv(index_label="true").encode(),
         "config.json": json.dumps({"command": f"mlflow run . -e {experiment.name}"}).encode(),
         "environment.txt": b"# Python\n",
+        "mistakes.parquet": mistakes(),
         "model_summary.txt": b"parameters: 1,234\n",
         "predictions.parquet": parquet,
     }

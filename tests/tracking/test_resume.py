@@ -161,6 +161,9 @@ def test_several_seeds_go_on_too(store, interrupt):
     ]
     parent = next(run for run in all_runs() if run.info.run_name == "cnn-base-seeds" and run.info.status == "FINISHED")
     assert {run.data.tags["mlflow.parentRunId"] for run in trained} == {parent.info.run_id}
+    mean = sum(run.data.metrics["test/accuracy"] for run in trained) / 2
+    assert parent.data.metrics["mean/test/accuracy"] == pytest.approx(mean)
+    assert parent.data.metrics["n"] == 2
 
 
 def test_runs_shows_what_was_left_behind_and_closes_it(killed, tmp_path):

@@ -28,8 +28,9 @@ names = tuple(f"class {number}" for number in range(classes))
 evaluation = Evaluation(names, np.arange(images), true, probabilities, 1.0)
 folder = Path(sys.argv[2])
 metrics = evaluation.metrics()
-write_evaluation(evaluation, folder)
-write_figures("t", [Epoch(1, 1, 0.5, 1, 0.5, 1, 0)], 1, evaluation, folder)
+pixels = np.zeros((images, 8, 8, 3), np.uint8)
+write_evaluation(evaluation, pixels, folder)
+write_figures("t", [Epoch(1, 1, 0.5, 1, 0.5, 1, 0)], 1, evaluation, pixels, folder)
 used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 print(used, used - before, round(time.perf_counter() - began, 1), len(metrics))
 """

@@ -1,8 +1,9 @@
 """Progress bars on a terminal, nothing elsewhere."""
 
 import os
+import sys
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppress
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -35,5 +36,14 @@ def silent() -> Iterator[None]:
 
 def say(text: str) -> None:
     """Print lines above any progress bar; names in them may hold any character."""
-    with suppress(BrokenPipeError):  # the reader of the output is gone, but the work goes on
+    try:
         tqdm.write(printable_lines(text))
+        sys.stdout.flush()
+    except BrokenPipeError:
+        drop_output()
+
+
+def drop_output() -> None:
+    """Let standard output lead nowhere: whoever read it is gone, which is no fault, and the work goes on."""
+    with open(os.devnull, "wb") as nowhere:  # noqa: PTH123 - no path but the system's own
+        os.dup2(nowhere.fileno(), sys.stdout.fileno())

@@ -18,11 +18,13 @@ from tp1.commands.parameters import Names
 from tp1.commands.tool import tool_command
 from tp1.experiment import Experiment, Study
 from tp1.registry.evaluations import find_evaluations
-from tp1.report.comparison_page import ROWS, comparison_files, paired_sentence
-from tp1.report.selection import choose_other, compare_pairs, nothing_found, select, sort_groups
+from tp1.report.comparison import Group
+from tp1.report.comparison_page import ROWS, comparison_files, comparison_text, paired_sentence
+from tp1.report.parameters import parameters_of
+from tp1.report.selection import Selection, choose_other, compare_pairs, nothing_found, select, sort_groups
 from tp1.report.sweeps import sweeps_table
 from tp1.report.tables import summary_table
-from tp1.report.terminal import print_table
+from tp1.report.terminal import print_data, print_table
 from tp1.report.texts import TEXTS
 from tp1.store.prepare import prepare_store
 from tp1.store.reader import RunReader
@@ -48,10 +50,16 @@ def compare_command(catalog: Sequence[Experiment | Study]) -> Command:
                 ["--sort"], help="A column of compare.csv, such as test_accuracy.  [default: the report's order]"
             ),
             click.Option(["--against"], help="Compare each with this experiment, or cnnv3-c2, image by image."),
+            click.Option(
+                ["--format"],
+                type=click.Choice(["csv", "json", "md"]),
+                help="Print the rows like this, for another program.  [default: a table to read]",
+            ),
             click.Option(["--to"], type=click.Path(path_type=Path, file_okay=False), help="Write the files here too."),
             TRACKING_URI,
         ],
         partial(compare, catalog),
+        is_data=lambda given: "format" in given,
     )
 
 
@@ -63,6 +71,7 @@ def compare(
     since: datetime | None = None,
     sort: str | None = None,
     against: str | None = None,
+    format: str | None = None,
     to: Path | None = None,
     tracking_uri: str | None = None,
 ) -> list[str]:
@@ -94,15 +103,26 @@ def compare(
     run.log_files(files)
     swept = f" and {len(selection.sweeps)} sweeps" if selection.sweeps else ""
     run.log_note(f"**compare**: {len(groups)} configurations{swept}. See compare.html.\n\n    {run.command}\n")
-    if groups:
-        print_table(summary_table(groups[:ROWS], TEXTS["en"], times=True))
-    if selection.sweeps:
-        print_table(sweeps_table(selection.sweeps, TEXTS["en"]))
-    if len(groups) > ROWS:
-        say(f"{ROWS} of {len(groups):,} rows; compare.csv has all.")
+    if format is not None:
+        print_data(comparison_text(groups, files, format))
+        if selection.sweeps:
+            click.echo(f"{len(selection.sweeps)} sweeps are not among the rows: see compare.html.", err=True)
+    else:
+        _print_tables(groups, selection)
     if (complaint := selection.complaint()) is not None:
         raise TP1Error(complaint)
     return [
         *(f"{title}: {paired_sentence(pair)}" for title, pair in pairs.items()),
         *([f"Written to {to}"] if to else []),
     ]
+
+
+def _print_tables(groups: Sequence[Group], selection: Selection) -> None:
+    shown = groups[:ROWS]
+    tables = [summary_table(shown, TEXTS["en"], times=True, parameters=parameters_of(shown))] if shown else []
+    tables += [sweeps_table(selection.sweeps, TEXTS["en"])] if selection.sweeps else []
+    for one in tables:
+        if left_out := print_table(one, fit=True):
+            say(f"Too wide for this terminal, but in compare.html: {', '.join(left_out)}.")
+    if len(groups) > ROWS:
+        say(f"{ROWS} of {len(groups):,} rows; compare.csv has all.")

@@ -20,6 +20,7 @@ from tp1.commands.training import RESUME_ALL
 from tp1.experiment import Experiment, Study, experiments_of
 from tp1.store.reader import RunReader
 from tp1.sweeps.jobs import Job, describe_outcomes, failures, only
+from tp1.sweeps.parents import log_results
 from tp1.sweeps.spread import Spread
 from tp1.sweeps.training_jobs import run_all, training_jobs
 from tp1.tracking.tool_run import ToolRun, tool_run
@@ -60,8 +61,9 @@ def run_report(
         TP1Error: A run failed (the others, the comparison and the report are done first), or one of those two.
     """
     spread = Spread(workers, ray)
+    sections = sections_of(catalog)
     jobs: list[Job] = []
-    for entry in sections_of(catalog):
+    for entry in sections:
         if isinstance(entry, tuple):
             jobs += [_look_job(entry[1], run)] if only is None or "eda" in only else []
         elif only is None or entry.name in only:
@@ -69,6 +71,10 @@ def run_report(
             jobs += training_jobs(experiments_of(entry), seeds, {}, command_of, run, resume=resume is not None)
     outcomes = run_all(jobs, one_line, spread, run)
     failed = failures(outcomes)
+    trained = [one for one in sections if not isinstance(one, tuple) and (only is None or one.name in only)]
+    experiments = [experiment for one in trained for experiment in experiments_of(one)]
+    done = training_jobs(experiments, seeds, {}, partial(_command_of, "main"), run)
+    log_results(run, [job.finished for job in done], experiments)
     try:
         lines = [*compare(catalog, run), *report(catalog, run, to=to)]
     except TP1Error as error:

@@ -15,7 +15,7 @@ from tp1.base.errors import TP1Error, why
 from tp1.base.folders import whole_folder
 from tp1.report.run_figures import record_figures
 from tp1.store.reader import RunReader
-from tp1.store.records import RunRecord, make_record, record_files
+from tp1.store.records import RunRecord, make_record, optional_files, record_files
 from tp1.store.runs import REFERENCE_TAG
 from tp1.tracking.record_runs import write_record
 
@@ -105,7 +105,8 @@ def read_record(folder: Path) -> RunRecord:
             key: [(int(step), int(time), float(value)) for step, time, value in series]
             for key, series in json.loads((folder / METRICS).read_text(encoding="utf-8")).items()
         }
-        names = record_files(facts["tags"])
+        further = (name for name in optional_files(facts["tags"]) if (folder / name).is_file())
+        names = (*record_files(facts["tags"]), *further)
         return RunRecord(**facts, metrics=metrics, files={name: (folder / name).read_bytes() for name in names})
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise TP1Error(f"cannot read the record {folder}: {why(error)}. Restore it from version control.") from error

@@ -4,7 +4,7 @@ Repeat: mlflow run . -e report
 """
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -21,7 +21,7 @@ from tp1.registry.evaluations import find_evaluations
 from tp1.report.comparison import chosen_groups
 from tp1.report.details import read_details, read_looks
 from tp1.report.evaluations import evaluations_section
-from tp1.report.page import Page, to_html, to_markdown
+from tp1.report.page import relinked, to_html, to_markdown
 from tp1.report.report_page import report_page
 from tp1.report.selection import select
 from tp1.store.addresses import address, run_page
@@ -87,13 +87,6 @@ def report(
     own = {dataset for _, dataset in LOOKS}
     evaluations = [one for one in find_evaluations(reader.uri) if one.dataset in own and one.part == "test"]
 
-    def page(link: Callable[[TrackedRun], str]) -> Page:
-        whole = report_page(sections, selection.groups, details, looks, selection.sweeps, language, link)
-        if not evaluations:
-            return whole
-        *before, made = whole.sections
-        return replace(whole, sections=[*before, evaluations_section(evaluations, language), made])
-
     def in_ui(one: TrackedRun) -> str:
         return address(reader.uri, run_page(one.mlflow_experiment, one.run_id))
 
@@ -102,9 +95,14 @@ def report(
         is_there = one.record and not record.is_absolute() and record.parts[0] == "reference" and record.is_dir()
         return os.path.relpath(record, to) if is_there else in_ui(one)
 
-    markdown, figures = to_markdown(page(in_repository), "figures")
+    page = report_page(sections, selection.groups, details, looks, selection.sweeps, language, in_ui)
+    if evaluations:
+        *before, made = page.sections
+        page = replace(page, sections=[*before, evaluations_section(evaluations, language), made])
+    runs = [one for group in selection.groups for one in group.runs]
+    markdown, figures = to_markdown(relinked(page, {in_ui(one): in_repository(one) for one in runs}), "figures")
     files = {f"figures/{name}": content for name, content in figures.items()}
-    files |= {"RESULTS.md": markdown.encode(), "report.html": to_html(page(in_ui)).encode()}
+    files |= {"RESULTS.md": markdown.encode(), "report.html": to_html(page).encode()}
     write_files(to, files)
     run.log_files(files)
     run.log_note(f"**report**: see report.html among the artifacts.\n\n    {run.command}\n")

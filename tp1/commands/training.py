@@ -14,6 +14,7 @@ from tp1.config import PARAMETERS
 from tp1.experiment import Experiment, Study
 from tp1.store.prepare import prepare_store
 from tp1.sweeps.jobs import describe_outcomes, failures
+from tp1.sweeps.parents import log_results
 from tp1.sweeps.spread import Spread
 from tp1.sweeps.training_jobs import run_all, training_jobs
 from tp1.tracking.resumption import find_resumable
@@ -205,6 +206,9 @@ def repeat(
     jobs = training_jobs(experiments, seeds, changed, command_of, run, resume=resume is not None)
     outcomes = run_all(jobs, one_line, spread, run)
     run.log_note(describe_outcomes(name, outcomes, run.command))
+    # What would be skipped now is what is finished, whoever ran it.
+    done = training_jobs(experiments, seeds, changed, command_of, run)
+    log_results(run, [job.finished for job in done], experiments)
     if (failed := failures(outcomes)) is not None:
         raise TP1Error(failed)
     return [f"{outcome.name}: {outcome.line}" for outcome in outcomes]

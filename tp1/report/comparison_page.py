@@ -1,42 +1,71 @@
-"""The page of a comparison: table, curves, paired tests, and the rule behind the remarks."""
+"""The page of a comparison: for each data set a table and curves; paired tests, and the rule behind the remarks."""
 
+import re
 from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
-from tp1.report.comparison import RULE, Group, table
+from tp1.report.comparison import RULE, Group, short, table
+from tp1.report.curve_charts import Curve, curve_charts
 from tp1.report.details import read_histories
 from tp1.report.evaluations import Evaluated, evaluations_section
-from tp1.report.figures import COMPARED_CURVES, LINES, compared_curves
-from tp1.report.page import Block, Number, Page, Paragraph, Picture, Section, Table, plain_png, to_html, to_markdown
+from tp1.report.figures import compared_curves
+from tp1.report.page import (
+    Block,
+    Code,
+    Inline,
+    Number,
+    Page,
+    Paragraph,
+    Picture,
+    Section,
+    Table,
+    to_html,
+    to_markdown,
+)
 from tp1.report.paired import Paired
+from tp1.report.parameter_charts import parameter_picture
+from tp1.report.parameters import Parameters, parameters_of
 from tp1.report.sweeps import SweepTrials, sweep_blocks
 from tp1.report.tables import number, signed, summary_table
 from tp1.report.texts import TEXTS
 from tp1.store.reader import RunReader
+from tp1.store.runs import CURVES
 
 MOST_EACH = 25  # classes that gain, and that lose, in the table of a paired comparison
-ROWS = 500  # most rows of the page's table; the CSV file has all
+ROWS = 500  # most rows of the page's tables together; the CSV file has all
+
+
+Histories = Sequence[Mapping[str, Sequence[float]]]  # of a group's runs: the metrics of CURVES by epoch
 
 
 def comparison_page(
     groups: Sequence[Group],
+    histories: Sequence[Histories],
     pairs: Mapping[str, Paired],
     sweeps: Sequence[SweepTrials],
-    reader: RunReader,
-    title: str = "Comparison",
     evaluations: Sequence[Evaluated] = (),
 ) -> Page:
     """Return the page of ``compare``.
 
     Args:
-        groups: In the order of the table. The curves of the first ten are drawn.
+        groups: In the order of the tables; the first :data:`ROWS` are shown.
+        histories: Of each of the groups that are shown.
         pairs: Paired comparisons by title.
         sweeps: Each becomes one line that opens to its trials.
         evaluations: Of stored models, side by side.
     """
     texts = TEXTS["en"]
-    sections = [_configurations(groups, reader)] if groups else []
+    by_dataset: dict[str, list[tuple[Group, Histories]]] = {}
+    for group, own in zip(groups[:ROWS], histories, strict=True):
+        by_dataset.setdefault(group.dataset, []).append((group, own))
+    lead: list[Inline] = ["From the runs in the tracking store, newest of each configuration and seed."]
+    if len(groups) > ROWS:
+        lead.append(f" {ROWS} of {len(groups):,} rows; compare.csv has all.")
+    sections = [
+        _dataset_section(place, dataset, found, len(by_dataset) == 1)
+        for place, (dataset, found) in enumerate(by_dataset.items())
+    ]
     sections += [
         Section(f"pair-{place}", name, paired_blocks(pair)) for place, (name, pair) in enumerate(pairs.items())
     ]
@@ -45,24 +74,56 @@ def comparison_page(
     if evaluations:
         sections.append(evaluations_section(evaluations))
     sections.append(Section("rule", "Remarks", [Paragraph([f"The rule: {RULE}"])]))
-    return Page(title, "en", ["From the runs in the tracking store, newest of each configuration and seed."], sections)
+    return Page("Comparison", "en", lead, sections, broad=True)
 
 
-def _configurations(groups: Sequence[Group], reader: RunReader) -> Section:
+def _dataset_section(place: int, dataset: str, found: Sequence[tuple[Group, Histories]], is_only: bool) -> Section:
     texts = TEXTS["en"]
-    drawn = groups[: len(LINES)]
-    listed = groups[:ROWS]
-    rest = f" {ROWS} of {len(groups):,} rows; compare.csv has all." if len(listed) < len(groups) else ""
-    labels = [_unique(group, drawn) for group in drawn]
-    histories = dict(zip(labels, read_histories(drawn, COMPARED_CURVES, reader), strict=True))
-    beside = f" The first {len(drawn)} of {len(groups)} configurations." if len(drawn) < len(groups) else ""
+    groups, histories = [group for group, _ in found], [own for _, own in found]
+    parameters = parameters_of(groups)
+    keys = [f"row-{place}-{row}" for row in range(len(groups))]
+    labels = [_unique(group, groups) for group in groups]
+    # The name of a data set is anybody's to choose, and the pictures become files.
+    ending = "" if is_only else f"-{dataset if re.fullmatch('[a-z0-9][a-z0-9_-]{0,60}', dataset) else place}"
     blocks: list[Block] = [
+        *_shared(parameters, len(groups)),
         summary_table(
-            listed, texts, f"Mean ± standard deviation over the newest run of each of n seeds.{rest}", times=True
+            groups,
+            texts,
+            "Mean ± standard deviation over the newest run of each of n seeds; validation: best epoch.",
+            times=True,
+            parameters=parameters,
+            labels=labels,
+            keys=keys,
         ),
-        Picture("curves", compared_curves(histories, ""), texts["compared"], texts["compared"] + beside),
+        Picture(
+            f"curves{ending}",
+            compared_curves(dict(zip(labels, histories, strict=True)), ""),
+            texts["compared"],
+            texts["compared"],
+            curve_charts([Curve(*one) for one in zip(keys, labels, histories, strict=True)], texts),
+            legend=True,
+        ),
     ]
-    return Section("table", "Configurations", blocks)
+    picture = parameter_picture(
+        f"parameters{ending}",
+        {name: [values[name] for values in parameters.rows] for name in parameters.varied},
+        [group.mean("best/val_accuracy") for group in groups],
+        labels,
+        keys,
+        texts,
+    )
+    return Section(f"data-{place}", dataset or "Data set not known", [*blocks, *([picture] if picture else [])])
+
+
+def _shared(parameters: Parameters, rows: int) -> list[Block]:
+    """One paragraph of what is the same in all rows."""
+    if not parameters.shared:
+        return []
+    parts: list[Inline] = [f"All {rows} rows have " if rows > 1 else "With "]
+    for name, value in parameters.shared.items():
+        parts += [Code(f"{name}={short(value)}"), " "]
+    return [Paragraph(parts)]
 
 
 def comparison_files(
@@ -72,16 +133,32 @@ def comparison_files(
     reader: RunReader,
     evaluations: Sequence[Evaluated] = (),
 ) -> dict[str, bytes]:
-    """Return the files by name: ``compare.csv``, ``compare.md``, ``compare.html``, and ``curves.png`` of groups."""
-    page = comparison_page(groups, pairs, sweeps, reader, evaluations=evaluations)
-    curves = next((block for block in page.sections[0].blocks if isinstance(block, Picture)), None)
-    markdown, _ = to_markdown(page, ".")
+    """Return the files by name: ``compare.csv``, ``compare.md``, ``compare.html``, and the page's pictures as PNG."""
+    page = comparison_page(groups, read_histories(groups[:ROWS], CURVES, reader), pairs, sweeps, evaluations)
+    markdown, pictures = to_markdown(page, ".", "png")
     return {
         "compare.csv": table(groups).to_csv(index=False).encode(),
-        "compare.md": markdown.replace("curves.svg", "curves.png").encode(),
+        "compare.md": markdown.encode(),
         "compare.html": to_html(page).encode(),
-        **({} if curves is None else {"curves.png": plain_png(curves.figure)}),
+        **pictures,
     }
+
+
+def comparison_text(groups: Sequence[Group], files: Mapping[str, bytes], form: str) -> bytes:
+    """Return all rows for another program.
+
+    Args:
+        files: As :func:`comparison_files` returns them for the same groups.
+        form: ``csv`` as compare.csv, ``json`` with the same names, or ``md`` as compare.md, without its pictures.
+    """
+    if form == "json":
+        return (
+            table(groups).to_json(orient="records", indent=1, force_ascii=False, double_precision=15).encode() + b"\n"
+        )
+    if form == "md":
+        text = files["compare.md"].decode()
+        return re.sub(r"^!\[.*\]\(\./[^)]*\.png\)\n\n(\*.*\*\n\n)?", "", text, flags=re.MULTILINE).encode()
+    return files["compare.csv"]
 
 
 def paired_sentence(pair: Paired, images: str = "test images") -> str:
@@ -129,9 +206,10 @@ def paired_blocks(pair: Paired, images: str = "test images") -> list[Block]:
 
 
 def _unique(group: Group, groups: Sequence[Group]) -> str:
-    """Return the group's label; if others share it, with its data set or its data's digest."""
-    same = [other for other in groups if other.label == group.label]
-    if len(same) == 1:
-        return group.label
-    one_name = len({other.dataset for other in same}) == 1
-    return f"{group.label} [{group.runs[0].data_digest[:8] if one_name else group.dataset}]"
+    """Return the group's label; if others of the same data set share it, with the digest that tells them apart."""
+    same = [other.runs[0] for other in groups if other.label == group.label]
+    first = group.runs[0]
+    for digest in ("data_digest", "split_digest"):
+        if len({getattr(run, digest) for run in same}) > 1:
+            return f"{group.label} [{getattr(first, digest)[:8]}]"
+    return group.label

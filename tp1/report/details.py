@@ -10,6 +10,8 @@ import pandas as pd
 
 from tp1.report.comparison import Group
 from tp1.report.eda import Look, read_look
+from tp1.report.mistakes import FILE as MISTAKES
+from tp1.report.mistakes import Mistake, read_mistakes
 from tp1.store.reader import RunReader, find_run
 from tp1.store.records import LOOK_FILES
 from tp1.store.runs import CURVES, images_of
@@ -24,6 +26,8 @@ class Detail:
         reports: scikit-learn's classification reports, in the same order.
         confusion: Confusion matrix of the first run: counts by true class (rows) and predicted class (columns).
         command: Command that repeats the first run.
+        predictions: Of the test images, one table for each run that has one.
+        mistakes: The surest ones of the first run; empty if it did not keep any.
         images: Number of images by what the first run used them for: ``training``, ``validation`` and ``testing``.
     """
 
@@ -32,6 +36,8 @@ class Detail:
     reports: Sequence[Mapping[str, Any]]
     confusion: pd.DataFrame
     command: str
+    predictions: Sequence[pd.DataFrame]
+    mistakes: Sequence[Mistake]
     images: Mapping[str, int]
 
     @property
@@ -64,9 +70,21 @@ def read_details(groups: Sequence[Group], reader: RunReader) -> dict[str, Detail
             reports=[json.loads(reader.read_file(run_id, "classification_report.json")) for run_id in ids],
             confusion=pd.read_csv(io.BytesIO(reader.read_file(ids[0], "confusion_matrix.csv")), index_col="true"),
             command=json.loads(reader.read_file(ids[0], "config.json"))["command"],
+            predictions=[table for run_id in ids if (table := _predictions(reader, run_id)) is not None],
+            mistakes=_mistakes(reader, ids[0]),
             images=_images(ids[0]),
         )
     return details
+
+
+def _predictions(reader: RunReader, run_id: str) -> pd.DataFrame | None:
+    content = reader.read_optional_file(run_id, "predictions.parquet")
+    return None if content is None else pd.read_parquet(io.BytesIO(content))
+
+
+def _mistakes(reader: RunReader, run_id: str) -> list[Mistake]:
+    content = reader.read_optional_file(run_id, MISTAKES)
+    return [] if content is None else read_mistakes(content)
 
 
 def _images(run_id: str) -> dict[str, int]:

@@ -12,35 +12,65 @@ TRAIN, VALIDATION, PUBLISHED = "#8a8f98", "#0f62ac", "#c2560a"
 LONGEST_NAME, LONGEST_CLASS = 120, 40  # characters of a label or title, and of a class's name
 MOST_NAMED = 40  # classes whose names and cells a figure shows one by one; of more, it shows the most telling
 CONFUSIONS = 25  # pairs of classes beside the map of a large confusion matrix
+HALF = 56  # characters of a label that a legend of two columns has room for
 SHORT = 24  # characters of a class's name in such a pair
 MAP_CELLS = 700  # per side of that map: what its pixels can show
-LINES = ("#0f62ac", "#c2560a", "#2e8540", "#8250a8", "#b3347c", "#8a6d00", "#1b8a99", "#8a8f98", "#5b4a3f", "#d9480f")
+# Colours that stay apart from each other, and from a light and a dark page (a contrast of 3 at least); then dashes.
+LINES = ("#2478cc", "#c86a00", "#2e8540", "#a03cf0", "#e0348c", "#00949f", "#c8202c", "#85780a", "#7b828e", "#b38380")
+DASHES = ("solid", "dashed", "dashdot")
+STYLES = tuple((colour, dash) for dash in DASHES for colour in LINES)  # further lines are OTHER, and have no name
+OTHER = "#9aa0a880"
 
 
-def curves(histories: Sequence[Mapping[str, Sequence[float]]], title: str, best_epoch: int | None = None) -> Figure:
+WORDS = {
+    "epoch": "epoch",
+    "loss": "Loss",
+    "accuracy": "Accuracy",
+    "cross entropy": "cross entropy, nats",
+    "share": "share correct",
+    "nats": "nats",
+    "training": "training",
+    "validation": "validation",
+    "best": "best epoch ({epoch})",
+    "others": "{count} others",
+    "true": "true",
+    "predicted": "predicted",
+    "of true": "share of the true class",
+    "images": "images",
+    "train": "train",
+    "test": "test",
+}  # what figures say, in English
+
+
+def curves(
+    histories: Sequence[Mapping[str, Sequence[float]]],
+    title: str,
+    best_epoch: int | None = None,
+    words: Mapping[str, str] = WORDS,
+) -> Figure:
     """Loss and accuracy by epoch, training beside validation (the report's figures 3, 7 and 8).
 
     Args:
         histories: One for each run: ``train/loss``, ``val/loss``, ``train/accuracy`` and ``val/accuracy``, one value
-            per epoch. Of several runs the mean is drawn, and each run as a thin line.
+            per epoch. Of several runs the mean is drawn, and a band of one standard deviation on each side.
         title: Empty for none.
         best_epoch: Marked by a line; 1-based.
+        words: :data:`WORDS` of a language.
     """
     figure = Figure(figsize=(10, 4), layout="constrained")
     for axes, quantity, unit in zip(
-        figure.subplots(1, 2), ("loss", "accuracy"), ("cross entropy, nats", "share correct"), strict=True
+        figure.subplots(1, 2), ("loss", "accuracy"), ("cross entropy", "share"), strict=True
     ):
-        for part, colour, name in (("train", TRAIN, "training"), ("val", VALIDATION, "validation")):
+        for part, colour, name in (("train", TRAIN, words["training"]), ("val", VALIDATION, words["validation"])):
             lines = [history[f"{part}/{quantity}"] for history in histories]
-            for line in lines if len(lines) > 1 else []:
-                axes.plot(range(1, len(line) + 1), line, color=colour, linewidth=0.7, alpha=0.5)
-            mean = _mean(lines)
+            mean, sd = mean_and_sd(lines)
+            if sd is not None:
+                axes.fill_between(_epochs(mean), mean - sd, mean + sd, color=colour, alpha=0.2, linewidth=0)
             axes.plot(range(1, len(mean) + 1), mean, color=colour, marker="o", markersize=3, label=name)
         if best_epoch is not None:
-            axes.axvline(
-                best_epoch, color="#c4c8ce", linestyle="--", linewidth=1, zorder=0, label=f"best epoch ({best_epoch})"
-            )
-        axes.set(xlabel="epoch", ylabel=unit, title=quantity.capitalize())
+            label = words["best"].format(epoch=best_epoch)
+            axes.axvline(best_epoch, color="#c4c8ce", linestyle="--", linewidth=1, zorder=0, label=label)
+        axes.set(xlabel=words["epoch"], ylabel=words[unit], title=words[quantity])
         axes.xaxis.get_major_locator().set_params(integer=True)
         cleaned(axes)
         axes.legend(frameon=False)
@@ -48,33 +78,49 @@ def curves(histories: Sequence[Mapping[str, Sequence[float]]], title: str, best_
     return figure
 
 
-COMPARED_CURVES = ("val/accuracy", "val/loss")  # metrics that compared_curves draws
+def compared_curves(
+    groups: Mapping[str, Sequence[Mapping[str, Sequence[float]]]], title: str, words: Mapping[str, str] = WORDS
+) -> Figure:
+    """Accuracy and loss by epoch of several groups of runs: validation as a line, training as a thin dotted one.
 
-
-def compared_curves(groups: Mapping[str, Sequence[Mapping[str, Sequence[float]]]], title: str) -> Figure:
-    """Validation accuracy and loss by epoch, with one line per group of runs: their mean.
+    Lines are means over the group's runs; a band around them is one standard deviation wide on each side. Above
+    ``len(STYLES)`` groups, the others are grey lines.
 
     Args:
-        groups: Histories (``val/accuracy``, ``val/loss``) of each group's runs, by the group's label; at most as many
-            groups as :data:`LINES` has colours.
+        groups: Histories, as of :func:`curves`, of each group's runs, by the group's label.
         title: Empty for none.
+        words: :data:`WORDS` of a language.
     """
-    figure = Figure(figsize=(10, 4.2 + 0.18 * len(groups)), layout="constrained")
+    named = list(groups.items())[: len(STYLES)]
+    others = list(groups.items())[len(STYLES) :]
+    figure = Figure(figsize=(10, 5), layout="constrained")
     panels = figure.subplots(1, 2)
-    for axes, quantity, unit in zip(panels, ("accuracy", "loss"), ("share correct", "nats"), strict=True):
-        for colour, (label, histories) in zip(LINES, groups.items(), strict=False):
-            mean = _mean([history[f"val/{quantity}"] for history in histories])
+    for axes, quantity, unit in zip(panels, ("accuracy", "loss"), ("share", "nats"), strict=True):
+        for place, (_, histories) in enumerate(others):
+            mean, _sd = mean_and_sd([history[f"val/{quantity}"] for history in histories])
             axes.plot(
-                range(1, len(mean) + 1),
-                mean,
-                color=colour,
-                linewidth=1.6,
-                label=f"{shown(label)} (n={len(histories)})",
+                *(_epochs(mean), mean),
+                color=OTHER,
+                linewidth=0.6,
+                zorder=1.5,
+                rasterized=True,
+                label=words["others"].format(count=len(others)) if place == 0 else None,
             )
-        axes.set(xlabel="epoch", ylabel=unit, title=f"Validation {quantity}")
+        for (colour, dash), (label, histories) in zip(STYLES, named, strict=False):
+            mean, sd = mean_and_sd([history[f"val/{quantity}"] for history in histories])
+            if sd is not None:
+                axes.fill_between(_epochs(mean), mean - sd, mean + sd, color=colour, alpha=0.15, linewidth=0)
+            name = f"{shown(label)} (n={len(histories)})"
+            axes.plot(_epochs(mean), mean, color=colour, linestyle=dash, linewidth=1.6, label=name)
+            mean, _sd = mean_and_sd([history[f"train/{quantity}"] for history in histories])
+            axes.plot(_epochs(mean), mean, color=colour, linestyle="dotted", linewidth=0.9)
+        axes.set(xlabel=words["epoch"], ylabel=words[unit], title=words[quantity])
         axes.xaxis.get_major_locator().set_params(integer=True)
         cleaned(axes)
-    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=2, frameon=False)
+    handles, names = panels[0].get_legend_handles_labels()
+    columns = 2 if max(map(len, names)) <= HALF else 1
+    figure.set_figheight(4.2 + 0.2 * -(-len(names) // columns))
+    figure.legend(handles, names, loc="outside lower center", ncols=columns, frameon=False)
     figure.suptitle(shown(title))
     return figure
 
@@ -100,14 +146,20 @@ def published_and_measured(rows: Sequence[tuple[str, float | None, float, float 
     return figure
 
 
-def _mean(lines: Sequence[Sequence[float]]) -> NDArray[np.float64]:
-    """The mean of several lines, over the epochs that all of them have."""
+def mean_and_sd(lines: Sequence[Sequence[float]]) -> tuple[NDArray[np.float64], NDArray[np.float64] | None]:
+    """Mean and standard deviation (n - 1; None for one line) of lines, over the epochs that all of them have."""
     length = min(len(line) for line in lines)
-    mean: NDArray[np.float64] = np.mean([line[:length] for line in lines], axis=0)
-    return mean
+    values = np.array([line[:length] for line in lines], dtype=np.float64)
+    return values.mean(axis=0), values.std(axis=0, ddof=1) if len(lines) > 1 else None
 
 
-def confusion_matrix(matrix: NDArray[np.int64], classes: Sequence[str], title: str) -> Figure:
+def _epochs(values: NDArray[np.float64]) -> range:
+    return range(1, len(values) + 1)
+
+
+def confusion_matrix(
+    matrix: NDArray[np.int64], classes: Sequence[str], title: str, words: Mapping[str, str] = WORDS
+) -> Figure:
     """Counts by true class (rows) and predicted class (columns), shaded by the row's share.
 
     Above :data:`MOST_NAMED` classes, the whole is a map of one cell per class without names or numbers, beside the
@@ -115,6 +167,7 @@ def confusion_matrix(matrix: NDArray[np.int64], classes: Sequence[str], title: s
 
     Args:
         matrix: (classes, classes) counts.
+        words: :data:`WORDS` of a language, for the matrix of not too many classes.
     """
     share = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
     if len(classes) > MOST_NAMED:
@@ -132,10 +185,10 @@ def confusion_matrix(matrix: NDArray[np.int64], classes: Sequence[str], title: s
             for column in ticks:
                 colour = "white" if share[row, column] > 0.5 else "#3b4048" if matrix[row, column] else "#c4c8ce"
                 axes.text(column, row, str(matrix[row, column]), ha="center", va="center", color=colour, fontsize=8)
-    axes.set(xlabel="predicted", ylabel="true", title=shown(title))
+    axes.set(xlabel=words["predicted"], ylabel=words["true"], title=shown(title))
     axes.spines[:].set_visible(False)
     axes.tick_params(length=0)
-    figure.colorbar(image, ax=axes, shrink=0.8, label="share of the true class")
+    figure.colorbar(image, ax=axes, shrink=0.8, label=words["of true"])
     return figure
 
 
@@ -198,13 +251,16 @@ def sample_images(images: NDArray[np.uint8], classes: Sequence[str], title: str)
     return figure
 
 
-def class_distribution(counts: Mapping[str, Sequence[int]], classes: Sequence[str], title: str) -> Figure:
+def class_distribution(
+    counts: Mapping[str, Sequence[int]], classes: Sequence[str], title: str, words: Mapping[str, str] = WORDS
+) -> Figure:
     """Images per class in each part of the split (the report's figure 2).
 
     Above :data:`MOST_NAMED` classes they are drawn as one line, from the largest class to the smallest.
 
     Args:
         counts: By part, such as ``train``: one count per class.
+        words: :data:`WORDS` of a language, for the figure of not too many classes.
     """
     is_named = len(classes) <= MOST_NAMED
     height = max(2.4, 0.3 * len(classes) + 1) if is_named else 3.6
@@ -215,7 +271,7 @@ def class_distribution(counts: Mapping[str, Sequence[int]], classes: Sequence[st
             bars = axes.barh(range(len(classes)), values, color=VALIDATION)
             axes.bar_label(bars, fmt="{:,.0f}", padding=3, fontsize=8)
             axes.set_yticks(range(len(classes)), [shown(name, LONGEST_CLASS) for name in classes])
-            axes.set(xlabel="images", title=f"{part} ({sum(values):,})")
+            axes.set(xlabel=words["images"], title=f"{words.get(part, part)} ({sum(values):,})")
             axes.margins(x=0.18)
             axes.xaxis.get_major_locator().set_params(integer=True)
         else:

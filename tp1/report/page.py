@@ -8,8 +8,8 @@ from __future__ import annotations
 import base64
 import io
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from html import escape
 from textwrap import indent
 from urllib.parse import quote
@@ -17,11 +17,17 @@ from urllib.parse import quote
 import matplotlib as mpl
 from jinja2 import Environment, PackageLoader, select_autoescape
 from matplotlib.figure import Figure
+from PIL import Image
 
 from tp1.base.names import printable, printable_lines
+from tp1.report.charts import Chart, library
+from tp1.report.figures import OTHER, STYLES
 from tp1.report.fonts import any_script
+from tp1.report.texts import TEXTS
 
 FIGURE_DPI = 150
+SHEET_DPI = 90  # of images side by side
+LARGE = 200_000  # bytes of a PNG that a page has as WebP, which is a fifth of it
 # Colours of the figures, and the page's variables for them, whose values differ in the light and the dark scheme.
 THEMED = {
     "#000000": "var(--ink)",
@@ -93,12 +99,15 @@ class Table:
 
     Attributes:
         groups: Headings above the column headings, as (text, number of columns).
+        keys: If given, one for each row: rows can be filtered and hidden, also from the charts of the same section
+            whose data have these keys.
     """
 
     columns: Sequence[str]
     rows: Sequence[Sequence[Inline]]
     caption: str = ""
     groups: Sequence[tuple[str, int]] = ()
+    keys: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
@@ -129,12 +138,16 @@ class Picture:
     Attributes:
         name: Name of its file, without suffix.
         alt: Alternative text: what the figure shows.
+        charts: Show the same; they stand in its place where scripts run, but not in print.
+        legend: Whether the charts have a legend of the section's rows, which also switches them.
     """
 
     name: str
     figure: Figure = field(compare=False, repr=False)
     alt: str
     caption: str = ""
+    charts: Sequence[Chart] = ()
+    legend: bool = False
 
 
 @dataclass(frozen=True)
@@ -176,15 +189,26 @@ class Gallery:
 
     Attributes:
         right, wrong: Text for each verdict.
+        figure: Stands in the gallery's place in Markdown, which else has a file and a row for each image.
     """
 
     name: str
     tiles: Sequence[Tile]
     right: str = "right"
     wrong: str = "wrong"
+    caption: str = ""
+    figure: Figure | None = field(default=None, compare=False, repr=False)
 
 
-Block = Paragraph | Command | Table | Folded | Matrix | Picture | Photo | Gallery
+@dataclass(frozen=True)
+class Heading:
+    """A heading within a section; ``anchor`` is unique on the page."""
+
+    text: str
+    anchor: str
+
+
+Block = Heading | Paragraph | Command | Table | Folded | Matrix | Picture | Photo | Gallery
 
 
 @dataclass(frozen=True)
@@ -203,12 +227,14 @@ class Page:
     Attributes:
         language: ``en`` or ``pt``.
         lead: Text under the title.
+        broad: Whether it takes the whole width of a wide screen, for tables of many columns.
     """
 
     title: str
     language: str
     lead: Sequence[Inline]
     sections: Sequence[Section]
+    broad: bool = False
 
 
 def to_html(page: Page) -> str:
@@ -225,23 +251,45 @@ def to_html(page: Page) -> str:
         "svg": themed_svg,
         "data_uri": _data_uri,
         "numeric": numeric_columns,
+        "texts": TEXTS[page.language]["page"],
+        "styles": [*STYLES, (OTHER, "solid")],
+        "in_script": lambda text: text.replace("<", "\\u003c"),  # JSON in a script element, which only a tag can end
     }
-    return environment.get_template("page.html").render(page=page)
+    charts = any(isinstance(block, Picture) and block.charts for section in page.sections for block in section.blocks)
+    return environment.get_template("page.html").render(page=page, library=library() if charts else "")
 
 
-def to_markdown(page: Page, pictures: str) -> tuple[str, dict[str, bytes]]:
+def to_markdown(page: Page, pictures: str, form: str = "svg") -> tuple[str, dict[str, bytes]]:
     """Render the page as Markdown; return the text, and its figures by file name.
 
     Args:
         pictures: The folder of the figures, relative to the page.
+        form: Of the figures, ``svg`` or ``png``.
     """
     lines = [f"# {escape_markdown(page.title)}", "", _paragraph(page.lead), ""]
     files: dict[str, bytes] = {}
     for section in page.sections:
         lines += [f"## {escape_markdown(section.title)}", ""]
         for block in section.blocks:
-            lines += [*_block(block, pictures, files), ""]
+            lines += [*_block(block, pictures, form, files), ""]
     return "\n".join(lines).rstrip() + "\n", files
+
+
+def relinked(page: Page, targets: Mapping[str, str]) -> Page:
+    """The page with other targets for the links in its tables.
+
+    Args:
+        targets: New target by the present one; others stay.
+    """
+
+    def cell(part: Inline) -> Inline:
+        return replace(part, target=targets.get(part.target, part.target)) if isinstance(part, Link) else part
+
+    def block(one: Block) -> Block:
+        return replace(one, rows=[[cell(part) for part in row] for row in one.rows]) if isinstance(one, Table) else one
+
+    sections = [replace(one, blocks=[block(part) for part in one.blocks]) for one in page.sections]
+    return replace(page, sections=sections)
 
 
 def numeric_columns(table: Table) -> list[bool]:
@@ -279,6 +327,10 @@ def themed_svg(figure: Figure, name: str) -> str:
 
 
 def _data_uri(image: bytes) -> str:
+    if len(image) > LARGE and _image_type(image) == "png":
+        buffer = io.BytesIO()
+        Image.open(io.BytesIO(image)).save(buffer, "webp", quality=90)
+        return f"data:image/webp;base64,{base64.b64encode(buffer.getvalue()).decode()}"
     return f"data:image/{_image_type(image)};base64,{base64.b64encode(image).decode()}"
 
 
@@ -286,9 +338,11 @@ def _image_type(image: bytes) -> str:
     return "jpeg" if image.startswith(b"\xff\xd8") else "png"
 
 
-def _block(block: Block, pictures: str, files: dict[str, bytes]) -> list[str]:
+def _block(block: Block, pictures: str, form: str, files: dict[str, bytes]) -> list[str]:
     if isinstance(block, Paragraph):
         return [_paragraph(block.parts)]
+    if isinstance(block, Heading):
+        return [f"### {escape_markdown(block.text)}"]
     if isinstance(block, Command):
         title = [_paragraph([block.title]), ""] if block.title else []
         return [*title, "```", printable_lines(block.text).replace("```", ""), "```"]
@@ -302,13 +356,17 @@ def _block(block: Block, pictures: str, files: dict[str, bytes]) -> list[str]:
         return [f"![{escape_markdown(block.alt)}]({pictures}/{block.name}.png)", *_caption(block.caption)]
     if isinstance(block, Gallery):
         return _gallery(block, pictures, files)
-    files[f"{block.name}.svg"] = plain_svg(block.figure, block.name)
+    file = f"{block.name}.{form}"
+    files[file] = plain_svg(block.figure, block.name) if form == "svg" else plain_png(block.figure)
     alt = block.alt if isinstance(block, Picture) else block.caption
     caption = block.caption if isinstance(block, Picture) else ""
-    return [f"![{escape_markdown(alt)}]({pictures}/{block.name}.svg)", *_caption(caption)]
+    return [f"![{escape_markdown(alt)}]({pictures}/{file})", *_caption(caption)]
 
 
 def _gallery(gallery: Gallery, pictures: str, files: dict[str, bytes]) -> list[str]:
+    if gallery.figure is not None:
+        files[f"{gallery.name}.png"] = plain_png(gallery.figure, SHEET_DPI)
+        return [f"![{escape_markdown(gallery.caption)}]({pictures}/{gallery.name}.png)", *_caption(gallery.caption)]
     lines = ["| | | | |", "|---|---|---:|---|"]
     for number, tile in enumerate(gallery.tiles):
         file = f"{gallery.name}-{number}.{_image_type(tile.image)}"

@@ -9,14 +9,18 @@ from typing import Any
 from tp1.config import hyperparameters
 from tp1.experiment import Experiment, Study
 from tp1.report.comparison import RULE, Group, chosen_groups, groups_of
+from tp1.report.curve_charts import Curve, curve_charts
 from tp1.report.details import Detail
 from tp1.report.eda import Look
+from tp1.report.error_blocks import calibration_blocks, confused_pairs, surest_mistakes
 from tp1.report.figures import MOST_NAMED, compared_curves, confusion_matrix, curves, published_and_measured
 from tp1.report.nearness import mean_absolute_difference, printed_accuracies
+from tp1.report.overview_chart import overview_chart
 from tp1.report.page import (
     Block,
     Code,
     Command,
+    Heading,
     Inline,
     Link,
     Matrix,
@@ -28,6 +32,7 @@ from tp1.report.page import (
     Section,
     Table,
 )
+from tp1.report.parameters import parameters_of
 from tp1.report.run_figures import distribution_figure
 from tp1.report.sweeps import SweepTrials, sweep_blocks
 from tp1.report.tables import Texts, number, signed, summary_table
@@ -107,7 +112,7 @@ def _overview(entries: Sequence[Any], groups: Sequence[Group], details: Mapping[
         figure = published_and_measured(rows, "")
         caption = texts["overview_figure"] + (texts["overview_star"] if any(g.differences for g in chosen) else "")
         blocks = [
-            Picture("overview", figure, caption, caption),
+            Picture("overview", figure, caption, caption, [overview_chart(rows, texts)]),
             summary_table(chosen, texts, texts["within_rule"], brief=True, images=images),
         ]
     return Section("overview", texts["overview"], blocks)
@@ -128,7 +133,7 @@ def _look_section(section: str, dataset: str, looks: Mapping[str, Look], texts: 
             Photo(f"{dataset}-samples", look.samples, texts["samples"], texts["samples"]),
             Picture(
                 f"{dataset}-classes",
-                distribution_figure(look.distribution, ""),
+                distribution_figure(look.distribution, "", texts["figures"]),
                 texts["distribution"],
                 texts["distribution"],
             ),
@@ -145,7 +150,7 @@ def _experiment_section(
     link: Callable[[TrackedRun], str],
 ) -> Section:
     title = f"{experiment.section} {experiment.name}".strip()
-    blocks: list[Block] = [Paragraph([experiment.summary])]
+    blocks: list[Block] = [Paragraph([_own_text(experiment, "summary", texts)])]
     own = groups_of(experiment, groups)
     if not own:
         command = f"mlflow run . -e {experiment.name}"
@@ -153,15 +158,22 @@ def _experiment_section(
     first, *others = own
     detail = details[first.runs[0].run_id]
     if experiment.note:
-        blocks.append(Paragraph([experiment.note]))
+        blocks.append(Paragraph([_own_text(experiment, "note", texts)]))
     if not first.is_default and first.differences:
         blocks.append(Paragraph([texts["not_default"].format(what=first.differences)]))
+    label, anchor = _label(first), experiment.name
     blocks += [
         *_remarks([first]),
         _measured_table(first, texts),
+        Heading(texts["curves_title"], f"{anchor}-curves"),
         _curves(detail, texts),
+        Heading(texts["classes_title"], f"{anchor}-classes"),
         _per_class(detail, experiment, texts),
         _matrix(detail, texts),
+        *confused_pairs(detail, texts),
+        *surest_mistakes(detail, label, anchor, texts),
+        *calibration_blocks(detail, label, anchor, texts),
+        Heading(texts["runs"], f"{anchor}-runs"),
         _runs_table([first], texts, link),
         Command(detail.command, texts["repeat"]),
     ]
@@ -178,12 +190,20 @@ def _study_section(
 ) -> Section:
     title = f"{study.section} {study.name}".strip()
     chosen = chosen_groups([study], groups)
-    blocks: list[Block] = [Paragraph([study.summary]), *_remarks(chosen)]
+    blocks: list[Block] = [Paragraph([_own_text(study, "summary", texts)]), *_remarks(chosen)]
     if chosen:
+        keys = [f"{study.name}-{row}" for row in range(len(chosen))]
         histories = {group.label: details[group.runs[0].run_id].histories for group in chosen}
         blocks += [
-            summary_table(chosen, texts),
-            Picture(f"{study.name}-curves", compared_curves(histories, ""), texts["compared"], texts["compared"]),
+            summary_table(chosen, texts, parameters=parameters_of(chosen), keys=keys),
+            Picture(
+                f"{study.name}-curves",
+                compared_curves(histories, "", texts["figures"]),
+                texts["compared"],
+                texts["compared"],
+                curve_charts([Curve(key, *one) for key, one in zip(keys, histories.items(), strict=True)], texts),
+                legend=True,
+            ),
             _runs_table(chosen, texts, link),
         ]
     seeds = sorted({run.seed for group in chosen for run in group.runs})
@@ -196,6 +216,12 @@ def _study_section(
         [group for experiment in study.experiments for group in groups_of(experiment, groups)[1:]], texts, link
     )
     return Section(study.name, title, blocks)
+
+
+def _own_text(entry: Experiment | Study, name: str, texts: Texts) -> str:
+    """Summary or note of an experiment in the report's language, else in English."""
+    own: str = getattr(entry, f"{name}{texts['suffix']}") or getattr(entry, name)
+    return own
 
 
 def _remarks(groups: Sequence[Group]) -> list[Paragraph]:
@@ -235,7 +261,10 @@ def _curves(detail: Detail, texts: Texts) -> Picture:
     group = detail.group
     best = int(group.runs[0].metrics["best/epoch"]) if len(group.runs) == 1 else None
     caption = texts["curves"] if best is not None else texts["curves_n"]
-    return Picture(f"{_label(group)}-curves", curves(detail.histories, "", best), caption, caption)
+    charts = curve_charts([Curve("", group.label, detail.histories)], texts, best)
+    return Picture(
+        f"{_label(group)}-curves", curves(detail.histories, "", best, texts["figures"]), caption, caption, charts
+    )
 
 
 def _per_class(detail: Detail, experiment: Experiment, texts: Texts) -> Table:
@@ -270,7 +299,7 @@ def _matrix(detail: Detail, texts: Texts) -> Matrix | Picture:
     run = detail.group.runs[0]
     classes = [str(name) for name in detail.confusion.columns]
     counts = detail.confusion.to_numpy()
-    figure, caption = confusion_matrix(counts, classes, ""), texts["matrix"].format(seed=run.seed)
+    figure, caption = confusion_matrix(counts, classes, "", texts["figures"]), texts["matrix"].format(seed=run.seed)
     if len(classes) > MOST_NAMED:  # as a table it would have a million cells
         return Picture(f"{_label(detail.group)}-confusion", figure, caption, caption)
     return Matrix(
@@ -317,7 +346,7 @@ def _made(groups: Sequence[Group], texts: Texts) -> Section:
     )
     blocks: list[Block] = [
         Paragraph([texts["made_by"], Code("mlflow run . -e report"), "."]),
-        Paragraph([texts["rule"], RULE]),
+        Paragraph([texts["rule"], texts.get("rule_text", RULE)]),
     ]
     if processors:
         blocks.append(Paragraph([texts["machine"], "; ".join(processors), "."]))

@@ -8,7 +8,9 @@ import pandas as pd
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from tp1.report.figures import class_distribution, confusion_matrix, curves
+from tp1.report.figures import WORDS, class_distribution, confusion_matrix, curves
+from tp1.report.mistakes import FILE as MISTAKES
+from tp1.report.mistakes import Mistake, mistakes_figure, read_mistakes
 from tp1.report.page import plain_png
 from tp1.store.records import RunRecord
 from tp1.store.runs import CURVES
@@ -25,19 +27,27 @@ def run_figures(
     best_epoch: int,
     matrix: NDArray[np.int64],
     classes: Sequence[str],
+    mistakes: Sequence[Mistake] = (),
 ) -> dict[str, Figure]:
-    """Draw ``curves.png`` and ``confusion_matrix.png`` of a training run; return them by file name."""
-    return {
+    """Draw ``curves.png``, ``confusion_matrix.png`` and ``mistakes.png``, if there are any, of a training run.
+
+    Returns:
+        The figures by file name.
+    """
+    figures = {
         "curves.png": curves([history], title, best_epoch),
         "confusion_matrix.png": confusion_matrix(matrix, classes, f"{title}: test images"),
     }
+    if mistakes:
+        figures["mistakes.png"] = mistakes_figure(mistakes, f"{title}: the surest mistakes, true → predicted")
+    return figures
 
 
-def distribution_figure(counts: pd.DataFrame, dataset: str) -> Figure:
+def distribution_figure(counts: pd.DataFrame, dataset: str, words: Mapping[str, str] = WORDS) -> Figure:
     """Draw the counts of images by class (rows) and part (columns); no title if ``dataset`` is empty."""
     by_part = {str(part): counts[part].tolist() for part in counts}
     title = f"{dataset}: images per class" if dataset else ""
-    return class_distribution(by_part, [str(name) for name in counts.index], title)
+    return class_distribution(by_part, [str(name) for name in counts.index], title, words)
 
 
 def read_distribution(content: bytes) -> pd.DataFrame:
@@ -61,5 +71,6 @@ def record_figures(record: RunRecord) -> dict[str, bytes]:
     label = record.name.removesuffix(f"-s{record.tags['tp1.seed']}")
     title = run_title(label, record.tags["tp1.dataset"], record.tags["tp1.seed"])
     best_epoch = int(record.metrics["best/epoch"][-1][2])
-    figures = run_figures(title, history, best_epoch, table.to_numpy(), list(table.columns))
+    mistakes = read_mistakes(record.files[MISTAKES]) if MISTAKES in record.files else []
+    figures = run_figures(title, history, best_epoch, table.to_numpy(), list(table.columns), mistakes)
     return {name: plain_png(figure) for name, figure in figures.items()}

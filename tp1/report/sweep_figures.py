@@ -76,13 +76,21 @@ def importances(shares: Mapping[str, float]) -> Figure:
     return figure
 
 
-def parallel_coordinates(axes_of: Sequence[Axis], tried: Sequence[Tried]) -> Figure:
-    """Each trial as a line across its parameters to its accuracy; finished ones coloured by it, on top."""
+def accuracy_axis(tried: Sequence[Tried], name: str = "validation accuracy") -> Axis:
+    """The axis of the accuracies, from the lowest to the highest."""
     accuracies = np.array([one.accuracy for one in tried])
     low, high = accuracies.min(), accuracies.max()
-    last = (accuracies - low) / (high - low) if high > low else np.full(len(tried), 0.5)
-    ends = [(0.0, f"{low:.3f}"), (1.0, f"{high:.3f}")] if high > low else [(0.5, f"{high:.3f}")]
-    all_axes = [*axes_of, Axis("validation accuracy", list(last), ends)]
+    if high <= low:
+        return Axis(name, [0.5] * len(tried), [(0.5, f"{high:.3f}")])
+    return Axis(name, ((accuracies - low) / (high - low)).tolist(), [(0.0, f"{low:.3f}"), (1.0, f"{high:.3f}")])
+
+
+def parallel_coordinates(
+    axes_of: Sequence[Axis], tried: Sequence[Tried], label: str = "finished trials: validation accuracy"
+) -> Figure:
+    """Each trial as a line across its parameters to its accuracy; finished ones coloured by it, on top."""
+    accuracies = np.array([one.accuracy for one in tried])
+    all_axes = [*axes_of, accuracy_axis(tried)]
     figure = Figure(figsize=(2.2 * len(all_axes) + 1, 4.6), layout="constrained")
     axes = figure.subplots()
     columns = list(range(len(all_axes)))
@@ -114,5 +122,5 @@ def parallel_coordinates(axes_of: Sequence[Axis], tried: Sequence[Tried]) -> Fig
     axes.spines[:].set_visible(False)
     axes.tick_params(length=0)
     if order:
-        figure.colorbar(coloured, ax=axes, shrink=0.8, label="finished trials: validation accuracy")
+        figure.colorbar(coloured, ax=axes, shrink=0.8, label=label)
     return figure

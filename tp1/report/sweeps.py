@@ -12,6 +12,7 @@ from tp1.config import GROUPS, hyperparameters
 from tp1.experiment import Experiment
 from tp1.report.comparison import short
 from tp1.report.page import Block, Code, Folded, Inline, Number, Table
+from tp1.report.parameter_charts import parameter_picture
 from tp1.report.tables import Texts, number
 from tp1.store.identity import differing
 from tp1.store.runs import TrackedRun
@@ -155,8 +156,22 @@ def sweeps_table(sweeps: Sequence[SweepTrials], texts: Texts) -> Table:
 
 
 def sweep_blocks(sweeps: Sequence[SweepTrials], texts: Texts) -> list[Block]:
-    """Return one line per sweep, which opens to its trials."""
-    return [Folded(_title(sweep, texts), trials_table(sweep, texts)) for sweep in sweeps]
+    """Return one line per sweep, which opens to its trials; of many finished ones also their parallel coordinates."""
+    blocks: list[Block] = []
+    for place, sweep in enumerate(sweeps):
+        blocks.append(Folded(_title(sweep, texts), trials_table(sweep, texts)))
+        finished = [one for one in sweep.trials if state_of(one) == FINISHED]
+        values = [hyperparameters(one.params) for one in finished]
+        picture = parameter_picture(
+            f"sweep-{place}",
+            {name: [one[name] for one in values] for name in sweep.varied},
+            [one.metrics[ACCURACY] for one in finished],
+            [f"{sweep.label}: {texts['trial']} {number_of(one)}" for one in finished],
+            [""] * len(finished),
+            texts,
+        )
+        blocks += [picture] if picture else []
+    return blocks
 
 
 def trials_table(sweep: SweepTrials, texts: Texts) -> Table:

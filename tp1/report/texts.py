@@ -2,8 +2,13 @@
 
 from typing import Any
 
+from tp1.report.comparison import LATE, OVERFITTING_GAP, OVERFITTING_RISE, SLIGHT_GAP, SLIGHT_RISE
+from tp1.report.examination_figures import WORDS as DIAGRAM_WORDS
+from tp1.report.figures import WORDS
+
 TEXTS: dict[str, dict[str, Any]] = {
     "en": {
+        "suffix": "",  # of the fields of an experiment that hold texts in this language
         "title": "The report, rebuilt from tracked runs",
         "lead": (
             "Every table and figure below is made from runs in the tracking store, beside what was published in "
@@ -55,13 +60,45 @@ TEXTS: dict[str, dict[str, Any]] = {
         "precision": "precision",
         "recall": "recall",
         "curves": "Loss and accuracy by epoch, training and validation; dashed: the best validation epoch.",
-        "curves_n": "Loss and accuracy by epoch: mean over seeds, thin lines for each.",
+        "curves_n": "Loss and accuracy by epoch: mean over seeds, with a band of one standard deviation.",
+        "curves_title": "Training",
+        "classes_title": "By class",
+        "pair": "true → predicted",
+        "images": "images",
+        "of_true_class": "of the true class",
+        "back": "the other way round",
+        "pairs": "The most confused pairs of classes.",
+        "mistakes_title": "Most confident mistakes",
+        "mistakes": (
+            "The mistakes on test images that the model is surest of. Under each: what it is taken for, with this "
+            "probability, and what it is in truth."
+        ),
+        "image": "image {index}",
+        "in_truth": "in truth {true} ({probability:.3f})",
+        "calibration": "Calibration",
+        "reliability": (
+            "How often the model is right when it is this sure. Expected calibration error (ECE) {error} over "
+            "{n} runs, {bins} bins; the diagram is of the first run."
+        ),
+        "figures": WORDS,
+        "diagram": {**DIAGRAM_WORDS, "confidence_short": "confidence", "mean": "mean"},
         "matrix": "Confusion matrix of the test images, seed {seed}.",
         "true": "true",
         "predicted": "predicted",
         "per_class": "Classification report of the test images.",
         "lowest": "The {shown} of {of} classes with the lowest F1; classification_report.csv of the run has all.",
-        "compared": "Validation accuracy and loss by epoch, mean over seeds.",
+        "compared": (
+            "Accuracy and loss by epoch: mean over seeds, with a band of one standard deviation; validation as a line, "
+            "training dotted."
+        ),
+        "epoch": "epoch",
+        "accuracy": "accuracy",
+        "loss": "loss",
+        "share": "share correct",
+        "nats": "nats",
+        "parts": {"val": "validation", "train": "training", "band": "± 1 SD over seeds"},
+        "parallel": "Parameters and validation accuracy: each line is one row.",
+        "parallel_most": " The {shown} of {of} parameters with the most values.",
         "runs": "Runs",
         "run": "run",
         "best_epoch": "best epoch",
@@ -103,8 +140,20 @@ TEXTS: dict[str, dict[str, Any]] = {
             "test/f1_macro": "macro F1",
         },
         "remarks": {},
+        "page": {
+            "contents": "Contents",
+            "link": "Link to this section",
+            "copy": "copy",
+            "copied": "copied",
+            "filter": "Filter rows, such as: cnnv3 dropout=0.3",
+            "show_all": "Show all",
+            "hide_all": "Hide all",
+            "hide": "Hide this row",
+            "shown": "{shown} of {of} rows",
+        },
     },
     "pt": {
+        "suffix": "_pt",
         "title": "O relatório, reconstruído a partir das experiências registadas",
         "lead": (
             "Cada tabela e figura é feita a partir de experiências registadas, ao lado do que foi publicado em "
@@ -156,13 +205,71 @@ TEXTS: dict[str, dict[str, Any]] = {
         "precision": "precisão",
         "recall": "sensibilidade",
         "curves": "Perda e exatidão por época, treino e validação; a tracejado: a melhor época de validação.",
-        "curves_n": "Perda e exatidão por época: média sobre as sementes, linhas finas para cada uma.",
+        "curves_n": "Perda e exatidão por época: média sobre as sementes, com uma faixa de um desvio padrão.",
+        "curves_title": "Treino",
+        "classes_title": "Por classe",
+        "pair": "verdadeira → prevista",
+        "images": "imagens",
+        "of_true_class": "da classe verdadeira",
+        "back": "em sentido contrário",
+        "pairs": "Os pares de classes mais confundidos.",
+        "mistakes_title": "Os erros mais confiantes",
+        "mistakes": (
+            "Os erros em imagens de teste de que o modelo está mais seguro. Por baixo de cada uma: a classe prevista, "
+            "com esta probabilidade, e a verdadeira."
+        ),
+        "image": "imagem {index}",
+        "in_truth": "na verdade {true} ({probability:.3f})",
+        "calibration": "Calibração",
+        "reliability": (
+            "Com que frequência o modelo acerta quando tem esta confiança. Erro de calibração esperado (ECE) {error} "
+            "sobre {n} execuções, {bins} intervalos; o diagrama é o da primeira execução."
+        ),
+        "figures": {
+            "epoch": "época",
+            "loss": "Perda",
+            "accuracy": "Exatidão",
+            "cross entropy": "entropia cruzada, nats",
+            "share": "proporção correta",
+            "nats": "nats",
+            "training": "treino",
+            "validation": "validação",
+            "best": "melhor época ({epoch})",
+            "others": "{count} outras",
+            "true": "verdadeira",
+            "predicted": "prevista",
+            "of true": "proporção da classe verdadeira",
+            "images": "imagens",
+            "train": "treino",
+            "test": "teste",
+        },
+        "diagram": {
+            "sure": "tão seguro como certo",
+            "in_bin": "exatidão num intervalo",
+            "gap": "diferença",
+            "accuracy": "proporção correta",
+            "images": "imagens",
+            "confidence": "confiança: probabilidade da classe prevista",
+            "confidence_short": "confiança",
+            "mean": "média",
+        },
         "matrix": "Matriz de confusão das imagens de teste, semente {seed}.",
         "true": "verdadeira",
         "predicted": "prevista",
         "per_class": "Relatório de classificação das imagens de teste.",
         "lowest": "As {shown} de {of} classes com o menor F1; classification_report.csv da execução tem todas.",
-        "compared": "Exatidão e perda de validação por época, média sobre as sementes.",
+        "compared": (
+            "Exatidão e perda por época: média sobre as sementes, com uma faixa de um desvio padrão; validação como "
+            "linha, treino a pontilhado."
+        ),
+        "epoch": "época",
+        "accuracy": "exatidão",
+        "loss": "perda",
+        "share": "proporção correta",
+        "nats": "nats",
+        "parts": {"val": "validação", "train": "treino", "band": "± 1 DP sobre as sementes"},
+        "parallel": "Parâmetros e exatidão de validação: cada linha do gráfico é uma linha da tabela.",
+        "parallel_most": " Os {shown} de {of} parâmetros com mais valores.",
         "runs": "Execuções",
         "run": "execução",
         "best_epoch": "melhor época",
@@ -188,7 +295,15 @@ TEXTS: dict[str, dict[str, Any]] = {
         ),
         "sweep_best": "Melhor exatidão de validação {accuracy:.4f} (teste {test:.4f}), ensaio {number}: {values}.",
         "made": "Como isto foi feito",
-        "rule": "As observações seguem uma regra, em inglês: ",
+        "rule": "As observações seguem uma regra. ",
+        "rule_text": (
+            f"sobreajuste: na última época, a exatidão de treino está {OVERFITTING_GAP:.2f} ou mais acima da de "
+            f"validação, ou a perda de validação é {OVERFITTING_RISE:g} vezes a da melhor época ou mais; ligeiro "
+            f"sobreajuste: {SLIGHT_GAP:.2f}, ou {SLIGHT_RISE:g} vezes; senão subajuste: a exatidão de treino está "
+            f"abaixo da de validação e a melhor época está entre os últimos {1 - LATE:.0%}; forte subajuste: está "
+            f"{SLIGHT_GAP:.2f} ou mais abaixo; senão equilibrado. Os valores de treino são medidos enquanto os pesos "
+            "mudam, com dropout e aumento de dados."
+        ),
         "machine": "Processadores das execuções: ",
         "made_by": "Esta página foi feita por ",
         "metrics": {
@@ -209,6 +324,17 @@ TEXTS: dict[str, dict[str, Any]] = {
             "underfitting": "subajuste",
             "strong underfitting": "forte subajuste",
             "balanced": "equilibrado",
+        },
+        "page": {
+            "contents": "Conteúdo",
+            "link": "Ligação a esta secção",
+            "copy": "copiar",
+            "copied": "copiado",
+            "filter": "Filtrar linhas, por exemplo: cnnv3 dropout=0.3",
+            "show_all": "Mostrar todas",
+            "hide_all": "Esconder todas",
+            "hide": "Esconder esta linha",
+            "shown": "{shown} de {of} linhas",
         },
     },
 }

@@ -40,6 +40,24 @@ def read_artifact(client: MlflowClient, run_id: str, name: str) -> bytes:
     ) from failure
 
 
+def read_optional_artifact(client: MlflowClient, run_id: str, name: str) -> bytes | None:
+    """An artifact of a run that not every run has; None if this one has none.
+
+    Args:
+        name: Its name, outside any folder.
+
+    Raises:
+        TP1Error: It is there but cannot be read, or whether it is there is not known.
+    """
+    try:
+        listed = {entry.path for entry in client.list_artifacts(run_id)}
+    except (MlflowException, OSError) as error:
+        raise TP1Error(f"cannot list the artifacts of run {run_id}: {why(error)}") from error
+    if not listed and (lost := _lost_folder(client, run_id)) is not None:
+        raise TP1Error(f"the files of run {run_id} are not in {lost}, where they were recorded: put them back.")
+    return read_artifact(client, run_id, name) if name in listed else None
+
+
 def _lost_folder(client: MlflowClient, run_id: str) -> Path | None:
     """Return the folder in which a run's files were recorded, if the one that all runs have theirs in is gone.
 

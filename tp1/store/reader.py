@@ -10,7 +10,7 @@ from mlflow.exceptions import MlflowException
 from tp1.base.errors import TP1Error
 from tp1.store.access import is_refused
 from tp1.store.addresses import is_database, is_server, masked
-from tp1.store.artifacts import read_artifact
+from tp1.store.artifacts import read_artifact, read_optional_artifact
 from tp1.store.database import DatabaseRuns
 from tp1.store.runs import (
     MIGRATED_TAG,
@@ -57,6 +57,10 @@ class RunReader:
         tags = {tag: value for tag, value in given.items() if value is not None}
         found = self._source.find(RunQuery(status="FINISHED", has=MODEL_TAG, tags=tags, since=since))
         return (run for run in found if not run.sweep)
+
+    def find_finished(self, run_ids: Sequence[str]) -> list[TrackedRun]:
+        """Return those of some runs that are finished training runs, newest first."""
+        return list(self._source.find(RunQuery(status="FINISHED", has=MODEL_TAG, run_ids=run_ids)))
 
     def find_trials(self, sweep: str | None = None) -> list[TrackedRun]:
         """Return the trials of a sweep, or of all sweeps, with any status; newest first."""
@@ -106,6 +110,14 @@ class RunReader:
             TP1Error: The run has no such artifact, or it cannot be read.
         """
         return read_artifact(self._client, run_id, name)
+
+    def read_optional_file(self, run_id: str, name: str) -> bytes | None:
+        """Return the content of an artifact that not every run has; None if this one has none.
+
+        Raises:
+            TP1Error: It cannot be read, or whether it is there is not known.
+        """
+        return read_optional_artifact(self._client, run_id, name)
 
 
 def find_run(run_id: str) -> Run:

@@ -8,7 +8,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 
 from tp1.base.errors import TP1Error
-from tp1.store.artifacts import read_artifact
+from tp1.store.artifacts import read_artifact, read_optional_artifact
 from tp1.store.reader import find_run
 from tp1.store.runs import MACHINE_TAG, MODEL_TAG
 
@@ -23,6 +23,8 @@ RECORD_FILES = (
     "model_summary.txt",
     "predictions.parquet",
 )
+# Further ones that only some training runs have.
+OPTIONAL_FILES = ("mistakes.parquet",)
 EVALUATION_FILES = ("classification_report.txt", "classes.csv", "confusion_matrix.csv", "calibration.csv")
 CORRUPTIONS_FILE, CORRUPTIONS_TAG = "corruptions.csv", "tp1.evaluated_corruptions"  # where harder images were examined
 LOOK_FILES = ("samples.png", "class_distribution.csv", "channels.csv")  # the artifacts in the record of an eda run
@@ -69,6 +71,8 @@ def make_record(run_id: str, *, histories: bool = True) -> RunRecord:
         )
     client = MlflowClient()
     files = {name: read_artifact(client, run_id, name) for name in record_files(tags)}
+    further = {name: read_optional_artifact(client, run_id, name) for name in optional_files(tags)}
+    files |= {name: content for name, content in further.items() if content is not None}
     return RunRecord(
         run_id=run_id,
         name=run.info.run_name,
@@ -104,6 +108,11 @@ def record_files(tags: Mapping[str, str]) -> tuple[str, ...]:
     if tags.get("tp1.experiment") == "evaluate":
         return (*EVALUATION_FILES, CORRUPTIONS_FILE) if tags.get(CORRUPTIONS_TAG) else EVALUATION_FILES
     return LOOK_FILES
+
+
+def optional_files(tags: Mapping[str, str]) -> tuple[str, ...]:
+    """Return the names of further artifacts that the record of a run with these tags may have."""
+    return OPTIONAL_FILES if MODEL_TAG in tags else ()
 
 
 def _datasets(run: Run) -> list[dict[str, Any]]:

@@ -14,12 +14,13 @@ from mlflow.tracking.context import registry as context
 
 from tp1.base.errors import TP1Error
 from tp1.store.access import is_refused
-from tp1.store.addresses import masked, masked_text
+from tp1.store.addresses import is_database, masked, masked_text
 from tp1.store.reader import find_run
 from tp1.store.runs import MACHINE_TAG, PARENT_TAG
 from tp1.tracking.environment import git_state
 from tp1.tracking.ownership import machine
 
+MLFLOW_EXPERIMENT = "tp1"  # where our commands put runs; `mlflow run` puts its own where MLFLOW_EXPERIMENT_NAME says
 EXPERIMENT_KIND = "mlflow.experimentKind"
 NAME_TAG, NOTE_TAG = "mlflow.runName", "mlflow.note.content"
 
@@ -75,16 +76,19 @@ def check_launched(run_id: str) -> None:
 def new_run_experiment() -> str:
     """The id of the MLflow experiment that a new run goes to.
 
-    It is ``MLFLOW_EXPERIMENT_NAME`` (created if necessary), else ``MLFLOW_EXPERIMENT_ID``, else MLflow's default.
+    It is ``MLFLOW_EXPERIMENT_NAME``, else the one of ``MLFLOW_EXPERIMENT_ID``, else :data:`MLFLOW_EXPERIMENT`; one that
+    is named is created if necessary. ``mlflow run`` starts a run of its own, in ``--experiment-name`` or MLflow's
+    default. It makes no difference to what reads runs: they are found by their tags, in all MLflow experiments.
 
     Raises:
         TP1Error: It is deleted, or there is none of that id.
     """
     client = MlflowClient()
-    if name := os.environ.get("MLFLOW_EXPERIMENT_NAME"):
+    name, experiment_id = os.environ.get("MLFLOW_EXPERIMENT_NAME"), os.environ.get("MLFLOW_EXPERIMENT_ID")
+    if name or not experiment_id:
+        name = name or MLFLOW_EXPERIMENT
         found = client.get_experiment_by_name(name) or _create_experiment(client, name)
     else:
-        experiment_id = os.environ.get("MLFLOW_EXPERIMENT_ID", "0")
         try:
             found = client.get_experiment(experiment_id)
         except MlflowException as error:
@@ -102,8 +106,9 @@ def new_run_experiment() -> str:
 
 
 def _create_experiment(client: MlflowClient, name: str) -> Experiment:
+    location = _beside_default(client) if name == MLFLOW_EXPERIMENT and is_database(mlflow.get_tracking_uri()) else None
     try:
-        return client.get_experiment(client.create_experiment(name))
+        return client.get_experiment(client.create_experiment(name, location))
     except MlflowException as error:
         if error.error_code != ErrorCode.Name(RESOURCE_ALREADY_EXISTS):
             raise
@@ -111,6 +116,12 @@ def _create_experiment(client: MlflowClient, name: str) -> Experiment:
     if found is None:
         raise TP1Error(f"the MLflow experiment {name} was there and is gone: start again.")
     return found
+
+
+def _beside_default(client: MlflowClient) -> str | None:
+    """Where the files of our MLflow experiment go: where those of Default are, wherever the process works."""
+    root, _, last = client.get_experiment("0").artifact_location.rpartition("/")
+    return f"{root}/{MLFLOW_EXPERIMENT}" if root and last == "0" else None
 
 
 def mark_experiment(experiment_id: str) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import mlflow
+import pandas as pd
 from mlflow import MlflowClient
 from mlflow.entities import Metric, Param, RunInfo, RunTag
 from mlflow.exceptions import MlflowException
@@ -95,6 +96,10 @@ class ToolRun:
                 path.parent.mkdir(parents=True, exist_ok=True)
                 path.write_bytes(content)
             self._client.log_artifacts(self.info.run_id, folder)
+
+    def log_table(self, table: pd.DataFrame, name: str) -> None:
+        """Log a table as an artifact that the tracking UI shows as one; ``name`` ends in ``.json``."""
+        self._client.log_table(self.info.run_id, table.astype(object), name)  # MLflow warns of pandas' own texts
 
     def log_system_metrics(self, measured: Mapping[str, float], step: int) -> None:
         """Log load and memory of the machine; an unreachable store is ignored, since nothing depends on these."""

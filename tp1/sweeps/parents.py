@@ -1,0 +1,45 @@
+"""What a run of several runs keeps of them: mean and standard deviation over seeds as metrics, and a table."""
+
+from collections.abc import Iterable, Sequence
+
+import pandas as pd
+
+from tp1.experiment import Experiment
+from tp1.report.comparison import group, newest
+from tp1.report.tables import summary_table
+from tp1.report.texts import TEXTS
+from tp1.store.reader import RunReader
+from tp1.tracking.tool_run import ToolRun
+
+TABLE = "results.json"  # as MLflow's interface shows a table
+SUMMARISED = ("test/accuracy", "test/f1_macro", "test/loss", "best/val_accuracy", "best/val_loss")
+
+
+def log_results(parent: ToolRun, run_ids: Iterable[str | None], experiments: Sequence[Experiment]) -> None:
+    """Log the mean and the standard deviation of finished runs over their seeds to ``parent``, and a table of them.
+
+    The metrics are ``mean/test/accuracy``, ``sd/test/accuracy`` and so on, and ``n``; of several experiments each has
+    its name at the end: ``mean/test/accuracy/cnnv3-c2``. Nothing is logged if none of the runs is a finished training.
+
+    Args:
+        run_ids: Of the runs, with seeds of their own; None for a run that is not finished.
+        experiments: Those of the runs.
+    """
+    runs = RunReader().find_finished([run_id for run_id in run_ids if run_id is not None])
+    known = {(one.name, one.configuration): one for one in experiments}
+    groups = group(newest(runs)[0], known)
+    if not groups:
+        return
+    metrics: dict[str, float] = {}
+    for one in groups:
+        label = known[one.runs[0].experiment, one.runs[0].configuration].label
+        ending = f"/{label}" if len(experiments) > 1 else ""
+        metrics[f"n{ending}"] = len(one.runs)
+        for name in SUMMARISED:
+            metrics[f"mean/{name}{ending}"] = one.mean(name)
+            if (sd := one.sd(name)) is not None:
+                metrics[f"sd/{name}{ending}"] = sd
+    parent.log_metrics(metrics, step=0)
+    table = summary_table(groups, TEXTS["en"], times=True)
+    rows = [[cell if isinstance(cell, str) else cell.text for cell in row] for row in table.rows]
+    parent.log_table(pd.DataFrame(rows, columns=list(table.columns)), TABLE)
