@@ -37,6 +37,7 @@ def test_names_of_columns_are_not_taken_by_classes():
     assert label_names(("true", "false", "class true")) == ("class true_2", "false", "class true")
 
 
+@pytest.mark.long
 def test_a_run_on_classes_of_any_name_has_all_its_figures(store, tmp_path):
     classes = ["50% off", "NA", "true"]
     write_folder(tmp_path / "set", per_class=12)

@@ -136,6 +136,7 @@ def test_the_better_one_wins_the_worse_one_stays_challenger_and_rollback_returns
     assert not [model for model in mlflow.search_registered_models() if model.name != NAME]  # no lock is left
 
 
+@pytest.mark.long
 def test_force_is_recorded(runs):
     promote()
     result = invoke("promote", "dataset=digits", "experiments=cnn-base", "force= ")
@@ -199,6 +200,7 @@ def test_a_champion_that_does_not_say_what_it_was_trained_on_is_replaced_by_forc
     assert version.tags["tp1.not_compared"].startswith("tp1-digits version 1 was trained on other data")
 
 
+@pytest.mark.long
 def test_files_that_were_deleted_are_no_dead_end(runs, tmp_path):
     """Those of the champion, of its predecessor, and of the best run."""
     promote("experiments=cnn-base")
@@ -227,6 +229,7 @@ def test_files_that_were_deleted_are_no_dead_end(runs, tmp_path):
     assert champion() == 2
 
 
+@pytest.mark.long
 def test_data_that_grew_and_another_data_set_of_the_same_name(store, image_folder, tmp_path):
     """The champion was trained on most of today's validation images: those it does not know decide."""
 

@@ -161,6 +161,7 @@ def test_results_are_in_sight_curves_are_hovered_and_rows_hidden(tmp_path, opene
     assert not plain.locator("#data-0 .chart, #data-0 .bar").first.is_visible()
 
 
+@pytest.mark.long
 def test_five_hundred_rows_are_there_in_under_three_seconds(tmp_path, opened):
     address = made_page(made_groups(500, seeds=1), 25, tmp_path / "compare.html")
     start = time.perf_counter()

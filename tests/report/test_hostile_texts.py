@@ -139,6 +139,7 @@ def test_figures_take_any_title(text):
         assert "\x1b" not in svg
 
 
+@pytest.mark.long
 def test_runs_of_any_name_are_found_compared_and_reported(store, tmp_path):
     """Also where nobody could have made them here: tags and parameters are anybody's to set on a shared server."""
     texts: list[str] = []

@@ -94,6 +94,7 @@ def test_compare_against_is_on_the_same_images(runs):
     assert "recall, second" in html
 
 
+@pytest.mark.long
 def test_report_is_written_whole_and_the_same_again(runs):
     result = invoke("report", "to=a")
     assert result.exit_code == 0, result.output
@@ -112,6 +113,7 @@ def test_report_is_written_whole_and_the_same_again(runs):
     assert Path("b/report.html").read_text(encoding="utf-8") == Path("a/report.html").read_text(encoding="utf-8")
 
 
+@pytest.mark.long
 def test_what_was_written_down_about_a_run_stands_in_the_report(runs):
     MlflowClient().set_tag(make_run("fusion"), "tp1.remark", "Another trunk, <b>see</b> below.")
     assert invoke("report", "to=a").exit_code == 0
@@ -119,6 +121,7 @@ def test_what_was_written_down_about_a_run_stands_in_the_report(runs):
     assert "Another trunk, &lt;b&gt;see&lt;/b&gt; below." in Path("a/report.html").read_text(encoding="utf-8")
 
 
+@pytest.mark.long
 def test_a_study_shows_remarks_seeds_and_its_other_runs(runs):
     MlflowClient().set_tag(make_run("cnnv3-c2"), "tp1.remark", "Beside another run.")
     make_run("cnnv3-c1", augment="flip-crop", accuracy=0.9)
@@ -141,6 +144,7 @@ def test_the_report_opens_with_how_near_it_is(runs):
     assert "of the 17 accuracies that the report prints" in lead
 
 
+@pytest.mark.long
 def test_the_overview_says_what_lies_within_two_deviations(runs):
     profile = json.dumps({"features_shape": [5000, 32, 32, 3]})
     for run in all_runs():
@@ -308,6 +312,7 @@ def test_the_page_in_a_browser(runs):
     assert [fault for fault in faults if not fault.startswith("data:")] == []
 
 
+@pytest.mark.long
 def test_the_overview_says_which_parameters_are_not_the_defaults(runs, tmp_path):
     """A run of three epochs stood there as plain ``cnn-base``, beside the published figure."""
     assert invoke("report", f"to={tmp_path / 'page'}").exit_code == 0
@@ -342,7 +347,7 @@ def test_a_narrow_terminal_gets_the_first_columns_whole(runs, monkeypatch):
     assert "Too wide for this terminal, but in compare.html: remark, validation, macro F1" in output
 
 
-@pytest.mark.parametrize("options", [(), ("format=json",)])
+@pytest.mark.parametrize("options", [pytest.param((), marks=pytest.mark.long), ("format=json",)])
 def test_a_closed_pipe_is_no_fault(runs, options):
     """As with ``| head -1``: the reader is gone before anything is written."""
     command = [

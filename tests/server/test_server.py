@@ -142,6 +142,7 @@ def test_who_may_not_promote_is_told_so_and_leaves_no_lock(trained, client):
     assert not MlflowClient().search_model_versions("name = 'tp1-digits'")
 
 
+@pytest.mark.long
 def test_compare_promote_download_and_predict_work_through_it(trained, client, tmp_path):
     client("ana")
     assert "cnn-base" in run_command("compare")

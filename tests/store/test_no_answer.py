@@ -115,6 +115,7 @@ def test_sync_does_not_wait_for_a_store_that_is_away_run_by_run(proxy, monkeypat
     assert all(folder.is_there for folder in folders)
 
 
+@pytest.mark.long
 def test_the_whole_report_waits_for_a_server_that_was_away(proxy, monkeypatch):
     """It goes away at the end of each job: the next job, and the comparison after the last, come when it is back."""
     monkeypatch.setattr(tp1.store.prepare, "STORE_WAIT", 0.05)

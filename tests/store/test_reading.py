@@ -85,6 +85,7 @@ QUERIES = {
 }
 
 
+@pytest.mark.long
 def test_a_database_and_a_server_say_what_mlflow_says(many, store, monkeypatch):
     with served(store) as address:
         monkeypatch.setattr(server, "PAGE", 2)  # pages side by side, the last of them beyond the end

@@ -24,6 +24,7 @@ def groups() -> dict[str, list[int]]:
     }
 
 
+@pytest.mark.long
 def test_another_size_than_the_data_sets_own_is_no_default(store, image_folder):
     train = ("cnn-base", f"dataset={image_folder}", *QUICK)
     assert invoke(*train).exit_code == 0
@@ -61,6 +62,7 @@ def test_untrained_weights_are_one_configuration(store):
     assert list(groups().values()) == [[0, 1]]
 
 
+@pytest.mark.long
 def test_runs_on_older_data_are_not_taken_for_finished(store, image_folder, tmp_path):
     train = ("cnn-base", f"dataset={image_folder}", *QUICK, "seeds=0")
     assert "1 run, 0 of them finished already" in invoke(*train).output

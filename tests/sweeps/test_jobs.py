@@ -164,6 +164,7 @@ def test_seeds_are_children_of_one_run_and_are_not_repeated(store):
     assert "1 run, 0 of them finished" in other.output
 
 
+@pytest.mark.long
 def test_a_study_runs_its_configurations(store):
     result = invoke("cnnv3-configs", *QUICK, "configurations=c2,c4")
     assert result.exit_code == 0, result.output

@@ -101,6 +101,7 @@ def test_an_interrupt_lets_them_finish_what_they_are_at(tmp_path):
     assert not left
 
 
+@pytest.mark.long
 def test_they_end_with_a_parent_that_is_killed(tmp_path):
     process = subprocess.Popen([sys.executable, "-c", LIST, str(tmp_path)], stdout=subprocess.DEVNULL)
     pids = [int(path.name.rpartition("-")[2]) for path in await_files(tmp_path, "begun-*", 2)]

@@ -85,6 +85,7 @@ def test_a_signal_that_compiled_code_turns_into_another_error_is_still_one(store
     assert "error.txt" not in {item.path for item in MlflowClient().list_artifacts(run.info.run_id)}
 
 
+@pytest.mark.long
 def test_an_epoch_whose_checkpoint_was_lost_is_not_logged_twice(killed, tmp_path):
     newest = max((tmp_path / "state" / "runs" / killed.info.run_id / "checkpoints").iterdir())
     newest.write_bytes(newest.read_bytes()[:-10])
@@ -147,6 +148,7 @@ def test_a_run_that_is_being_trained_is_left_alone(killed):
         assert "another process" in invoke("runs", "--close", killed.info.run_id).stderr
 
 
+@pytest.mark.long
 def test_several_seeds_go_on_too(store, interrupt):
     interrupt(3)
     assert invoke(*TRAIN, "seeds=0,1").exit_code == 130
@@ -211,6 +213,7 @@ def test_a_full_disk_does_not_end_training(store, tmp_path):
     assert steps(all_runs()[0]) == [1, 2, 3, 4]
 
 
+@pytest.mark.long
 def test_a_result_that_does_not_fit_the_disk_is_an_error_that_can_be_gone_on_from(store, tmp_path, monkeypatch):
     def full(*args: object) -> None:
         raise OSError(28, "No space left on device", "model")

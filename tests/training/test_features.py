@@ -155,6 +155,7 @@ def mobilenet_file(tmp_path):
     return path
 
 
+@pytest.mark.long
 def test_a_pretrained_run_uses_and_says_where_features_come_from(store, tiny_eurosat, mobilenet_file, tmp_path):
     quick = ("mobilenetv2-pretrained", f"weights={mobilenet_file}", "image_size=64", "epochs=2", "batch_size=16")
     assert invoke(*quick).exit_code == 0
