@@ -104,7 +104,7 @@ def test_a_new_file_is_an_experiment(store, tmp_path):
     ("module", "code", "said"),
     [
         ("experiments.cnnv3_configs", 0, "Usage: python -m experiments cnnv3-configs [OPTIONS]"),
-        ("experiments.nothing", 2, "No such command 'nothing'."),
+        pytest.param("experiments.nothing", 2, "No such command 'nothing'.", marks=pytest.mark.long),
     ],
 )
 def test_a_file_of_an_experiment_can_be_run(module, code, said):
