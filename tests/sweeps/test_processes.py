@@ -14,7 +14,7 @@ import psutil
 import pytest
 
 from tp1.base.errors import TP1Error
-from tp1.base.interrupts import deferred
+from tp1.base.interrupts import deferred, interruptible
 from tp1.sweeps.jobs import Job, only, run_jobs
 from tp1.sweeps.processes import Processes, threads_each
 from tp1.sweeps.worker import Lines, do, gpu_of, labelled, packed
@@ -94,7 +94,8 @@ def test_an_interrupt_lets_them_finish_what_they_are_at(tmp_path):
     before = set(psutil.Process().children())
     threading.Thread(target=interrupt).start()
     jobs = [Job(str(number), 1, None, only(partial(lasting, tmp_path, number))) for number in range(2)]
-    with pytest.raises(KeyboardInterrupt), Processes(2, str) as workers:
+    # A shell lets processes in the background ignore SIGINT; a command does not.
+    with pytest.raises(KeyboardInterrupt), interruptible(), Processes(2, str) as workers:
         run_jobs(jobs, str, workers)
     assert len(list(tmp_path.glob("kept-*"))) == 2
     left = [process for process in set(psutil.Process().children()) - before if "tracker" not in str(process.cmdline())]
