@@ -42,6 +42,7 @@ apidoc_modules = [
         "automodule_options": {"members"},
     }
 ]
+autodoc_mock_imports = ["ray"]  # an extra that the site is built without
 autodoc_typehints = "signature"
 autodoc_member_order = "bysource"
 autodoc_preserve_defaults = True
