@@ -38,13 +38,12 @@ class Examination:
     @cached_property
     def predicted(self) -> NDArray[np.int64]:
         """(N,) class numbers of the most probable classes."""
-        predicted: NDArray[np.int64] = self.probabilities.argmax(axis=1)
-        return predicted
+        return self.evaluation.predicted
 
     @property
     def accuracy(self) -> float:
         """Share of images whose most probable class is the true one, 0 to 1."""
-        return float((self.predicted == self.true).mean())
+        return self.evaluation.accuracy
 
     @cached_property
     def evaluation(self) -> Evaluation:
@@ -119,6 +118,4 @@ class Examination:
 
     def worst_mistakes(self, most: int) -> NDArray[np.int64]:
         """Return the rows of the mistakes that the model is surest of, the surest first."""
-        wrong = np.flatnonzero(self.predicted != self.true)
-        order = np.argsort(-self.probabilities[wrong].max(axis=1), kind="stable")
-        return wrong[order[:most]]
+        return self.evaluation.surest_mistakes(most)

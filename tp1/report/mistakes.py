@@ -46,8 +46,7 @@ def surest_mistakes(evaluation: Evaluation, images: ImageArray) -> list[Mistake]
         images: uint8 (N, H, W, 3), in the order of the evaluation.
     """
     predicted, sure = evaluation.predicted, evaluation.probabilities.max(axis=1)
-    wrong = np.flatnonzero(predicted != evaluation.true)
-    rows = wrong[np.argsort(-sure[wrong], kind="stable")[:MOST]]
+    rows = evaluation.surest_mistakes(MOST)
     return [
         Mistake(
             index=int(evaluation.index[row]),

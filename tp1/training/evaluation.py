@@ -43,6 +43,12 @@ class Evaluation:
         """Share of images whose most probable class is the true one, 0 to 1."""
         return float((self.predicted == self.true).mean())
 
+    def surest_mistakes(self, most: int) -> NDArray[np.int64]:
+        """Return the rows of at most so many mistakes, those first whose predicted class is the most probable."""
+        wrong = np.flatnonzero(self.predicted != self.true)
+        order = np.argsort(-self.probabilities[wrong].max(axis=1), kind="stable")
+        return wrong[order[:most]]
+
     def report(self) -> dict[str, Any]:
         """Return scikit-learn's classification report as nested dictionaries, by :func:`label_names` of the classes."""
         result: dict[str, Any] = self._report(output_dict=True)
