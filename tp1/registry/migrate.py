@@ -33,12 +33,11 @@ from tp1.registry.migrate_registry import RegistryMigration
 from tp1.registry.migrate_source import Source, opened_source
 from tp1.store.access import is_absent
 from tp1.store.prepare import prepare_store
-from tp1.store.runs import MIGRATED_TAG
+from tp1.store.runs import MIGRATED_TAG, PARENT_TAG
 from tp1.tracking.ownership import held, is_held, machine
 
 VALUES, PARAMETERS = 1000, 100  # MLflow's limits for one call
 FINAL = ("FINISHED", "FAILED", "KILLED")
-PARENT_TAG = "mlflow.parentRunId"
 COPYING_TAG = "tp1.copied_on"  # of a copy that is not finished: the machine that copies it
 VERSIONS_TAG = "mlflow.modelVersions"  # of a logged model; MLflow sets it when a version is registered
 
