@@ -19,7 +19,7 @@ from tp1.config import READING, TrainConfig
 from tp1.data.corruptions import CORRUPTIONS
 from tp1.data.sources import dataset_name
 from tp1.registry.evaluations import evaluated, update_card
-from tp1.registry.examination_page import examination_files, summary
+from tp1.registry.examination_page import examination_files, examination_page, summary
 from tp1.registry.examined_data import NAMES, PARTS, check_classes_known, load_part, unseen_images
 from tp1.registry.examined_model import load_examined
 from tp1.registry.examined_run import log_examined, paired_metrics
@@ -119,7 +119,8 @@ def evaluate(
     tags = log_examined(run, models, data, len(images), metrics, kinds)
     if pair is not None:
         run.log_metrics(paired_metrics(pair[1]), 0)
-    run.log_files(examination_files(found, data, images, first.title, remarks, pair, harder, explainer))
+    page = examination_page(found, data, images, first.title, remarks, pair, harder, explainer)
+    run.log_files(examination_files(found, data, harder, page))
     is_own_test = part == "test" and (data.digest, data.split_digest) == (first.data_digest, first.split_digest)
     if first.version is not None and is_own_test:
         lines.append(_show_in_card(first.version, first.sha256, evaluated(tags, metrics, run.info.start_time)))

@@ -44,29 +44,16 @@ MOST_LISTED = 1000  # mistakes in mistakes.csv
 
 
 def examination_files(
-    examination: Examination,
-    data: ExaminedData,
-    images: Part,
-    title: str,
-    remarks: Sequence[str],
-    pair: tuple[str, Paired] | None,
-    harder: Mapping[str, Robustness],
-    explainer: Explainer | None,
+    examination: Examination, data: ExaminedData, harder: Mapping[str, Robustness], page: Page
 ) -> dict[str, bytes]:
     """Return the artifacts of an evaluation by name; the figures are on its page.
 
     Args:
-        images: The images that were examined, of ``data``.
-        title: What the model is called.
-        remarks: Sentences about model and images.
-        pair: The other model's title and the comparison with it.
-        harder: Of this model, and of the other one after it, on corrupted images; empty if that was not measured.
-        explainer: Shows on each mistake what speaks for the class that it was taken for; None: nothing is shown.
+        harder: As for :func:`examination_page`, which makes ``page``.
     """
     counts, names = examination.confusion()
     labels = list(label_names(names))
     mistakes = examination.worst_mistakes(MOST_LISTED)
-    page = examination_page(examination, data, images, title, remarks, pair, harder, explainer)
     return {
         "evaluation.html": to_html(page).encode(errors="backslashreplace"),
         "classification_report.txt": examination.evaluation.report_text().encode(),
@@ -109,7 +96,16 @@ def examination_page(
     harder: Mapping[str, Robustness],
     explainer: Explainer | None,
 ) -> Page:
-    """Return the page of an evaluation; arguments as for :func:`examination_files`."""
+    """Return the page of an evaluation.
+
+    Args:
+        images: The images that were examined, of ``data``.
+        title: What the model is called.
+        remarks: Sentences about model and images.
+        pair: The other model's title and the comparison with it.
+        harder: Of this model, and of the other one after it, on corrupted images; empty if that was not measured.
+        explainer: Shows on each mistake what speaks for the class that it was taken for; None: nothing is shown.
+    """
     sections = [
         Section("summary", "Summary", [Paragraph([summary(examination)]), _class_table(examination)]),
         Section("confusion", "Confusion matrix", [_matrix(examination)]),
