@@ -55,6 +55,7 @@ class Trial:
 def _announce(connection: Connection) -> None:
     """Make each phase send its name and the time when it begins and ends."""
     import tp1.data.dataset
+    import tp1.preparation
     import tp1.run
     import tp1.tracking.training_run
 
@@ -73,10 +74,10 @@ def _announce(connection: Connection) -> None:
         setattr(owner, name, announced)
 
     wrap(tp1.data.dataset, "load_images", "data cache")
-    wrap(tp1.run, "feature_parts", "feature cache")
+    wrap(tp1.preparation, "feature_parts", "feature cache")
     wrap(tp1.tracking.training_run.RunWriter, "log_start", "start")
     wrap(tp1.run, "train", "training")
-    wrap(tp1.run, "evaluate", "evaluation")
+    wrap(tp1.preparation, "evaluate", "evaluation")
     wrap(tp1.run, "save_classifier", "export")
     wrap(tp1.tracking.training_run, "deliver", "logging", lambda client, run_id, entry: entry.status == "FINISHED")
 

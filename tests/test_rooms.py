@@ -22,6 +22,7 @@ ROOMS = {
     "tp1.tracking": ["base", "config", "experiment", "data", "models", "training", "store"],
     "tp1.report": ["base", "config", "experiment", "data", "training", "store"],
     "tp1.registry": ["base", "config", "experiment", "data", "models", "training", "store", "tracking", "report"],
+    "tp1.preparation": ["base", "config", "experiment", "data", "models", "training", "registry"],
     "tp1.run": "everything below",
     "tp1.sweeps": "everything below",
     "tp1.commands": "everything below",

@@ -29,26 +29,17 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from signal import SIGTERM
 
-import numpy as np
-import torch
-
-from tp1.base.errors import TP1Error
 from tp1.base.interrupts import Interrupted, deferred
-from tp1.base.memory import free_memory
 from tp1.base.progress import say
 from tp1.config import TrainConfig
-from tp1.data.cache import cache_dir
 from tp1.data.class_names import metric_names
-from tp1.data.dataset import ImageData, Part, load_data
+from tp1.data.dataset import ImageData
 from tp1.data.image_digests import image_digests
-from tp1.data.stored import Stored, row_bytes
 from tp1.experiment import Experiment
-from tp1.models.build import Built, build
 from tp1.models.classifier import ImageModel
 from tp1.models.summary import model_summary
-from tp1.models.transfer import FeatureClassifier, TransferClassifier
-from tp1.models.weights import find_weights
-from tp1.registry.stored_models import download_weights
+from tp1.models.transfer import TransferClassifier
+from tp1.preparation import images_on_disk, prepare
 from tp1.report.notes import describe_run
 from tp1.report.result_files import write_evaluation, write_figures
 from tp1.report.run_figures import run_title
@@ -59,13 +50,10 @@ from tp1.tracking.run_folders import Plan, RunFolder
 from tp1.tracking.tool_run import ToolRun
 from tp1.tracking.training_run import RunWriter, training_run
 from tp1.training.checkpoints import Checkpoints, keeper, share_state
-from tp1.training.devices import choose_device, choose_precision, describe
 from tp1.training.evaluation import Evaluation
-from tp1.training.features import feature_parts
-from tp1.training.inference import evaluate
 from tp1.training.loop import DivergedError, Epoch, Hooks, TrainingState, start, train
 from tp1.training.orders import order_for
-from tp1.training.ranks import ALONE, LEAST, Ranks
+from tp1.training.ranks import ALONE, Ranks
 
 KEEP_SECONDS = 300.0  # between checkpoints within an epoch; each epoch also ends with one
 
@@ -138,17 +126,15 @@ def follow(experiment: Experiment, ranks: Ranks) -> None:
     with ranks.together():
         if not ranks.sent(lambda: False):  # the run is finished
             return
-        prepared = _prepare(experiment, experiment.config, ranks)
-        trainee, (train_part, val_part, test_part) = _choose_inputs(
-            prepared.built, prepared.data, cached=prepared.cached
-        )
-        state = start(trainee, prepared.config, prepared.device)
+        prepared = prepare(experiment, experiment.config, ranks)
+        inputs = prepared.inputs()
+        state = start(inputs.trainee, prepared.config, prepared.device)
         ranks.wait()
         share_state(state, ranks)
         with deferred() as stopped:
-            whole = train(state, train_part, val_part, prepared.config, Hooks(stopped=stopped), ranks)
+            whole = train(state, inputs.train, inputs.val, prepared.config, Hooks(stopped=stopped), ranks)
         if whole:
-            _evaluate(prepared, trainee, test_part, ranks)
+            prepared.evaluate(inputs, ranks)
 
 
 def run_trial(
@@ -192,48 +178,6 @@ def _tracked(
     return Result(*done, writer.model_uri, time.perf_counter() - began)
 
 
-@dataclass(frozen=True)
-class Prepared:
-    """What a process has before it trains.
-
-    Attributes:
-        config: With precision and image size resolved.
-        cached: Whether the head of a frozen network trains on cached features.
-    """
-
-    config: TrainConfig
-    device: torch.device
-    data: ImageData
-    built: Built
-    cached: bool
-
-
-def _prepare(experiment: Experiment, config: TrainConfig, ranks: Ranks) -> Prepared:
-    """Load the data and build the network; of several processes, all take what the first one chooses."""
-    precision = choose_precision(config.precision, choose_device(config.device)) if ranks.leads else ""
-    config = ranks.sent(lambda: replace(config, precision=precision))
-    device = choose_device(config.device)
-    data = load_data(config.dataset, config.data_dir, config.image_size, **config.reading)
-    digests = (data.digest, data.split_digest)
-    if (wanted := ranks.sent(lambda: digests)) != digests:
-        raise TP1Error(f"{data.name} in {data.origin} is not what the first process has: {digests}, not {wanted}.")
-    check_batch(config.batch_size, experiment.config.batch_size, len(data.train))
-    if ranks.count > 1 and min(config.batch_size, len(data.train)) < LEAST * ranks.count:
-        raise TP1Error(
-            f"batch_size={config.batch_size} is less than {LEAST} images for each of {ranks.count} processes."
-        )
-    image_size = config.image_size or data.image_shape[0]
-    config = replace(config, image_size=image_size)
-
-    torch.manual_seed(config.seed)  # for initialisation and dropout; order and augmentation have their own generator
-    weights = ranks.sent(lambda: find_weights(config.weights, experiment.networks, download_weights))
-    built = build(experiment, data, image_size, config.dropout, weights)
-    built.model.to(device)
-    return Prepared(
-        config, device, data, built, isinstance(built.model, TransferClassifier) and config.augment == "none"
-    )
-
-
 def _run(
     experiment: Experiment,
     config: TrainConfig,
@@ -243,13 +187,13 @@ def _run(
     ranks: Ranks,
 ) -> tuple[Epoch, Evaluation] | Pruned:
     ranks.sent(lambda: True)
-    prepared = _prepare(experiment, config, ranks)
-    data, built, cached, model = prepared.data, prepared.built, prepared.cached, prepared.built.model
+    prepared = prepare(experiment, config, ranks)
+    data, cached, model = prepared.data, prepared.cached, prepared.built.model
     # Which of several devices each process has does not make another training.
     device = prepared.device.type if ranks.count > 1 else str(prepared.device)
     config = replace(prepared.config, device=device)
     precision = config.precision
-    facts = _facts(built, prepared.device, cached=cached)
+    facts = prepared.facts()
     if ranks.count > 1:
         facts["processes"] = str(ranks.count)
     if writer.begun and not cached and order_for(data.train.images, config.batch_size) is not None:
@@ -277,9 +221,9 @@ def _run(
     if isinstance(model, TransferClassifier) and not cached:
         say(f"augment={config.augment} changes every image every time: the frozen layers run on each batch.")
 
-    trainee, (train_part, val_part, test_part) = _choose_inputs(built, data, cached=cached)
-    state = start(trainee, config, prepared.device, order_for(train_part.images, config.batch_size))
-    for remark in _where_images_lie(data, train_part):
+    inputs = prepared.inputs()
+    state = start(inputs.trainee, config, prepared.device, order_for(inputs.train.images, config.batch_size))
+    if remark := images_on_disk(inputs):
         say(remark)
     checkpoints = Checkpoints(writer.folder.checkpoints)
     reasons: list[str] = []  # to stop early
@@ -309,7 +253,7 @@ def _run(
     with deferred() as stopped:
         hooks = Hooks(on_epoch, keeper(checkpoints, state), KEEP_SECONDS, lambda: stopped() or bool(reasons))
         try:
-            whole = train(state, train_part, val_part, config, hooks, ranks)
+            whole = train(state, inputs.train, inputs.val, config, hooks, ranks)
             by_another = ranks.count > 1 and not stopped()  # process, which has got a signal
             if not whole and (stopped() or by_another):
                 say(f"Stopped at {_where(state, config)}; checkpoint in {checkpoints.folder}")
@@ -321,7 +265,7 @@ def _run(
             reasons.append(str(error))
     if reasons:
         return _log_pruned(experiment, config, command, data.name, state, reasons[0], writer)
-    evaluation, with_views = _evaluate(prepared, trainee, test_part, ranks)
+    evaluation, with_views = prepared.evaluate(inputs, ranks)
     averaged = {}
     if with_views is not None:
         averaged = {"test_tta/accuracy": with_views.accuracy, "test_tta/loss": with_views.loss}
@@ -329,49 +273,6 @@ def _run(
     _log_result(experiment, config, command, data, model, state, evaluation, averaged, writer)
     assert state.best is not None
     return state.best, evaluation
-
-
-def _where_images_lie(data: ImageData, train_part: Part) -> list[str]:
-    """Say what does not fit in memory and stays on disk."""
-    images = train_part.images
-    if not isinstance(images, Stored) or not images.beyond_memory:
-        return []
-    what = "images" if images.dtype == np.uint8 else "features of the images"
-    size, free = len(data.pixels) * row_bytes(images) / 1e9, free_memory() / 1e9
-    return [
-        f"The {what} ({size:,.1f} GB) do not fit in the free memory ({free:,.1f} GB): they are read from disk all "
-        "along, and shuffled in blocks."
-    ]
-
-
-def _evaluate(
-    prepared: Prepared, trainee: ImageModel, test_part: Part, ranks: Ranks
-) -> tuple[Evaluation, Evaluation | None]:
-    """Evaluate on the test images; with the views of ``tta=`` too, where there are any."""
-    model, classes, tta = prepared.built.model, prepared.data.classes, prepared.config.tta
-    # What is served is measured: with cached features, those are its trunks' already.
-    served = model.as_served()
-    evaluation = evaluate(trainee if prepared.cached else served, test_part, classes, "none", ranks)
-    return evaluation, None if tta == "none" else evaluate(served, prepared.data.test, classes, tta, ranks)
-
-
-def check_batch(batch_size: int, default: int, images: int) -> None:
-    """Say that a batch is all training images where there are fewer than in the default batch; refuse a chosen one."""
-    if batch_size > images and batch_size != default:
-        raise TP1Error(f"batch_size={batch_size} is larger than the {images} training images.")
-    if batch_size > images:
-        say(f"A batch is all {images} training images: there are fewer than batch_size={batch_size}.")
-
-
-def _facts(built: Built, device: torch.device, *, cached: bool) -> dict[str, str]:
-    """Return the parameters that follow from the run's configuration, its data and the machine."""
-    facts = built.facts | {
-        "model_parameters": str(sum(parameter.numel() for parameter in built.model.parameters())),
-        "processor": describe(device),
-    }
-    if isinstance(built.model, TransferClassifier):
-        facts["features"] = "computed once, from the cache" if cached else "computed for every batch"
-    return facts
 
 
 def _config_file(
@@ -391,18 +292,6 @@ def _config_file(
         "command": command,
     }
     return json.dumps(content, indent=2)
-
-
-def _choose_inputs(built: Built, data: ImageData, *, cached: bool) -> tuple[ImageModel, tuple[Part, Part, Part]]:
-    """Return what to train, and its training, validation and test data.
-
-    If ``cached``, that is the head of a frozen network on the cached features of its trunks; else the whole model on
-    the images.
-    """
-    if not cached or not isinstance(built.model, TransferClassifier):
-        return built.model, (data.train, data.val, data.test)
-    trunks = built.model.ordered_trunks
-    return FeatureClassifier(built.model), feature_parts(trunks, built.digests, built.model.side, data, cache_dir())
 
 
 def _log_pruned(

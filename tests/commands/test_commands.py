@@ -111,7 +111,7 @@ def test_an_interrupted_run_is_killed_not_failed(store, monkeypatch):
     def interrupt(*args, **options):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("tp1.run.load_data", interrupt)
+    monkeypatch.setattr("tp1.preparation.load_data", interrupt)
     assert invoke("cnn-base", "dataset=digits").exit_code == 130
     (run,) = all_runs()
     assert run.info.status == "KILLED"

@@ -13,6 +13,7 @@ import psutil
 import pytest
 from mlflow import MlflowClient
 
+import tp1.preparation
 import tp1.run
 from tests.conftest import PROJECT, all_runs, invoke
 from tp1.tracking.ownership import held
@@ -78,7 +79,7 @@ def test_a_signal_that_compiled_code_turns_into_another_error_is_still_one(store
         except KeyboardInterrupt:
             raise ValueError("could not determine the shape of object type") from None
 
-    monkeypatch.setattr("tp1.run.load_data", load)
+    monkeypatch.setattr("tp1.preparation.load_data", load)
     assert invoke(*TRAIN).exit_code == 143
     (run,) = all_runs()
     assert run.info.status == "KILLED"
@@ -372,7 +373,7 @@ def test_mlflow_run_goes_on_with_a_run_and_points_to_it(killed, tmp_path):
 
 def test_a_checkpoint_is_written_within_an_epoch(store, monkeypatch, tmp_path):
     monkeypatch.setattr(tp1.run, "KEEP_SECONDS", 0.0)
-    monkeypatch.setattr(tp1.run, "evaluate", lambda *args: (_ for _ in ()).throw(KeyboardInterrupt))
+    monkeypatch.setattr(tp1.preparation, "evaluate", lambda *args: (_ for _ in ()).throw(KeyboardInterrupt))
     assert invoke(*TRAIN).exit_code == 130
     (folder,) = (tmp_path / "state" / "runs").iterdir()
     assert sorted(path.stem for path in (folder / "checkpoints").iterdir()) == ["000003-000000004", "000004-000000000"]

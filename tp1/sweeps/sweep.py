@@ -23,9 +23,9 @@ from tp1.data.dataset import ImageData, load_data
 from tp1.experiment import Experiment
 from tp1.models.build import build
 from tp1.models.weights import find_weights
+from tp1.preparation import check_batch
 from tp1.registry.stored_models import download_weights
 from tp1.report.sweeps import ACCURACY, FINISHED, SweepTrials, collect, state_of
-from tp1.run import check_batch
 from tp1.store.identity import SPELLED, have_digest
 from tp1.store.reader import RunReader
 from tp1.store.runs import TrackedRun
