@@ -223,8 +223,8 @@ def _run(
 
     inputs = prepared.inputs()
     state = start(inputs.trainee, config, prepared.device, order_for(inputs.train.images, config.batch_size))
-    if remark := images_on_disk(inputs):
-        say(remark)
+    if on_disk := images_on_disk(inputs):
+        say(on_disk)
     checkpoints = Checkpoints(writer.folder.checkpoints)
     reasons: list[str] = []  # to stop early
 
