@@ -13,7 +13,8 @@ from tp1.data.corruptions import CORRUPTIONS
 from tp1.registry.evaluations import find_evaluations
 from tp1.registry.versions import make_champion, register
 from tp1.report.evaluations import Evaluated, evaluations_section, newest_of_each, with_examined
-from tp1.report.page import Page, to_markdown
+from tp1.report.page import Page
+from tp1.report.page_markdown import to_markdown
 
 
 def metrics_of(accuracy: float, robustness: float | None = None) -> dict[str, float]:

@@ -18,7 +18,9 @@ from tp1.data.image_files import FoundImage
 from tp1.registry import gallery
 from tp1.registry.gallery import gallery_html
 from tp1.registry.predictions import Predictions
-from tp1.report.page import Gallery, Page, Section, Tile, to_html, to_markdown
+from tp1.report.page import Gallery, Page, Section, Tile
+from tp1.report.page_html import to_html
+from tp1.report.page_markdown import to_markdown
 
 CLASSES = ("ant", "bee", "<b>cat</b>")
 

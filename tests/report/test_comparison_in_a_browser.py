@@ -11,7 +11,8 @@ from tests.support.catalog import catalog
 from tp1.experiment import by_name_and_configuration
 from tp1.report.comparison import Group, group
 from tp1.report.comparison_page import comparison_page
-from tp1.report.page import Picture, to_html
+from tp1.report.page import Picture
+from tp1.report.page_html import to_html
 from tp1.store.runs import CURVES, TrackedRun
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine")

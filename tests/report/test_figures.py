@@ -9,6 +9,7 @@ from PIL import Image
 from tp1.models.classifier import Classifier, Preparation
 from tp1.models.cnn import CNNBase
 from tp1.models.summary import model_summary
+from tp1.report.figure_files import plain_png
 from tp1.report.figures import (
     class_distribution,
     compared_curves,
@@ -17,7 +18,6 @@ from tp1.report.figures import (
     published_and_measured,
     sample_images,
 )
-from tp1.report.page import plain_png
 
 CLASSES = ("a", "b", "c")
 HISTORY = {f"{part}/{name}": [0.5, 0.6] for part in ("train", "val") for name in ("loss", "accuracy")}

@@ -21,22 +21,13 @@ from tp1.base.progress import say
 from tp1.commands.parameters import as_command
 from tp1.commands.reference import read_record
 from tp1.config import TrainConfig
+from tp1.report.figure_files import plain_svg
 from tp1.report.figures import class_distribution, compared_curves, curves
 from tp1.report.model_card import model_card
 from tp1.report.notes import describe_run
-from tp1.report.page import (
-    Code,
-    Command,
-    Link,
-    Number,
-    Page,
-    Paragraph,
-    Section,
-    Table,
-    plain_svg,
-    to_html,
-    to_markdown,
-)
+from tp1.report.page import Code, Command, Link, Number, Page, Paragraph, Section, Table
+from tp1.report.page_html import to_html
+from tp1.report.page_markdown import to_markdown
 from tp1.report.terminal import print_table
 from tp1.sweeps.jobs import Outcome, describe_outcomes
 

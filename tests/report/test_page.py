@@ -8,23 +8,11 @@ from matplotlib.figure import Figure
 
 from tests.support.hostile_texts import HOSTILE
 from tests.support.page_reader import Reader
+from tp1.report.figure_files import plain_svg
 from tp1.report.figures import confusion_matrix
-from tp1.report.page import (
-    Code,
-    Command,
-    Link,
-    Matrix,
-    Number,
-    Page,
-    Paragraph,
-    Photo,
-    Picture,
-    Section,
-    Table,
-    plain_svg,
-    to_html,
-    to_markdown,
-)
+from tp1.report.page import Code, Command, Link, Matrix, Number, Page, Paragraph, Photo, Picture, Section, Table
+from tp1.report.page_html import to_html
+from tp1.report.page_markdown import to_markdown
 
 
 def figure() -> Figure:

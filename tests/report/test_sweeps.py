@@ -10,7 +10,9 @@ from tests.conftest import invoke
 from tests.support.catalog import catalog
 from tests.support.made_runs import make_run
 from tp1.registry.promotion import choose_candidate
-from tp1.report.page import Page, Section, to_html, to_markdown
+from tp1.report.page import Page, Section
+from tp1.report.page_html import to_html
+from tp1.report.page_markdown import to_markdown
 from tp1.report.selection import select
 from tp1.report.sweep_figures import Axis, Tried, history, importances, parallel_coordinates
 from tp1.report.sweeps import state_of, sweep_blocks, sweeps_table, trials_frame

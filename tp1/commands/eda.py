@@ -19,7 +19,7 @@ from tp1.data.sources import find_source
 from tp1.data.survey import survey_folder
 from tp1.report.eda import explore, look_files
 from tp1.report.folder_look import copies_files, copies_lines, copies_table, survey_files, survey_lines
-from tp1.report.page import escape_markdown, indented
+from tp1.report.markdown import escape_markdown, indented
 from tp1.tracking.tool_run import ToolRun
 
 DEFAULTS = TrainConfig(dataset="cifar10")

@@ -28,7 +28,7 @@ from tp1.registry.explaining import METHODS, Explainer
 from tp1.registry.versions import Version
 from tp1.report.comparison_page import paired_sentence
 from tp1.report.evaluations import Evaluated
-from tp1.report.page import escape_markdown, indented
+from tp1.report.markdown import escape_markdown, indented
 from tp1.report.paired import compare_predictions
 from tp1.report.robustness import Robustness, robustness_table, side_by_side
 from tp1.report.terminal import print_table

@@ -21,7 +21,9 @@ from tp1.registry.evaluations import find_evaluations
 from tp1.report.comparison import chosen_groups
 from tp1.report.details import read_details, read_looks
 from tp1.report.evaluations import evaluations_section
-from tp1.report.page import relinked, to_html, to_markdown
+from tp1.report.page import relinked
+from tp1.report.page_html import to_html
+from tp1.report.page_markdown import to_markdown
 from tp1.report.report_page import report_page
 from tp1.report.selection import select
 from tp1.store.addresses import address, run_page

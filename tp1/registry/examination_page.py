@@ -19,20 +19,8 @@ from tp1.report.examination import Examination
 from tp1.report.examination_figures import reliability_diagram
 from tp1.report.figures import MOST_NAMED, confusion_matrix
 from tp1.report.overlays import CAPTION
-from tp1.report.page import (
-    Block,
-    Code,
-    Gallery,
-    Inline,
-    Matrix,
-    Number,
-    Page,
-    Paragraph,
-    Picture,
-    Section,
-    Table,
-    to_html,
-)
+from tp1.report.page import Block, Code, Gallery, Inline, Matrix, Number, Page, Paragraph, Picture, Section, Table
+from tp1.report.page_html import to_html
 from tp1.report.paired import Paired
 from tp1.report.robustness import Robustness, robustness_figure, robustness_table
 from tp1.report.tables import number

@@ -14,7 +14,8 @@ from tp1.registry.explaining import Explainer
 from tp1.registry.predictions import Predictions
 from tp1.report.figures import MOST_NAMED, confusion_matrix
 from tp1.report.overlays import CAPTION, overlaid
-from tp1.report.page import Block, Code, Gallery, Inline, Matrix, Page, Paragraph, Picture, Section, Tile, to_html
+from tp1.report.page import Block, Code, Gallery, Inline, Matrix, Page, Paragraph, Picture, Section, Tile
+from tp1.report.page_html import to_html
 
 MOST_IMAGES = 200  # on the page
 

@@ -10,19 +10,9 @@ from tp1.report.curve_charts import Curve, curve_charts
 from tp1.report.details import read_histories
 from tp1.report.evaluations import Evaluated, evaluations_section
 from tp1.report.figures import compared_curves
-from tp1.report.page import (
-    Block,
-    Code,
-    Inline,
-    Number,
-    Page,
-    Paragraph,
-    Picture,
-    Section,
-    Table,
-    to_html,
-    to_markdown,
-)
+from tp1.report.page import Block, Code, Inline, Number, Page, Paragraph, Picture, Section, Table
+from tp1.report.page_html import to_html
+from tp1.report.page_markdown import to_markdown
 from tp1.report.paired import Paired
 from tp1.report.parameter_charts import parameter_picture
 from tp1.report.parameters import Parameters, parameters_of

@@ -9,8 +9,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from tp1.data.dataset import ImageData, Part
+from tp1.report.figure_files import plain_png
 from tp1.report.figures import sample_images
-from tp1.report.page import plain_png
 from tp1.report.run_figures import distribution_figure, read_distribution
 
 SAMPLES_PER_CLASS = 10

@@ -5,7 +5,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from tp1.data.corruptions import CORRUPTIONS
-from tp1.report.page import Block, Inline, Number, Paragraph, Section, Table, escape_markdown
+from tp1.report.markdown import escape_markdown
+from tp1.report.page import Block, Inline, Number, Paragraph, Section, Table
 from tp1.report.tables import number
 
 MOST_ROWS = 100  # of a table

@@ -10,8 +10,8 @@ from tp1.base.names import printable
 from tp1.data.dataset import ImageData
 from tp1.data.image_digests import image_digests
 from tp1.data.survey import Survey
+from tp1.report.figure_files import plain_png
 from tp1.report.figures import VALIDATION, cleaned
-from tp1.report.page import plain_png
 
 MOST_PRINTED = 10  # kinds of files, broken images and copies that are printed; the files of the run have all
 

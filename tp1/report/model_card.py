@@ -15,7 +15,7 @@ from tp1.base.names import whole_number
 from tp1.data.class_names import label_names
 from tp1.experiment import Experiment
 from tp1.report.calibration import BINS, expected_calibration_error
-from tp1.report.page import escape_markdown, indented
+from tp1.report.markdown import escape_markdown, indented
 from tp1.store.records import RunRecord
 from tp1.store.runs import images_of
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from tp1.config import TrainConfig
 from tp1.experiment import Experiment
-from tp1.report.page import escape_markdown, indented
+from tp1.report.markdown import escape_markdown, indented
 
 NOTED = ("test/accuracy", "val/accuracy", "val/loss", "test/precision_macro", "test/recall_macro", "test/f1_macro")
 

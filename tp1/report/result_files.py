@@ -8,9 +8,9 @@ import pandas as pd
 
 from tp1.data.class_names import label_names
 from tp1.data.stored import ImageArray
+from tp1.report.figure_files import plain_png
 from tp1.report.mistakes import FILE as MISTAKES
 from tp1.report.mistakes import mistakes_file, surest_mistakes
-from tp1.report.page import plain_png
 from tp1.report.run_figures import run_figures
 from tp1.training.evaluation import Evaluation
 from tp1.training.loop import Epoch

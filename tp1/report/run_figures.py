@@ -8,10 +8,10 @@ import pandas as pd
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from tp1.report.figure_files import plain_png
 from tp1.report.figures import WORDS, class_distribution, confusion_matrix, curves
 from tp1.report.mistakes import FILE as MISTAKES
 from tp1.report.mistakes import Mistake, mistakes_figure, read_mistakes
-from tp1.report.page import plain_png
 from tp1.store.records import RunRecord
 from tp1.store.runs import CURVES
 

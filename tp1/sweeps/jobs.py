@@ -11,7 +11,7 @@ from tp1.base.errors import TP1Error
 from tp1.base.interrupts import interruption
 from tp1.base.names import message_line
 from tp1.base.progress import say
-from tp1.report.page import escape_markdown, indented
+from tp1.report.markdown import escape_markdown, indented
 
 # What another process can do: called with whether an earlier one was at it and was lost, it returns a result.
 Work = Callable[[bool], Any]

@@ -2,7 +2,8 @@
 
 from collections.abc import Mapping
 
-from tp1.report.page import escape_markdown, indented, plain_png
+from tp1.report.figure_files import plain_png
+from tp1.report.markdown import escape_markdown, indented
 from tp1.report.sweep_figures import Axis, Tried, history, importances, parallel_coordinates
 from tp1.report.sweeps import ACCURACY, FINISHED, PRUNED, SweepTrials, number_of, shown_values, state_of, trials_frame
 from tp1.sweeps.space import Dimension, Space, Value
