@@ -4,7 +4,7 @@ import json
 import shutil
 import sqlite3
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -14,6 +14,7 @@ from tests.conftest import copy_database, invoke
 from tests.support.faulty_proxy import faulty_proxy
 from tests.support.servers import served
 from tp1.registry import lock
+from tp1.registry.requirements import REQUIRE_TAG
 
 NAME = "tp1-digits"
 FAULTS = (502, "lost answer", "hang")  # 500, 503 and a reset are to a client what 502 is: one failed request
@@ -21,6 +22,7 @@ WEAK, STRONG = "cnn-base", "cnnv2"
 COMMANDS = {
     "promote": ("promote", "dataset=digits", f"experiments={WEAK}"),  # worse than the champion
     "promote a better one": ("promote", "dataset=digits", f"experiments={STRONG}"),
+    "promote what is required": ("promote", "dataset=digits", f"experiments={STRONG}", "require=ece:0.9,accuracy:0.2"),
     "rollback": ("rollback", "dataset=digits"),
     "download": ("download", "dataset=digits", "to=here"),
 }
@@ -46,7 +48,7 @@ def databases(tmp_path_factory, empty_database) -> dict[str, Path]:
             assert invoke(*arguments, "dataset=digits").exit_code == 0
         keep("nothing promoted")
         assert invoke(*COMMANDS["promote"]).exit_code == 0  # the weak one is the first champion
-        keep("promote a better one")
+        keep("promote a better one", "promote what is required")
         assert invoke(*COMMANDS["promote a better one"]).exit_code == 0
         keep("promote", "rollback", "download")
     found["cache"] = folder / "cache"
@@ -55,10 +57,17 @@ def databases(tmp_path_factory, empty_database) -> dict[str, Path]:
 
 @dataclass(frozen=True)
 class Registry:
-    """What the registry says: the experiment behind each alias, and whether its lock is held."""
+    """What the registry says.
+
+    Attributes:
+        champion, challenger: The experiment behind each alias.
+        required: What the champion had to keep to, as its version says.
+        is_locked: Whether a promotion holds the lock.
+    """
 
     champion: str | None
     challenger: str | None
+    required: str | None
     is_locked: bool
 
 
@@ -69,7 +78,9 @@ def registry_of(uri: str) -> Registry:
         alias: client.get_run(client.get_model_version(NAME, number).run_id).data.tags["tp1.experiment"]
         for alias, number in found.get(NAME, {}).items()
     }
-    return Registry(aliases.get("champion"), aliases.get("challenger"), f"{NAME}-promotion" in found)
+    champion = found.get(NAME, {}).get("champion")
+    required = client.get_model_version(NAME, champion).tags.get(REQUIRE_TAG) if champion else None
+    return Registry(aliases.get("champion"), aliases.get("challenger"), required, f"{NAME}-promotion" in found)
 
 
 @pytest.mark.long
@@ -113,7 +124,7 @@ def test_whichever_request_fails(databases, tmp_path, monkeypatch, command, faul
 
 
 def _same(one: Registry, other: Registry) -> bool:
-    return (one.champion, one.challenger) == (other.champion, other.challenger)
+    return replace(one, is_locked=False) == replace(other, is_locked=False)
 
 
 def _reset(database: Path, uri: str) -> None:
