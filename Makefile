@@ -9,7 +9,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 RUN = tp1 store --quiet > /dev/null && MLFLOW_LOGGING_LEVEL=WARNING mlflow run . --env-manager local $(foreach parameter,$(P),-P $(parameter)) -e
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test bench docs $(EXPERIMENTS) ui reference mlproject clean
+.PHONY: help demo test bench docs pictures $(EXPERIMENTS) ui reference mlproject clean
 .PHONY: server server-init server-backup server-restore test-long
 # Where server-backup writes to, and server-restore reads from.
 TO ?= backups/$(shell date -u +%Y-%m-%dT%H%M%SZ)
@@ -53,6 +53,9 @@ docs: $(BIN)/.installed ## Build the site from docs/ and the docstrings into doc
 	@rm -rf docs/_build docs/reference/python
 	@python -m sphinx -b html -q -W --keep-going docs docs/_build
 	@echo "Open docs/_build/index.html"
+
+pictures: $(BIN)/.installed ## Take README's pictures anew (needs Chromium, and two minutes)
+	@python docs/pictures.py
 
 bench: $(BIN)/.installed ## Measure side by side, and write docs/BENCHMARKS.md (half an hour, on a machine that does nothing else)
 	$(BIN)/python -m pip install --quiet --group bench
