@@ -110,6 +110,8 @@ def test_the_better_one_wins_the_worse_one_stays_challenger_and_rollback_returns
     assert float(new.tags["tp1.difference_low"]) > 0
     assert float(new.tags["tp1.p_value"]) < 0.025
     assert "@" in new.tags["tp1.decided_by"]
+    on_its_page = MlflowClient().get_logged_model(new.model_id).tags["mlflow.modelVersions"]
+    assert json.loads(on_its_page) == [{"name": NAME, "version": 2}]
 
     assert "It is the champion already.\ntp1-digits version 2 is champion: models:/tp1-digits@champion" in promote()
 

@@ -25,6 +25,7 @@ from mlflow.entities import (
     Run,
 )
 from mlflow.exceptions import MlflowException
+from mlflow.utils.mlflow_tags import MLFLOW_MODEL_VERSIONS
 
 from tp1.base.errors import TP1Error
 from tp1.registry.copied import PAGE, Copied, batches, pages
@@ -39,7 +40,6 @@ from tp1.tracking.ownership import held, is_held, machine
 VALUES, PARAMETERS = 1000, 100  # MLflow's limits for one call
 FINAL = ("FINISHED", "FAILED", "KILLED")
 COPYING_TAG = "tp1.copied_on"  # of a copy that is not finished: the machine that copies it
-VERSIONS_TAG = "mlflow.modelVersions"  # of a logged model; MLflow sets it when a version is registered
 
 
 def migrate(source_uri: str, prefix: str = "") -> Iterator[Copied]:
@@ -311,7 +311,7 @@ class _Migration:
             where,
             model.name,
             source_run_id=run_id or self.runs.get(model.source_run_id or ""),
-            tags={key: value for key, value in model.tags.items() if key != VERSIONS_TAG}
+            tags={key: value for key, value in model.tags.items() if key != MLFLOW_MODEL_VERSIONS}
             | {MIGRATED_TAG: model.model_id},
             params=dict(model.params),
             model_type=model.model_type or None,

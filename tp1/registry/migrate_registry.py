@@ -9,6 +9,7 @@ from mlflow.exceptions import MlflowException
 
 from tp1.registry.copied import Copied, pages
 from tp1.registry.lock import LOCK_SUFFIX, promotion_lock
+from tp1.registry.versions import link_model
 from tp1.store.access import is_absent
 from tp1.store.addresses import quoted
 from tp1.store.runs import MIGRATED_TAG
@@ -100,6 +101,7 @@ class RegistryMigration:
             description=version.description,
             model_id=model_id,
         )
+        link_model(self.target, created, model_id)
         return str(created.version)
 
     def _aliases(self, model: RegisteredModel, numbers: dict[str, str]) -> Iterator[Copied]:

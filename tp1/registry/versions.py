@@ -1,5 +1,6 @@
 """Registered models: their versions and aliases."""
 
+import json
 import re
 import socket
 from collections.abc import Mapping
@@ -11,6 +12,7 @@ from mlflow import MlflowClient
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import RESOURCE_ALREADY_EXISTS, ErrorCode
+from mlflow.utils.mlflow_tags import MLFLOW_MODEL_VERSIONS
 
 from tp1.store.access import is_absent
 from tp1.store.addresses import quoted
@@ -86,11 +88,23 @@ def register(name: str, run_id: str, model_id: str) -> Version:
     except MlflowException as error:
         if error.error_code != ErrorCode.Name(RESOURCE_ALREADY_EXISTS):
             raise
-    for found in client.search_model_versions(f"name = {quoted(name)}"):
-        if found.source == f"models:/{model_id}":
-            return _version(client.get_model_version(name, found.version))
-    created = client.create_model_version(name, f"models:/{model_id}", run_id, model_id=model_id)
-    return _version(created)
+    source = f"models:/{model_id}"
+    for known in client.search_model_versions(f"name = {quoted(name)}"):
+        if known.source == source:
+            found = client.get_model_version(name, known.version)
+            break
+    else:
+        found = client.create_model_version(name, source, run_id, model_id=model_id)
+    link_model(client, found, model_id)
+    return _version(found)
+
+
+def link_model(client: MlflowClient, version: ModelVersion, model_id: str) -> None:
+    """Make MLflow's page of a logged model show a version of it. A server does that itself, a database does not."""
+    shown = json.loads(client.get_logged_model(model_id).tags.get(MLFLOW_MODEL_VERSIONS, "[]"))
+    if (version.name, int(version.version)) not in {(one["name"], int(one["version"])) for one in shown}:
+        link = {"name": version.name, "version": int(version.version)}
+        client.set_logged_model_tags(model_id, {MLFLOW_MODEL_VERSIONS: json.dumps([*shown, link])})
 
 
 def describe(version: Version, description: str, tags: Mapping[str, str]) -> None:
