@@ -170,6 +170,7 @@ def test_what_a_clone_of_a_git_address_writes_is_where_the_user_is(tmp_path, mon
     assert [run.info.status for run in runs] == ["FINISHED"]
 
 
+@pytest.mark.long
 def test_a_failure_reaches_mlflow_run(tmp_path):
     result, runs = mlflow_run(tmp_path, "-e", "cnnv3", "-P", "dataset=digits", "-P", "dropout=1.5")
     assert result.returncode == 1

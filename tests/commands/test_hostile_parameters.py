@@ -197,6 +197,7 @@ def test_paths_to_predict_that_lead_nowhere(tmp_path, monkeypatch, option, value
     refused("predict", *(["images=one.png"] if option == "model" else ["model=m"]), f"{option}={value}")
 
 
+@pytest.mark.long
 def test_a_name_that_is_no_text_ends_the_process_with_a_failed_run(store, tmp_path):
     """MLflow ends a run that is still active when the process ends, and takes it for FINISHED."""
     command = [sys.executable, "-m", "experiments.cnn_base", b"dataset=/tmp/\xff\x1b[31m", "epochs=1"]

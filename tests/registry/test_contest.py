@@ -35,7 +35,7 @@ def replaced(among: int, gain: float, seed: int) -> dict[str, float]:
     return {rule: count / TRIALS for rule, count in wins.items()}
 
 
-@pytest.mark.parametrize("among", [1, 5])
+@pytest.mark.parametrize("among", [1, pytest.param(5, marks=pytest.mark.long)])
 def test_a_champion_is_rarely_replaced_by_its_equal(among):
     found = replaced(among, 0.0, seed=among)
     spread = 3 * (LEVEL * (1 - LEVEL) / TRIALS) ** 0.5
