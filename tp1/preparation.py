@@ -41,14 +41,17 @@ class Prepared:
 
     Attributes:
         config: With precision and image size resolved.
-        cached: Whether the head of a frozen network trains on cached features.
     """
 
     config: TrainConfig
     device: torch.device
     data: ImageData
     built: Built
-    cached: bool
+
+    @property
+    def cached(self) -> bool:
+        """Whether the head of a frozen network trains on cached features."""
+        return isinstance(self.built.model, TransferClassifier) and self.config.augment == "none"
 
     def facts(self) -> dict[str, str]:
         """Return the parameters that follow from the run's configuration, its data and the machine."""
@@ -103,8 +106,7 @@ def prepare(experiment: Experiment, config: TrainConfig, ranks: Ranks) -> Prepar
     weights = ranks.sent(lambda: find_weights(config.weights, experiment.networks, download_weights))
     built = build(experiment, data, image_size, config.dropout, weights)
     built.model.to(device)
-    cached = isinstance(built.model, TransferClassifier) and config.augment == "none"
-    return Prepared(config, device, data, built, cached)
+    return Prepared(config, device, data, built)
 
 
 def check_batch(batch_size: int, default: int, images: int) -> None:

@@ -10,11 +10,15 @@ from tp1.report.fonts import any_script
 FIGURE_DPI = 150
 
 
-def plain_svg(figure: Figure, name: str) -> bytes:
-    """A figure as an SVG file; the same figure gives the same bytes."""
+def plain_svg(figure: Figure, name: str, *, outlines: bool = True) -> bytes:
+    """A figure as an SVG file; the same figure gives the same bytes.
+
+    Args:
+        name: Makes the file's ids, so that those of several figures differ.
+        outlines: Text as outlines, so that it looks the same without the fonts; else as text.
+    """
     buffer = io.BytesIO()
-    # Text as outlines, so that it looks the same without the fonts.
-    with any_script(figure), mpl.rc_context({"svg.hashsalt": name, "svg.fonttype": "path"}):
+    with any_script(figure), mpl.rc_context({"svg.hashsalt": name, "svg.fonttype": "path" if outlines else "none"}):
         figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
     return buffer.getvalue()
 

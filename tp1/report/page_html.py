@@ -4,15 +4,14 @@ import base64
 import io
 import re
 
-import matplotlib as mpl
 from jinja2 import Environment, PackageLoader, select_autoescape
 from matplotlib.figure import Figure
 from PIL import Image
 
 from tp1.base.names import printable_lines
 from tp1.report.charts import library
+from tp1.report.figure_files import plain_svg
 from tp1.report.figures import OTHER, STYLES
-from tp1.report.fonts import any_script
 from tp1.report.page import Page, Picture, image_type, numeric_columns
 from tp1.report.texts import TEXTS
 
@@ -54,10 +53,7 @@ def to_html(page: Page) -> str:
 
 def themed_svg(figure: Figure, name: str) -> str:
     """A figure as an SVG element in the page's colours and font."""
-    buffer = io.StringIO()
-    with any_script(figure), mpl.rc_context({"svg.hashsalt": name, "svg.fonttype": "none"}):
-        figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
-    text = buffer.getvalue()
+    text = plain_svg(figure, name, outlines=False).decode()
     text = text[text.index("<svg") :]
     text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
     text = re.sub(r'<svg [^>]*?viewBox="([^"]*)"[^>]*>', r'<svg viewBox="\1" role="img">', text, count=1)
