@@ -55,7 +55,7 @@ docs: $(BIN)/.installed ## Build the site from docs/ and the docstrings into doc
 	@echo "Open docs/_build/index.html"
 
 pictures: $(BIN)/.installed ## Take README's pictures anew (needs Chromium, and two minutes)
-	@python docs/pictures.py
+	@python -m docs.pictures
 
 bench: $(BIN)/.installed ## Measure side by side, and write docs/BENCHMARKS.md (half an hour, on a machine that does nothing else)
 	$(BIN)/python -m pip install --quiet --group bench

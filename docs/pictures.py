@@ -4,19 +4,16 @@ Repeat: make pictures. Needs Chromium, and two minutes.
 """
 
 import os
-import shutil
-import socket
 import subprocess
 import sys
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-import requests
 from PIL import Image
 from playwright.sync_api import Page, sync_playwright
+
+from tests.support.browser import CHROMIUM, FLAGS
+from tests.support.servers import served
 
 PICTURES = Path(__file__).parent / "pictures"
 PROJECT = Path(__file__).parents[1]
@@ -26,8 +23,7 @@ COLOURS = 256  # a picture then takes a third of its size
 
 def main() -> None:
     """Load our runs into a store of their own, make the pages, and take the pictures."""
-    program = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    if program is None:
+    if CHROMIUM is None:
         sys.exit("Error: there is no Chromium here: install it, then make pictures.")
     PICTURES.mkdir(exist_ok=True)
     with TemporaryDirectory() as name, sync_playwright() as playwright:
@@ -36,7 +32,7 @@ def main() -> None:
         for arguments in (["import", PROJECT / "reference"], ["compare", "to=comparison"], ["report", "to=report"]):
             command = [sys.executable, "-m", "experiments", *map(str, arguments)]
             subprocess.run(command, cwd=folder, env={**environment, "PYTHONPATH": str(PROJECT)}, check=True)
-        browser = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
         page = browser.new_page(viewport=SIZE)
         for what in ("report", "comparison"):
             (path,) = (folder / what).glob("*.html")
@@ -45,7 +41,7 @@ def main() -> None:
             page.evaluate("document.querySelector('section').scrollIntoView()")
             page.wait_for_timeout(1_000)  # for the charts
             take(page, what)
-        with mlflow_ui(folder, environment) as address:
+        with served(environment["MLFLOW_TRACKING_URI"], folder / "mlartifacts") as address:
             page.goto(f"{address}/#/experiments/1/runs?workflowType=machine_learning")
             page.get_by_text("cnnv3-s0").first.wait_for()
             if (assistant := page.get_by_label("Close", exact=False).last).is_visible():
@@ -62,29 +58,6 @@ def take(page: Page, name: str) -> None:
     with Image.open(path) as picture:
         picture.convert("RGB").quantize(COLOURS, dither=Image.Dither.NONE).save(path, optimize=True)
     print(f"{path}: {path.stat().st_size / 1000:.0f} kB")
-
-
-@contextmanager
-def mlflow_ui(folder: Path, environment: dict[str, str]) -> Iterator[str]:
-    """MLflow's UI for the block; its address."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    address = f"http://127.0.0.1:{port}"
-    command = [sys.executable, "-m", "mlflow", "ui", "--port", str(port), "--workers", "1"]
-    command += ["--backend-store-uri", environment["MLFLOW_TRACKING_URI"]]
-    server = subprocess.Popen(command, cwd=folder, env=environment, start_new_session=True)
-    try:
-        for _ in range(240):
-            try:
-                requests.get(f"{address}/health", timeout=1).raise_for_status()
-                break
-            except requests.RequestException:
-                time.sleep(0.5)
-        yield address
-    finally:
-        os.killpg(server.pid, 15)
-        server.wait()
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ import pickle
 import shutil
 import sqlite3
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -106,6 +106,17 @@ def copy_database(database: Path, folder: Path) -> None:
             "UPDATE experiments SET artifact_location = ? || experiment_id WHERE artifact_location LIKE '/%'",
             (f"{folder.resolve()}/mlruns/",),
         )
+
+
+@contextmanager
+def own_store(folder: Path, empty_database: Path) -> Iterator[None]:
+    """The block stands in ``folder``, with a tracking store and a cache of its own there; for fixtures of a module."""
+    copy_database(empty_database, folder)
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.chdir(folder)
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{folder / 'mlflow.db'}")
+        monkeypatch.setenv("TP1_CACHE_DIR", str(folder / "cache"))
+        yield
 
 
 @pytest.fixture(scope="session")

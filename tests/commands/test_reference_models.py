@@ -8,7 +8,7 @@ import pytest
 import safetensors.torch
 from mlflow import MlflowClient
 
-from tests.conftest import all_runs, copy_database, invoke
+from tests.conftest import all_runs, invoke, own_store
 from tp1.data.dataset import load_data
 from tp1.registry.predictor import load_predictor
 
@@ -19,11 +19,7 @@ URI = "models:/tp1-digits@champion"
 def kept(tmp_path_factory, empty_database) -> Path:
     """A folder of records, one with its model."""
     folder = tmp_path_factory.mktemp("trained")
-    copy_database(empty_database, folder)
-    with pytest.MonkeyPatch.context() as monkeypatch:
-        monkeypatch.chdir(folder)
-        monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{folder / 'mlflow.db'}")
-        monkeypatch.setenv("TP1_CACHE_DIR", str(folder / "cache"))
+    with own_store(folder, empty_database):
         assert invoke("cnnv2", "dataset=digits", "epochs=2").exit_code == 0
         (run,) = all_runs()
         result = invoke("export", run.info.run_id, "--with-model", "to=kept")

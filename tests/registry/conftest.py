@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.conftest import copy_database, invoke
+from tests.conftest import invoke, own_store
 from tp1.data.digits import Digits
 
 
@@ -16,11 +16,7 @@ from tp1.data.digits import Digits
 def trained(tmp_path_factory, empty_database) -> tuple[Path, str]:
     """A folder with a tracking store, and the URI of the model of a short training in it."""
     folder = tmp_path_factory.mktemp("trained")
-    copy_database(empty_database, folder)
-    with pytest.MonkeyPatch.context() as monkeypatch:
-        monkeypatch.chdir(folder)
-        monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{folder}/mlflow.db")
-        monkeypatch.setenv("TP1_CACHE_DIR", str(folder / "cache"))
+    with own_store(folder, empty_database):
         result = invoke("cnn-base", "dataset=digits", "epochs=2", "learning_rate=5e-3", "batch_size=32")
         assert result.exit_code == 0, result.output
         found = re.search(r"^Model (models:/m-\w+)$", result.output, re.MULTILINE)

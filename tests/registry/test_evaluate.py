@@ -14,7 +14,7 @@ from mlflow import MlflowClient
 from PIL import Image
 from sklearn.metrics import accuracy_score, f1_score, log_loss
 
-from tests.conftest import all_runs, coloured_images, copy_database, invoke, write_folder
+from tests.conftest import all_runs, coloured_images, copy_database, invoke, own_store, write_folder
 from tests.support.colour_models import expected, log_colour_model
 from tp1.data.corruptions import CORRUPTIONS, corrupted, generator_for
 from tp1.data.dataset import ImageData, load_data
@@ -35,11 +35,7 @@ class World:
 @pytest.fixture(scope="module")
 def made(tmp_path_factory, empty_database) -> World:
     folder = tmp_path_factory.mktemp("made")
-    copy_database(empty_database, folder)
-    with pytest.MonkeyPatch.context() as monkeypatch:
-        monkeypatch.chdir(folder)
-        monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{folder / 'mlflow.db'}")
-        monkeypatch.setenv("TP1_CACHE_DIR", str(folder / "cache"))
+    with own_store(folder, empty_database):
         write_folder(folder / "shapes", per_class=60)
         data = load_data(str(folder / "shapes"))
         models = {classes: log_colour_model(data, classes) for classes in ("cab", "adcb", "ab")}

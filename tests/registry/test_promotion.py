@@ -14,7 +14,7 @@ import pytest
 from mlflow import MlflowClient
 from PIL import Image
 
-from tests.conftest import PROJECT, all_runs, coloured_images, copy_database, invoke
+from tests.conftest import PROJECT, all_runs, coloured_images, copy_database, invoke, own_store
 from tests.support.made_runs import make_run
 from tp1.data.dataset import load_data
 from tp1.data.image_digests import image_digests
@@ -29,11 +29,7 @@ NAME = "tp1-digits"
 def trained(tmp_path_factory, empty_database) -> Path:
     """A store's database with a weak model (cnn-base) and a better one (cnnv2); their files lie beside it."""
     folder = tmp_path_factory.mktemp("trained")
-    copy_database(empty_database, folder)
-    with pytest.MonkeyPatch.context() as monkeypatch:
-        monkeypatch.chdir(folder)
-        monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{folder / 'mlflow.db'}")
-        monkeypatch.setenv("TP1_CACHE_DIR", str(folder / "cache"))
+    with own_store(folder, empty_database):
         for arguments in (("cnn-base", "epochs=1", "learning_rate=1e-4"), ("cnnv2", "epochs=3")):
             result = invoke(*arguments, "dataset=digits")
             assert result.exit_code == 0, result.output

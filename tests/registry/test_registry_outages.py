@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from mlflow import MlflowClient
 
-from tests.conftest import copy_database, invoke
+from tests.conftest import copy_database, invoke, own_store
 from tests.support.faulty_proxy import faulty_proxy
 from tests.support.servers import served
 from tp1.registry import lock
@@ -32,7 +32,6 @@ COMMANDS = {
 def databases(tmp_path_factory, empty_database) -> dict[str, Path]:
     """A store for each command: a weak and a strong model, of which one or both were promoted."""
     folder = tmp_path_factory.mktemp("trained")
-    copy_database(empty_database, folder)
     found = {}
 
     def keep(*names: str) -> None:
@@ -40,10 +39,7 @@ def databases(tmp_path_factory, empty_database) -> dict[str, Path]:
             found[name] = tmp_path_factory.mktemp("kept") / "mlflow.db"
             copy_database(folder / "mlflow.db", found[name].parent)
 
-    with pytest.MonkeyPatch.context() as monkeypatch:
-        monkeypatch.chdir(folder)
-        monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{folder / 'mlflow.db'}")
-        monkeypatch.setenv("TP1_CACHE_DIR", str(folder / "cache"))
+    with own_store(folder, empty_database):
         for arguments in ((WEAK, "epochs=1", "learning_rate=1e-4"), (STRONG, "epochs=3")):
             assert invoke(*arguments, "dataset=digits").exit_code == 0
         keep("nothing promoted")

@@ -61,9 +61,9 @@ class TrackingServer:
 
 
 @contextmanager
-def served(store_uri: str, workers: int = 1) -> Iterator[str]:
-    """A server for the block; its address."""
-    server = TrackingServer(store_uri, Path.cwd() / "mlartifacts", workers)
+def served(store_uri: str, artifacts: Path | None = None, workers: int = 1) -> Iterator[str]:
+    """A server for the block; its address. What it stores goes to ``mlartifacts`` here, or where ``artifacts`` says."""
+    server = TrackingServer(store_uri, artifacts or Path.cwd() / "mlartifacts", workers)
     try:
         server.start()
         yield server.address
