@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import nn
@@ -11,8 +12,23 @@ from tp1.base.progress import say
 from tp1.data.dataset import ImageData
 from tp1.experiment import Experiment, Transfer
 from tp1.models.classifier import Classifier, ImageModel, Preparation
+from tp1.models.folded import is_folded, unfold
 from tp1.models.transfer import TransferClassifier, build_transfer
 from tp1.models.weights import Weights, features_digest, load_features
+
+SAMPLE = 512  # training images that initial weights are set from
+
+
+@runtime_checkable
+class StartsFromImages(Protocol):
+    """A network whose initial weights depend on the training images."""
+
+    def start_from(self, images: torch.Tensor) -> None:
+        """Set the initial weights.
+
+        Args:
+            images: float32 (N, 3, S, S), normalised: some hundred training images of all classes.
+        """
 
 
 @dataclass(frozen=True)
@@ -47,6 +63,7 @@ def build(
     (given,) = weights
     net = experiment.model(len(data.classes), image_size, dropout)
     mean, std = (given.mean, given.std) if given else (data.mean, data.std)
+    preparation = Preparation(image_size, mean, std)
     facts = {"normalisation_mean": _numbers(mean), "normalisation_std": _numbers(std)}
     if given is not None:
         if not isinstance(features := getattr(net, "features", None), nn.Module):
@@ -54,7 +71,12 @@ def build(
         load_features(features, given)
         say(f"weights={given.source}: the convolutions are loaded; the head is new.")
         facts["weights_digest"] = features_digest(features.state_dict())
-    return Built(Classifier(net, data.classes, Preparation(image_size, mean, std)), (), facts)
+        if is_folded(features):
+            unfold(features, _sample(data, preparation))
+            say("Their batch norm is folded; it has its statistics from training images now.")
+    if isinstance(net, StartsFromImages):
+        net.start_from(_sample(data, preparation))
+    return Built(Classifier(net, data.classes, preparation), (), facts)
 
 
 def rebuild(
@@ -120,6 +142,13 @@ def _load_hidden_layers(model: TransferClassifier, weights: Weights) -> int:
             value.copy_(given)
             loaded.add(int(number))
     return len(loaded)
+
+
+def _sample(data: ImageData, preparation: Preparation) -> torch.Tensor:
+    """float32 (N, 3, S, S): at most :data:`SAMPLE` training images, spread evenly, as they are sorted by class."""
+    every = -(-len(data.train.images) // SAMPLE)
+    images: torch.Tensor = preparation(torch.from_numpy(data.train.images[::every]))
+    return images
 
 
 def _numbers(values: tuple[float, ...]) -> str:

@@ -46,6 +46,13 @@ def cnnv3_one_rate(classes: int, image_size: int, dropout: float) -> nn.Module:
     return CNNV3(classes, image_size, dropout, first_dropout=dropout)
 
 
+def airnet(classes: int, image_size: int, dropout: float = 0.0) -> nn.Module:
+    """Not of the report: see :class:`tp1.models.airnet.AirNet`."""
+    from tp1.models.airnet import AirNet
+
+    return AirNet(classes, image_size, dropout)
+
+
 def alexnet(classes: int, image_size: int, dropout: float = 0.5) -> nn.Module:
     """AlexNet (Krizhevsky 2014, "One weird trick"): 57.0 million parameters with 10 classes.
 
