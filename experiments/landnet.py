@@ -1,6 +1,4 @@
-"""LandNet on EuroSAT: MobileNetV2, from ImageNet weights, all of it trained further.
-
-Land seen from above has no up: flips and quarter turns make eight images of each.
+"""LandNet on EuroSAT: MobileNetV2, from ImageNet weights, all of it trained further; turned and mirrored images.
 
 Repeat: mlflow run . -e landnet
 """

@@ -80,3 +80,19 @@ def test_what_is_finished_is_skipped_and_a_failure_comes_last(store, tiny_data, 
 def test_names_that_are_none_are_refused(store):
     result = invoke("main", "only=cnnv33")
     assert "'cnnv33' is not known. Did you mean cnnv3?" in result.stderr
+
+
+def test_an_experiment_beyond_the_report_runs_only_if_it_is_named(store, tiny_data, monkeypatch):
+    planned: list[str] = []
+
+    def plan(jobs, *rest):
+        planned[:] = [job.name for job in jobs]
+        raise TP1Error("enough.")
+
+    monkeypatch.setenv("TP1_DATA_DIR", str(tiny_data))
+    monkeypatch.setattr("tp1.commands.main.run_all", plan)
+    assert "enough." in invoke("main").stderr
+    assert {"eda-cifar10", "cnnv3-s0", "fusion-s0"} <= set(planned)
+    assert not {"airnet-s0", "landnet-s0"} & set(planned)
+    assert "enough." in invoke("main", "only=airnet").stderr
+    assert planned == ["airnet-s0"]

@@ -33,7 +33,9 @@ def main_command(catalog: Sequence[Experiment | Study]) -> Command:
         "main",
         "Run the whole report in order, skipping what is finished; then compare, and rebuild the report.",
         [
-            click.Option(["--only"], type=Names(list(known)), help="Only these experiments.  [default: all]"),
+            click.Option(
+                ["--only"], type=Names(list(known)), help="Only these experiments.  [default: all of the report]"
+            ),
             click.Option(
                 ["--seeds"], type=Numbers(), help="Each experiment with these seeds, such as 0,1.  [default: 0]"
             ),
@@ -63,16 +65,16 @@ def run_report(
     spread = Spread(workers, ray)
     sections = sections_of(catalog)
     jobs: list[Job] = []
+    experiments: list[Experiment] = []
     for entry in sections:
         if isinstance(entry, tuple):
             jobs += [_look_job(entry[1], run)] if only is None or "eda" in only else []
-        elif only is None or entry.name in only:
+        elif entry.section if only is None else entry.name in only:
             command_of = partial(_command_of, entry.name)
             jobs += training_jobs(experiments_of(entry), seeds, {}, command_of, run, resume=resume is not None)
+            experiments += experiments_of(entry)
     outcomes = run_all(jobs, one_line, spread, run)
     failed = failures(outcomes)
-    trained = [one for one in sections if not isinstance(one, tuple) and (only is None or one.name in only)]
-    experiments = [experiment for one in trained for experiment in experiments_of(one)]
     done = training_jobs(experiments, seeds, {}, partial(_command_of, "main"), run)
     log_results(run, [job.finished for job in done], experiments)
     try:
