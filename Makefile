@@ -29,7 +29,7 @@ $(BIN)/.installed: pyproject.toml
 	@touch $@
 
 demo: $(BIN)/.installed ## Install, train cnnv3 on the bundled digits (offline, 1 minute) and show the result
-	@$(RUN) cnnv3 -P dataset=digits -P epochs=8
+	@$(RUN) cnnv3 -P dataset=digits -P epochs=4
 	@echo
 	@echo "What next? First: . .venv/bin/activate"
 	@echo "  make ui                          look at this run in the browser"

@@ -119,6 +119,38 @@ def test_whichever_request_fails(databases, tmp_path, monkeypatch, command, faul
     assert not wrong
 
 
+@pytest.mark.long
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize("command", COMMANDS)
+def test_whichever_kind_of_request_fails(databases, tmp_path, monkeypatch, command):
+    """All requests of one kind fail, so that what a command does after a failure can fail too: one line says so."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    monkeypatch.setattr(lock, "LOCK_SECONDS", 0.5)
+    shutil.copytree(databases["cache"], tmp_path / "cache")
+    uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
+    copy_database(databases[command], tmp_path)
+    before = registry_of(uri)
+    wrong = []
+    with served(uri) as address, faulty_proxy(address) as proxy:
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", proxy.address)
+        proxy.restart(None)
+        assert invoke(*COMMANDS[command]).exit_code == 0
+        after = registry_of(uri)
+        kinds = dict.fromkeys(request.partition(" ")[2] for request in proxy.requests)
+        for kind in kinds:
+            _reset(databases[command], uri)
+            shutil.rmtree("here", ignore_errors=True)
+            proxy.restart(502, about=kind)
+            result = invoke(*COMMANDS[command])
+            found = registry_of(uri)
+            print(f"{command}: {kind}: exit {result.exit_code}: {result.stderr.strip().splitlines()[-1:]}")
+            ends_well = _same(found, after) or (_same(found, before) and result.exit_code == 1)
+            if not ends_well or result.exit_code not in (0, 1) or "Traceback" in result.output:
+                wrong.append((kind, result.exit_code, result.output))
+    assert not wrong
+
+
 def _same(one: Registry, other: Registry) -> bool:
     return replace(one, is_locked=False) == replace(other, is_locked=False)
 
