@@ -10,7 +10,8 @@ from tp1.recipe import Linear, Muon
 
 experiment = Experiment(
     name="airnet",
-    summary="A fast network of our own: a whitened first layer, three blocks, Muon.",
+    summary="Beyond the report: a network that learns quickly, with a whitened first layer, trained with Muon.",
+    summary_pt="Para além do relatório: uma rede que aprende depressa, com a primeira camada branqueada e Muon.",
     model=airnet,
     config=TrainConfig(
         dataset="cifar10",

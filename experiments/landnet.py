@@ -1,7 +1,4 @@
-"""LandNet on EuroSAT: MobileNetV2, from ImageNet weights, all of it trained further; turned and mirrored images.
-
-Repeat: mlflow run . -e landnet
-"""
+"""LandNet on EuroSAT: MobileNetV2 from ImageNet weights. Repeat: mlflow run . -e landnet"""
 
 from tp1.config import TrainConfig
 from tp1.experiment import Experiment
@@ -10,8 +7,10 @@ from tp1.recipe import Adam, Linear
 
 experiment = Experiment(
     name="landnet",
-    summary="MobileNetV2 from ImageNet weights, all layers trained further.",
+    summary="Beyond the report: MobileNetV2 from ImageNet weights, all layers trained further.",
+    summary_pt="Para além do relatório: MobileNetV2 com pesos da ImageNet, todas as camadas treinadas.",
     model=mobilenet_v2,
+    # Land seen from above has no up. Depthwise convolutions are slower in bfloat16 on the CPU (docs/LOG.md).
     config=TrainConfig(
         dataset="eurosat",
         weights="imagenet",
@@ -23,7 +22,7 @@ experiment = Experiment(
         label_smoothing=0.1,
         augment="flip-rotate",
         tta="flip",
-        precision="fp32",  # depthwise convolutions are slower in bfloat16 on the CPU (docs/LOG.md, 2026-11-25)
+        precision="fp32",
     ),
     minutes=15,
 )
