@@ -111,7 +111,7 @@ def choose_candidate(
     tried = [
         run for sweep in sweeps for run in sweep.ended.values() if _digests(run) == (data.digest, data.split_digest)
     ]
-    among = (*own, *tried)
+    others = (*own, *tried)
     passed_over: list[str] = []
     for group in sorted(here, key=lambda group: -group.mean("best/val_accuracy")):
         better = f"{group.label} ({group.mean('best/val_accuracy'):.4f}) is better"
@@ -127,6 +127,7 @@ def choose_candidate(
                 raise TP1Error(
                     f"{error} Or delete the run {run.run_id} in the tracking UI: then the next best one is taken."
                 ) from error
+            among = (*others, run) if run.record else others
             return Candidate(group, run, model, path, among, tuple(passed_over))
         if all(run.record for run in group.runs):
             passed_over.append(f"{better}, but has no model here: it was loaded from a record.")
