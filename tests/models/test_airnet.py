@@ -10,6 +10,7 @@ from tp1.experiment import Experiment
 from tp1.models.airnet import AirNet
 from tp1.models.build import SAMPLE, build
 from tp1.models.networks import airnet
+from tp1.models.weights import Weights
 from tp1.recipe import Muon
 from tp1.training.optimizers import make_optimizers
 
@@ -43,6 +44,15 @@ def test_a_model_starts_from_its_training_images_and_keeps_the_first_layer(image
     assert torch.equal(stem, expected.features[0].weight)
     trained = {id(tensor) for tensor, _ in make_optimizers(Muon(), model).tensors()}
     assert id(stem) not in trained
+
+
+def test_a_first_layer_that_is_given_stays(image_folder):
+    data = load_data(str(image_folder), None, None)
+    experiment = Experiment(name="air", summary="", model=airnet, config=TrainConfig(), minutes=1)
+    given = AirNet(3)
+    weights = Weights("a file", given.state_dict(), (0.5,) * 3, (0.25,) * 3)
+    model = build(experiment, data, 32, 0.0, [weights]).model
+    assert torch.equal(model.net.features[0].weight, given.features[0].weight)
 
 
 def test_an_image_that_is_too_small_is_an_error():

@@ -74,7 +74,7 @@ def build(
         if is_folded(features):
             unfold(features, _sample(data, preparation))
             say("Their batch norm is folded; it has its statistics from training images now.")
-    if isinstance(net, StartsFromImages):
+    elif isinstance(net, StartsFromImages):
         net.start_from(_sample(data, preparation))
     return Built(Classifier(net, data.classes, preparation), (), facts)
 
