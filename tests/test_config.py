@@ -57,6 +57,12 @@ def test_how_data_was_read_is_known_from_a_tracked_run():
     assert tracked_reading({}) == TrainConfig().reading  # a run of before there was a choice
 
 
+def test_a_data_set_may_be_called_a_number():
+    tracked = {"dataset": "2750", "learning_rate": "1e-3"}
+    assert not differences(TrainConfig(dataset="2750"), tracked)
+    assert differences(TrainConfig(dataset="2750.0"), tracked) == {"dataset": "2750"}
+
+
 def test_a_group_is_its_variant_and_its_knobs_side_by_side():
     config = TrainConfig(optimizer=SGD(learning_rate=0.5), schedule=Linear(warmup=0.1))
     flat = config.flat()

@@ -215,7 +215,7 @@ HYPERPARAMETERS = tuple(
 def tracked_reading(params: Mapping[str, str]) -> dict[str, str]:
     """Return how a run's data set was read, from its tracked parameters: :attr:`TrainConfig.reading` of then."""
     defaults = TrainConfig().reading
-    return {name: str(_value(params.get(name, default))) for name, default in defaults.items()}
+    return {name: _unquoted(params.get(name, default)) for name, default in defaults.items()}
 
 
 def hyperparameters(params: Mapping[str, str]) -> dict[str, str | float | None]:
@@ -224,7 +224,7 @@ def hyperparameters(params: Mapping[str, str]) -> dict[str, str | float | None]:
     MLflow stores parameters as spelled on the command line, with shell quotes. A parameter that was not tracked did
     not exist yet at the time, and gets its present default.
     """
-    return {name: _value(params[name]) if name in params else _DEFAULTS[name] for name in HYPERPARAMETERS}
+    return {name: _value(name, params[name]) if name in params else _DEFAULTS[name] for name in HYPERPARAMETERS}
 
 
 def differences(
@@ -246,14 +246,23 @@ def differences(
     }
 
 
-def same_value(one: str, other: str) -> bool:
-    """Whether two tracked parameters have the same value, as ``1e-3`` and ``0.001`` do."""
-    return _value(one) == _value(other)
+def same_value(name: str, one: str, other: str) -> bool:
+    """Whether two tracked values of a parameter are the same, as ``1e-3`` and ``0.001`` are for a number."""
+    return _value(name, one) == _value(name, other)
 
 
-def _value(text: str) -> str | float:
+def _value(name: str, text: str) -> str | float:
+    text = _unquoted(text)
+    if name in PARAMETERS and PARAMETERS[name].kind not in (int, float):  # a data set may be called 2750
+        return text
     try:
-        text = " ".join(shlex.split(text)) if text.startswith("'") else text
         return float(text)
-    except ValueError:  # not a number, or an unclosed quote: a tracked parameter can be any text
+    except ValueError:
+        return text
+
+
+def _unquoted(text: str) -> str:
+    try:
+        return " ".join(shlex.split(text)) if text.startswith("'") else text
+    except ValueError:  # an unclosed quote: a tracked parameter can be any text
         return text

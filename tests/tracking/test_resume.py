@@ -122,6 +122,18 @@ def test_a_changed_parameter_is_refused_by_name(killed, arguments, message):
     assert MlflowClient().get_run(killed.info.run_id).info.status == "KILLED"
 
 
+@pytest.mark.parametrize("how", ["id", "auto"])
+def test_where_auto_means_something_else_the_runs_own_can_be_given(killed, monkeypatch, how):
+    own = killed.data.params["precision"]
+    other = "fp32" if own == "bf16" else "bf16"
+    monkeypatch.setattr("tp1.preparation.choose_precision", lambda name, _: other if name == "auto" else name)
+    given = ["cnn-base", f"resume={killed.info.run_id}"] if how == "id" else [*TRAIN, "seed=3", "resume=auto"]
+    assert f"precision={other} is not the run's {own}" in (refused := invoke(*given).stderr)
+    assert f"Give precision={own}," in refused
+    assert "Going on from epoch 2 of 4" in invoke(*given, f"precision={own}").output
+    assert [run.info.status for run in all_runs()] == ["FINISHED"]
+
+
 def test_changed_data_is_refused(store, interrupt, image_folder):
     interrupt(1)
     invoke("cnn-base", f"dataset={image_folder}", "epochs=2", "batch_size=16")

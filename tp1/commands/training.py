@@ -17,7 +17,7 @@ from tp1.sweeps.jobs import describe_outcomes, failures
 from tp1.sweeps.parents import log_results
 from tp1.sweeps.spread import Spread
 from tp1.sweeps.training_jobs import run_all, training_jobs
-from tp1.tracking.resumption import find_resumable
+from tp1.tracking.resumption import find_resumable, resumed_config
 from tp1.tracking.tool_run import ToolRun, tool_run
 from tp1.tracking.training_run import point_to
 
@@ -119,7 +119,7 @@ def _train_once(
         folder = find_resumable(experiment, changed, resume)
         is_finished = folder is not None and not folder.is_there
         plan = folder.plan() if folder is not None and not is_finished else None
-        config = plan.config if plan else experiment.config.changed(**changed)
+        config = resumed_config(plan.config, changed) if plan else experiment.config.changed(**changed)
     except TP1Error as error:
         with tool_run(experiment.name, launched=launched):
             raise error

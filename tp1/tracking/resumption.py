@@ -1,6 +1,6 @@
 """Finding the unfinished run to resume: by its id, or by its configuration and seed."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import mlflow
@@ -58,6 +58,15 @@ def find_resumable(experiment: Experiment, changed: dict[str, Any], resume: str 
     return folder
 
 
+def resumed_config(config: TrainConfig, given: Mapping[str, Any]) -> TrainConfig:
+    """The configuration of a resumed run: its own, but device and precision may be named where they were ``auto``.
+
+    On another machine ``auto`` may mean something else than what the run was started with.
+    """
+    named = {name: given[name] for name in ("device", "precision") if name in given and getattr(config, name) == "auto"}
+    return config.changed(**named)
+
+
 def find_unfinished(experiment: Experiment, config: TrainConfig) -> RunFolder | None:
     """Find the newest unfinished run of a configuration and seed on this machine, and send what its outbox holds.
 
@@ -70,8 +79,10 @@ def find_unfinished(experiment: Experiment, config: TrainConfig) -> RunFolder | 
     Raises:
         TP1Error: The outbox cannot be sent.
     """
-    wanted = (experiment.name, experiment.configuration, config, None)
-    return _find(lambda plan: (plan.experiment, plan.configuration, plan.config, plan.trial) == wanted)
+    wanted, here = (experiment.name, experiment.configuration, config, None), config.flat()
+    return _find(
+        lambda plan: (plan.experiment, plan.configuration, resumed_config(plan.config, here), plan.trial) == wanted
+    )
 
 
 def find_trial(sweep: str, number: int) -> RunFolder | None:
@@ -109,7 +120,7 @@ def _refuse_pruned(run: Run) -> None:
 
 
 def _check_unchanged(config: TrainConfig, changed: dict[str, Any]) -> None:
-    for name, before in config.flat().items():
+    for name, before in resumed_config(config, changed).flat().items():
         if (given := changed.get(name, before)) != before:
             raise TP1Error(
                 f"{name}={given} is not the run's {before}: a resumed run keeps its parameters. Leave it out, or "

@@ -109,7 +109,7 @@ class RunWriter:
                     "since it was started. Restore it, or start a new run."
                 )
         for key, value in parameters.items():
-            if key in self._params and not same_value(self._params[key], value):
+            if key in self._params and not same_value(key, self._params[key], value):
                 if key in ("processor", "processes", "features"):  # rounding may differ, but it is the same training
                     say(f"Note: the run was started with {key}={self._params[key]}, and goes on with {value}.")
                     continue
