@@ -96,3 +96,7 @@ def test_an_experiment_beyond_the_report_runs_only_if_it_is_named(store, tiny_da
     assert not {"airnet-s0", "landnet-s0"} & set(planned)
     assert "enough." in invoke("main", "only=airnet").stderr
     assert planned == ["airnet-s0"]
+    planned.clear()
+    Path("blocked").write_text("", encoding="utf-8")
+    assert "cannot write to blocked/page" in invoke("main", "to=blocked/page").stderr
+    assert not planned

@@ -345,6 +345,14 @@ def test_a_tampered_model_is_refused_everywhere(runs, tmp_path):
     assert not Path("here").exists()
 
 
+def test_a_registered_model_whose_name_is_that_of_the_lock_is_left_alone(runs):
+    MlflowClient().create_registered_model(f"{NAME}-promotion")
+    result = invoke("promote", "dataset=digits")
+    assert result.exit_code == 1
+    assert f"{NAME}-promotion is a registered model, and {NAME} needs this name for its lock" in result.stderr
+    assert MlflowClient().get_registered_model(f"{NAME}-promotion")
+
+
 @pytest.mark.long
 def test_two_promotions_at_once_leave_the_better_one(runs, store):
     commands = [

@@ -214,3 +214,24 @@ def test_bad_lists_are_one_line(store, arguments, message):
     result = invoke(*arguments)
     assert result.exit_code != 0
     assert message in result.stderr
+
+
+def test_a_list_without_a_place_waits_for_one(capsys):
+    class Away(Threads):
+        """Its node comes back after the third question."""
+
+        asked = 0
+
+        @property
+        def places(self):
+            self.asked += 1
+            return 1 if self.asked > 3 else 0
+
+        @places.setter
+        def places(self, count): ...
+
+    workers = Away(1)
+    (outcome,) = run_jobs([job("a")], str, workers)
+    assert outcome.status == "finished"
+    assert workers.asked < 10
+    assert capsys.readouterr().out.count("There is no place to run on any more") == 1

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import mlflow
@@ -256,3 +257,8 @@ def test_a_network_of_our_own_can_start_from_weights_too(store, image_folder):
     assert again.exit_code == 0, again.output
     result = invoke("cnnv2", f"dataset={image_folder}", f"weights=models:/{output.model_id}", "epochs=1")
     assert "do not fit the network: features." in result.stderr
+    location = MlflowClient().get_logged_model(output.model_id).artifact_location.removeprefix("file://")
+    path = Path(location) / "extra_files" / "weights.safetensors"
+    path.write_bytes(path.read_bytes()[:-1] + b"0")
+    result = invoke("cnn-base", f"dataset={image_folder}", f"weights=models:/{output.model_id}", "epochs=1")
+    assert "its file extra_files/weights.safetensors is not the one that was recorded" in result.stderr

@@ -10,6 +10,7 @@ from pathlib import Path
 import click
 
 from tp1.base.errors import TP1Error
+from tp1.base.folders import check_writable
 from tp1.commands.command import Command, one_line
 from tp1.commands.compare import compare
 from tp1.commands.eda import look_at
@@ -60,8 +61,10 @@ def run_report(
     """Run what is not finished as children of ``run``, compare, rebuild the report; return the lines to print.
 
     Raises:
-        TP1Error: A run failed (the others, the comparison and the report are done first), or one of those two.
+        TP1Error: ``to`` cannot be written (said before anything runs), a run failed (the others, the comparison and
+            the report are done first), or one of those two.
     """
+    check_writable(to)
     spread = Spread(workers, ray)
     sections = sections_of(catalog)
     jobs: list[Job] = []

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from uuid import uuid4
 
 from mlflow import MlflowClient
+from mlflow.entities.model_registry import RegisteredModel
 from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import RESOURCE_ALREADY_EXISTS, ErrorCode
 
@@ -60,7 +61,7 @@ def promotion_lock(name: str) -> Iterator[Lock]:
 
     Raises:
         TP1Error: Another process still held the lock after :data:`LOCK_SECONDS` of waiting, or held it last and this
-            account may not take it over.
+            account may not take it over; or a registered model that is no lock has its name.
     """
     lock = Lock(f"{name}{LOCK_SUFFIX}", uuid4().hex)
     client = MlflowClient()
@@ -80,6 +81,11 @@ def promotion_lock(name: str) -> Iterator[Lock]:
             say(f"Note: the lock {lock.title} could not be removed. The next command takes it over.")
 
 
+def is_lock(model: RegisteredModel) -> bool:
+    """Whether a registered model is a lock, and not the model of a data set whose name ends like one."""
+    return model.name.endswith(LOCK_SUFFIX) and HOLDER_TAG in model.tags
+
+
 def _acquire(client: MlflowClient, lock: Lock, name: str) -> None:
     began = time.monotonic()
     seen, seen_at = "", began
@@ -97,6 +103,11 @@ def _acquire(client: MlflowClient, lock: Lock, name: str) -> None:
             if not is_absent(error):
                 raise
             continue  # it was released just now
+        if not is_lock(found):
+            raise TP1Error(
+                f"{lock.title} is a registered model, and {name} needs this name for its lock: give the data set "
+                f"whose models it holds another name than {name.removeprefix('tp1-')}{LOCK_SUFFIX}, and delete it."
+            )
         state = f"{found.tags.get(HOLDER_TAG)} {found.tags.get(RENEWED_TAG)}"
         if state != seen:
             seen, seen_at = state, time.monotonic()

@@ -8,7 +8,7 @@ from mlflow.entities.model_registry import ModelVersion, RegisteredModel
 from mlflow.exceptions import MlflowException
 
 from tp1.registry.copied import Copied, pages
-from tp1.registry.lock import LOCK_SUFFIX, promotion_lock
+from tp1.registry.lock import is_lock, promotion_lock
 from tp1.registry.versions import link_model
 from tp1.store.access import is_absent
 from tp1.store.addresses import quoted
@@ -43,7 +43,7 @@ class RegistryMigration:
     def everything(self) -> Iterator[Copied]:
         """Copy what the target does not have yet; yield the outcome for each version and alias."""
         for model in pages(self.source.search_registered_models):
-            if not model.name.endswith(LOCK_SUFFIX):
+            if not is_lock(model):
                 yield from self._registered(model)
 
     def _registered(self, model: RegisteredModel) -> Iterator[Copied]:

@@ -114,16 +114,20 @@ def download_weights(model_uri: str, folder: Path) -> Path:
         model_uri: ``models:/NAME@ALIAS``, ``models:/NAME/VERSION`` or ``models:/m-ID``.
 
     Raises:
-        TP1Error: There is no such model, or it was not made by this platform.
+        TP1Error: There is no such model, it was not made by this platform, or its weights are not the recorded ones.
     """
     name = "extra_files/weights.safetensors"
+    model = find_model(model_uri)
     try:
-        return Path(ModelsArtifactRepository(model_uri).download_artifacts(name, str(folder)))
+        path = Path(ModelsArtifactRepository(model_uri).download_artifacts(name, str(folder)))
     except (MlflowException, OSError) as error:
         raise TP1Error(
             f"no model {model_uri} with {name} in {masked(mlflow.get_tracking_uri())} "
             f"({why(error)}): see the model registry."
         ) from error
+    recorded = {key: value for key, value in model.sha256.items() if key == name}
+    check_digests(path.parents[1], recorded, str(model), "restore its artifacts, or train it anew")
+    return path
 
 
 def _gone(model: StoredModel) -> GoneError:

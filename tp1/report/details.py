@@ -72,7 +72,7 @@ def read_details(groups: Sequence[Group], reader: RunReader) -> dict[str, Detail
             command=json.loads(reader.read_file(ids[0], "config.json"))["command"],
             predictions=[table for run_id in ids if (table := _predictions(reader, run_id)) is not None],
             mistakes=_mistakes(reader, ids[0]),
-            images=_images(ids[0]),
+            images=_images(reader, ids[0]),
         )
     return details
 
@@ -87,8 +87,8 @@ def _mistakes(reader: RunReader, run_id: str) -> list[Mistake]:
     return [] if content is None else read_mistakes(content)
 
 
-def _images(run_id: str) -> dict[str, int]:
-    inputs = find_run(run_id).inputs
+def _images(reader: RunReader, run_id: str) -> dict[str, int]:
+    inputs = find_run(run_id, reader.uri).inputs
     return {
         tag.value: images_of(given.dataset.profile)
         for given in (inputs.dataset_inputs if inputs else ())

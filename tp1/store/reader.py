@@ -120,22 +120,25 @@ class RunReader:
         return read_optional_artifact(self._client, run_id, name)
 
 
-def find_run(run_id: str) -> Run:
-    """Return a run of the tracking store in use, as MLflow's own object.
+def find_run(run_id: str, uri: str | None = None) -> Run:
+    """Return a run of a tracking store, as MLflow's own object.
+
+    Args:
+        uri: The store; None: the one in use.
 
     Raises:
         TP1Error: The store does not have the run, or the run is deleted.
         MlflowException: The store does not answer, so that it is unknown whether it has the run.
     """
-    store = masked(mlflow.get_tracking_uri())
+    store, client = masked(uri or mlflow.get_tracking_uri()), MlflowClient(uri)
     try:
-        run = MlflowClient().get_run(run_id)
+        run = client.get_run(run_id)
     except MlflowException as error:
         if is_refused(error):
             raise TP1Error(f"no run {run_id} in {store}: copy its id from the tracking UI.") from error
         raise
     if run.info.lifecycle_stage != "active":
-        experiment = MlflowClient().get_experiment(run.info.experiment_id)
+        experiment = client.get_experiment(run.info.experiment_id)
         if experiment.lifecycle_stage != "active":
             raise TP1Error(
                 f"run {run_id} in {store} is deleted with its MLflow experiment {experiment.name}: restore that "

@@ -151,9 +151,17 @@ class _List:
         expectation = f"; expected time {self._left(self._to_do)}" if self._to_do else ""
         say(f"{len(self._jobs)} run{'s' * (len(self._jobs) != 1)}, {finished} of them finished already{expectation}.")
         waiting = deque(self._to_do)
+        stuck = False
         while waiting or self._running:
             while waiting and len(self._running) < self._workers.places:
                 self._begin(waiting.popleft())
+            if waiting and not self._running:
+                if not stuck:
+                    say("There is no place to run on any more: waiting for one. Ctrl-C ends the list.")
+                stuck = True
+                time.sleep(1.0)
+                continue
+            stuck = False
             # Not for ever: there may be more places meanwhile.
             for future in wait(self._running, 1.0 if waiting else None, FIRST_COMPLETED).done:
                 self._take(future)
