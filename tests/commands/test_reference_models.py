@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 import safetensors.torch
 from mlflow import MlflowClient
+from PIL import Image
 
-from tests.conftest import all_runs, invoke, own_store
+from tests.conftest import all_runs, coloured_images, invoke, own_store
 from tp1.data.dataset import load_data
 from tp1.registry.predictor import load_predictor
 
@@ -113,3 +114,19 @@ def test_a_model_that_cannot_be_checked_is_not_kept(store, image_folder):
     assert result.exit_code == 1
     assert "was trained on other data" in result.stderr
     assert not Path("kept").exists()
+
+
+def test_classes_that_are_called_as_columns_are_compared_by_their_own(store):
+    """``true`` and ``predicted`` of predictions.parquet are class numbers, and ``index`` is the rows' index."""
+    for label, name in enumerate(("index", "predicted", "true")):
+        folder = Path("data") / "words" / name
+        folder.mkdir(parents=True)
+        for number, image in enumerate(coloured_images(label, 10, 32, seed=7)):
+            Image.fromarray(image).save(folder / f"{number}.png")
+    result = invoke("cnn-base", "dataset=words", "epochs=1", "batch_size=16")
+    assert result.exit_code == 0, result.output
+    (run,) = all_runs()
+    result = invoke("export", run.info.run_id, "--with-model", "to=kept")
+    assert result.exit_code == 0, result.output
+    with np.load("kept/words/cnn-base-s0/probe.npz") as probe:
+        assert probe["probabilities"].shape == (6, 3)

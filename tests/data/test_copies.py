@@ -10,6 +10,7 @@ from tests.conftest import invoke
 from tp1.base.errors import TP1Error
 from tp1.data.cache import cache_dir
 from tp1.data.dataset import load_data
+from tp1.report.folder_look import copies_table
 
 
 def photograph(seed: int, side: int = 64) -> Image.Image:
@@ -54,6 +55,44 @@ def test_copies_are_found_and_nothing_else(parted):
     assert note.startswith(
         "3 pairs of images are the same in two parts, 2 of them encoded again: drop_duplicates=train"
     )
+
+
+@pytest.fixture
+def with_val(parted):
+    """The same with four validation photographs, so that none is cut from training."""
+    for number in range(40, 44):
+        folder = parted / "val" / "ab"[number % 2]
+        folder.mkdir(parents=True, exist_ok=True)
+        photograph(number).save(folder / f"{number:03d}.png")
+    return parted
+
+
+def test_copies_of_copies_are_no_pictures_that_were_encoded_again(with_val):
+    """Two and two identical images: each is in a pair, and all pairs are exact."""
+    shutil.copy(with_val / "train" / "a" / "000.png", with_val / "train" / "a" / "double.png")
+    shutil.copy(with_val / "train" / "a" / "000.png", with_val / "test" / "a" / "double.png")
+    data = load_data(str(with_val))
+    exact = {(one, other) for one, other, same in found(data) if same}
+    assert exact == {
+        ("train/a/000.png", "test/a/copy.png"),
+        ("train/a/000.png", "test/a/double.png"),
+        ("train/a/double.png", "test/a/copy.png"),
+    }
+    assert found(data) - {(*pair, True) for pair in exact} == {one for one in COPIES if not one[2]}
+    assert data.reading.notes()[0].startswith("5 pairs of images are the same in two parts, 2 of them encoded again")
+    table = copies_table(data)
+    assert sorted(table["same"]) == ["picture"] * 2 + ["pixels"] * 3
+
+
+def test_copies_do_not_use_up_the_comparisons(with_val, monkeypatch):
+    """What is the same to the pixel need not be compared: pictures encoded again are still looked for."""
+    monkeypatch.setattr("tp1.data.copies.MOST_CANDIDATES", 10)
+    for number in range(5):
+        for part in ("train", "test"):
+            shutil.copy(with_val / "train" / "a" / "000.png", with_val / part / "a" / f"double{number}.png")
+    copies = load_data(str(with_val)).reading.copies
+    assert copies.whole
+    assert (copies.exact.sum(), len(copies)) == (6 + 6 - 1, 6 + 6 - 1 + 2)
 
 
 def test_they_are_looked_for_once(parted, monkeypatch):

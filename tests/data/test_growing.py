@@ -1,9 +1,11 @@
 """Decoding goes on after a kill: what is safely on disk is not decoded again, and nothing else is taken."""
 
+import hashlib
 import json
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,7 +13,7 @@ import pytest
 from tests.conftest import PROJECT, write_folder
 from tp1.base.interrupts import Interrupted
 from tp1.data import growing
-from tp1.data.cache import entries, load_images
+from tp1.data.cache import check_of, entries, load_images
 from tp1.data.digits import Digits
 from tp1.data.growing import GrowingFile
 from tp1.data.image_folder import ImageFolder
@@ -64,6 +66,69 @@ def test_it_goes_on_after_a_signal(folder, wanted, tmp_path, capsys):
     assert "Decoding goes on after 25 of 60 images of shapes." in capsys.readouterr().out
 
 
+class StoppedDigest:
+    """A SHA-256 in whose update a signal arrives, once ``rows`` have gone through it."""
+
+    def __init__(self, rows, digest=None):
+        self.rows, self.digest = rows, digest or hashlib.sha256()
+
+    def update(self, block):
+        self.digest.update(block)
+        self.rows[0] -= 1
+        if self.rows[0] == 0:
+            raise Interrupted(signal.SIGTERM)
+
+    def copy(self):
+        return StoppedDigest(self.rows, self.digest.copy())
+
+    def hexdigest(self):
+        return self.digest.hexdigest()
+
+
+class StoppedFile:
+    """An open file in whose write a signal arrives after some rows, with the block written."""
+
+    def __init__(self, file, rows):
+        self.file, self.rows = file, rows
+
+    def write(self, block):
+        self.file.write(block)
+        self.rows -= 1
+        if self.rows == 0:
+            raise Interrupted(signal.SIGTERM)
+
+    def __getattr__(self, name):
+        return getattr(self.file, name)
+
+
+def stop_within(where, monkeypatch):
+    """Let a signal arrive while the 25th row is written or hashed: a mock, as no real one can be timed so."""
+    begin = GrowingFile.__init__
+
+    def begun(self, *args):
+        begin(self, *args)
+        if where == "write":
+            self._file = StoppedFile(self._file, 25)
+        else:
+            self._counted = replace(self._counted, digest=StoppedDigest([25]))
+
+    monkeypatch.setattr(GrowingFile, "__init__", begun)
+
+
+@pytest.mark.parametrize("where", ["write", "update"])
+def test_a_signal_within_a_row_doubles_no_image(folder, wanted, tmp_path, monkeypatch, where):
+    monkeypatch.setattr(growing, "KEEP_SECONDS", 5.0)
+    with monkeypatch.context() as within:
+        stop_within(where, within)
+        with pytest.raises(Interrupted):
+            load_images(folder, tmp_path / "cache")
+    assert folder.decoded == 25
+    images = load_images(folder, tmp_path / "cache")
+    assert folder.decoded == 25 + 60 - 24
+    assert np.array_equal(images.pixels, wanted.pixels)
+    assert (images.entry / "pixels.bin").read_bytes() == (wanted.entry / "pixels.bin").read_bytes()
+
+
 @pytest.mark.parametrize("fault", ["altered", "short", "long", "other key", "no state", "other rows"])
 def test_what_is_damaged_is_decoded_again(folder, wanted, tmp_path, fault):
     cache = tmp_path / "cache"
@@ -80,10 +145,22 @@ def test_what_is_damaged_is_decoded_again(folder, wanted, tmp_path, fault):
         state.unlink()
     else:
         facts = json.loads(state.read_text(encoding="utf-8"))
-        changed = {"key": "x"} if fault == "other key" else {"bytes": facts["bytes"] - 1}
+        changed = {"key": "x"} if fault == "other key" else {"rows": facts["rows"] - 1}
         state.write_text(json.dumps(facts | changed), encoding="utf-8")
     assert np.array_equal(load_images(folder, cache).pixels, wanted.pixels)
     assert folder.decoded == (60 if fault == "long" else 85)
+
+
+def test_an_entry_with_more_pixels_than_images_is_decoded_again(folder, wanted, tmp_path):
+    """Its checksums are right: earlier versions could make one."""
+    entry = load_images(folder, tmp_path / "cache").entry
+    pixels, meta = entry / "pixels.bin", json.loads((entry / "meta.json").read_text(encoding="utf-8"))
+    pixels.write_bytes(pixels.read_bytes()[: 32 * 32 * 3] + pixels.read_bytes())
+    meta["pixels_sha256"] = hashlib.sha256(pixels.read_bytes()).hexdigest()
+    del meta["check"]
+    check = check_of(json.dumps(meta, sort_keys=True))
+    (entry / "meta.json").write_text(json.dumps(meta | {"check": check}), encoding="utf-8")
+    assert np.array_equal(load_images(folder, tmp_path / "cache").pixels, wanted.pixels)
 
 
 def test_an_error_leaves_nothing(folder, tmp_path):
@@ -103,12 +180,12 @@ def test_digits_can_be_decoded_from_any_image_on():
 
 def test_rows_that_are_all_there_are_not_asked_for(tmp_path, monkeypatch):
     monkeypatch.setattr(growing, "KEEP_SECONDS", 0.0)
-    with GrowingFile(tmp_path / "x.bin", "key") as file:
+    with GrowingFile(tmp_path / "x.bin", "key", np.dtype(np.uint8)) as file:
         file.append(np.arange(6, dtype=np.uint8).reshape(3, 2))
-    with GrowingFile(tmp_path / "x.bin", "key") as file:
+    with GrowingFile(tmp_path / "x.bin", "key", np.dtype(np.uint8)) as file:
         assert (file.rows, file.row_shape) == (3, (2,))
         digest = file.finish()
-    with GrowingFile(tmp_path / "y.bin", "key") as file:
+    with GrowingFile(tmp_path / "y.bin", "key", np.dtype(np.uint8)) as file:
         file.append(np.arange(6, dtype=np.uint8).reshape(3, 2))
         assert file.finish() == digest
 

@@ -143,6 +143,11 @@ READ: dict[str, tuple[Build, tuple[int, int, int], str]] = {
         (28, 4, 8),
         "Sub-folders of the same names lie in several classes (a and b): if these are the classes",
     ),
+    "a class with one folder that is called like a part": (
+        classes("cat/test", "dog", count=10),
+        (14, 2, 4),
+        "",
+    ),
     "folders within classes": (
         classes("a/left/far", "a/right", "b", count=10),
         (14 + 7, 3, 6),
@@ -214,6 +219,22 @@ REFUSED: dict[str, tuple[Build, str]] = {
     "a data set beside another folder": (
         also(parts("set/train", "set/val"), loose("docs")),
         r"set/ is a data set of its own, with train/ and val/: give dataset=.*/set",
+    ),
+    **{
+        f"classes of which one has {', '.join(inside)} and the other {', '.join(others) or 'none'}": (
+            also(*(loose(f"cat/{name}") for name in inside), *(loose(f"dog/{name}", 9) for name in others or [""])),
+            rf"cat/ has {' and '.join(f'{name}/' for name in sorted(inside))}, the names of parts, .* its own train/",
+        )
+        for inside, others in [
+            (("val", "test"), ()),
+            (("val", "test"), ("train", "val", "test")),
+            (("train", "test"), ()),
+            (("train", "test"), ("train",)),
+        ]
+    },
+    "parts without one for training beside another folder": (
+        also(parts("set/val", "set/test"), loose("docs")),
+        r"set/ has test/ and val/, the names of parts",
     ),
     "classes that differ in case and accents": (
         also(

@@ -50,6 +50,12 @@ def test_a_part_is_as_an_array(file):
     assert np.array_equal(np.stack([*part]), array)
 
 
+@pytest.mark.parametrize("rows", [299, 301])
+def test_a_file_of_another_size_is_an_error(file, tmp_path, rows):
+    with pytest.raises(TP1Error, match=r"rows\.bin has changed its size while it is read"):
+        RowFile(tmp_path / "rows.bin", (rows, *WHOLE.shape[1:]), WHOLE.dtype)
+
+
 def test_a_file_that_shrinks_is_an_error_and_does_not_kill_the_process(file, tmp_path):
     os.truncate(tmp_path / "rows.bin", 1000)
     with pytest.raises(TP1Error, match=r"rows\.bin has become shorter while it is read"):

@@ -138,6 +138,21 @@ def test_a_table_of_pixels(root, monkeypatch):
     assert data.test.images[1, 0, :3, 0].tolist() == [41, 42, 43]
 
 
+def test_a_part_without_labels_is_said_in_one_line(root, monkeypatch):
+    """Kaggle's test.csv has none: torchvision gives None for each."""
+    folder = root / "FER2013" / "fer2013"
+    folder.mkdir(parents=True)
+    pixels = " ".join(["7"] * 48 * 48)
+    for part, rows in {"train": ["emotion,pixels", f"0,{pixels}", f"1,{pixels}"], "test": ["pixels", pixels]}.items():
+        path = folder / f"{part}.csv"
+        path.write_text("\n".join(rows), encoding="utf-8")
+        checksum = hashlib.md5(path.read_bytes()).hexdigest()
+        monkeypatch.setitem(torchvision.datasets.FER2013._RESOURCES, part, (path.name, checksum))
+    with pytest.raises(TP1Error, match=r"FER2013 in .* has no labels for its part test: .* files with labels") as error:
+        load_data("torchvision:FER2013")
+    assert len(str(error.value).splitlines()) == 1
+
+
 def test_photographs_with_three_parts(root):
     write_dtd(root / "DTD")
     with pytest.raises(TP1Error, match="differ in size"):

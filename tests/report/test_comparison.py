@@ -1,15 +1,20 @@
 """Groups, statistics and remarks, from runs in a real store."""
 
+from dataclasses import replace
+
 import pytest
 
 from tests.support.catalog import catalog
 from tests.support.made_runs import experiment_of, make_run
 from tp1.base.errors import TP1Error
 from tp1.config import TrainConfig, differences, hyperparameters
-from tp1.report.comparison import RULE, Group, table
+from tp1.experiment import by_name_and_configuration
+from tp1.report.comparison import RULE, Group, group, table
+from tp1.report.comparison_page import comparison_page
+from tp1.report.page import Picture
 from tp1.report.selection import select, sort_groups
 from tp1.store.reader import RunReader
-from tp1.store.runs import TrackedRun
+from tp1.store.runs import READ_METRICS, TrackedRun
 
 
 def groups(**options) -> list[Group]:
@@ -54,6 +59,41 @@ def test_other_parameters_data_or_splits_are_other_rows(store):
     assert labels.count("cnnv3") == 2
     assert {"cnnv3-c2", "cnnv3 (learning_rate=0.01)"} <= set(labels)
     assert [one.published for one in found if one.dataset == "digits"] == [{}]
+
+
+def gone(rates=(0.1, 0.2), **digests) -> list[Group]:
+    """Groups of an experiment that this code does not know, with a learning rate each."""
+    runs = []
+    for place, rate in enumerate(rates):
+        tags = {"tp1.experiment": "gone", "tp1.dataset": "cifar10", "tp1.seed": "0"}
+        tags |= {"tp1.data_digest": "data", "tp1.split_digest": "split"}
+        tags |= {f"tp1.{name}": values[place] for name, values in digests.items()}
+        metrics = dict.fromkeys(READ_METRICS, 0.5)
+        params = {"learning_rate": str(rate), "dropout": "0.5"}
+        runs.append(TrackedRun(f"r{place}", "0", "gone", "FINISHED", 0, 1, tags, params, metrics, 9, 32))
+    return group(runs, by_name_and_configuration(catalog()))
+
+
+def drawn(groups: list[Group]) -> list[str]:
+    """Labels of the curves in the figure of the comparison."""
+    history = {f"{part}/{name}": [0.5, 0.6] for part in ("train", "val") for name in ("loss", "accuracy")}
+    page = comparison_page(groups, [[history]] * len(groups), {}, [])
+    picture = next(block for section in page.sections for block in section.blocks if isinstance(block, Picture))
+    return [text.get_text() for text in picture.figure.legends[0].get_texts()]
+
+
+def test_configurations_of_an_experiment_that_is_gone_are_told_apart():
+    labels = ["gone (learning_rate=0.1)", "gone (learning_rate=0.2)"]
+    assert [one.label for one in gone()] == labels
+    assert drawn(gone()) == [f"{label} (n=1)" for label in labels]
+    assert [one.label for one in gone([0.1])] == ["gone"]
+
+
+def test_each_group_has_its_curve_whatever_tells_it_apart():
+    found = gone([0.1] * 3, data_digest=["a", "a", "b"], split_digest=["s", "t", "u"])
+    assert drawn(found) == ["gone [a s] (n=1)", "gone [a t] (n=1)", "gone [b] (n=1)"]
+    same = [replace(one, label="gone") for one in gone()]
+    assert drawn(same) == ["gone (n=1)"] * 2
 
 
 def test_a_number_is_the_same_however_it_was_spelled(store):

@@ -122,7 +122,7 @@ def test_figures_take_any_title(text):
     history = {f"{part}/{name}": [0.5, 0.6] for part in ("train", "val") for name in ("loss", "accuracy")}
     for figure in (
         curves([history], text),
-        compared_curves({text: [history], "b": [history]}, text),
+        compared_curves([(text, [history]), ("b", [history])], text),
         class_distribution({"train": [1, 2]}, [text, "b"], text),
     ):
         svg = plain_svg(figure, "x").decode()

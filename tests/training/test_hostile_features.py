@@ -61,12 +61,13 @@ def _loads(content: bytes) -> object:
         return None
 
 
-@pytest.mark.parametrize("fault", ["removed", "emptied"])
+@pytest.mark.parametrize("fault", ["removed", "emptied", "doubled"])
 def test_features_that_are_removed_while_they_are_read_are_computed_again(features, fault):
     features.ensure()
     wanted = features.read(slice(0, 10))
     if fault == "removed":
         assert "freed" in invoke("cache", "--clear").output
     else:
-        (features.path / "features.bin").write_bytes(b"")
+        content = (features.path / "features.bin").read_bytes()
+        (features.path / "features.bin").write_bytes({"emptied": b"", "doubled": content[:2560] + content}[fault])
     assert np.array_equal(features.read(slice(0, 10)), wanted)

@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from tp1.base.digests import DIGESTS_TAG, as_tag, file_digests
 from tp1.base.errors import TP1Error
 from tp1.commands.reference import PROBE, WEIGHTS
+from tp1.data.class_names import label_names
 from tp1.data.dataset import ImageData
 from tp1.experiment import Experiment
 from tp1.models.build import rebuild
@@ -87,7 +88,8 @@ def model_files(record: RunRecord, experiment: Experiment, data: ImageData) -> d
     images, index = data.test.images[rows], data.test.index[rows]
     given = _probabilities(model, images)
     table = pd.read_parquet(io.BytesIO(record.files["predictions.parquet"])).set_index("index")
-    if (difference := float(np.abs(table.loc[index, list(model.classes)].to_numpy() - given).max())) > HALF:
+    of_run = table.loc[index, list(label_names(model.classes))].to_numpy()
+    if (difference := float(np.abs(of_run - given).max())) > HALF:
         raise TP1Error(
             f"{record.name} gives other probabilities with its weights in half precision, or in this code: one differs "
             f"by {difference:.3f}. They cannot be kept so."

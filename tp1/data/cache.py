@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 import os
 import re
 import shutil
@@ -254,6 +255,8 @@ def _read(source: Source, entry: Path, digest: str) -> Images | None:
         if meta["format"] != _format(source) or meta.pop("check") != check_of(json.dumps(meta, sort_keys=True)):
             return None
         with (entry / PIXELS).open("rb") as file:
+            if os.fstat(file.fileno()).st_size != math.prod(meta["shape"]):  # a map would show the first of more bytes
+                return None
             if hashlib.file_digest(file, "sha256").hexdigest() != meta["pixels_sha256"]:
                 return None
         pixels = np.memmap(entry / PIXELS, np.uint8, "r", shape=tuple(meta["shape"]))
@@ -282,7 +285,9 @@ def _build(source: Source, entry: Path, image_size: int | None) -> None:
         check_class_names(listing.classes, source.origin)
         check_classes(listing, source.origin)
         # Written sequentially, not through a memory map: a full disk then raises OSError instead of a bus error.
-        with GrowingFile(partial / PIXELS, check_of(str(_format(source)), *listing.names)) as pixels:
+        with GrowingFile(
+            partial / PIXELS, check_of(str(_format(source)), *listing.names), np.dtype(np.uint8)
+        ) as pixels:
             if pixels.rows:
                 say(f"Decoding goes on after {pixels.rows:,} of {len(listing.names):,} images of {source.name}.")
             _decode(source, listing, pixels, entry, image_size)

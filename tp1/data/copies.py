@@ -14,7 +14,7 @@ from tp1.data.image_digests import image_digests
 from tp1.data.splits import Split
 from tp1.data.stored import chunks
 
-FORMAT = 1  # of the stored answer: increase it when the rule changes
+FORMAT = 2  # of the stored answer: increase it when the rule changes
 GRID = 8  # cells per side of the small grey picture that candidates are found by
 ALIKE = 0.995  # correlation of two small pictures from which they are compared pixel by pixel
 NEAR = 6.0  # mean difference of two pictures in grey levels, below which they are the same picture
@@ -95,13 +95,13 @@ def _find(pixels: NDArray[np.uint8], split: Split) -> Copies:
         small, flat = _small_pictures(pixels)
         found: list[tuple[int, int]] = []
         for first, second in steps:
-            for alike in _alike(small, first[~flat[first]], second[~flat[second]]):
+            for alike in _alike(small, digests, first[~flat[first]], second[~flat[second]]):
                 found += alike
                 if len(found) > MOST_CANDIDATES:  # as of pictures that one camera took of one thing
                     whole = False
                     break
         for one, other in found if whole else []:
-            if (one, other) not in pairs and _near(pixels[one], pixels[other]):
+            if _near(pixels[one], pixels[other]):
                 pairs[one, other] = False
     rows = sorted(pairs)
     return Copies(np.array(rows, np.int64).reshape(-1, 2), np.array([pairs[pair] for pair in rows], bool), whole)
@@ -127,14 +127,19 @@ def _same(
 
 
 def _alike(
-    small: NDArray[np.float32], first: NDArray[np.int64], second: NDArray[np.int64]
+    small: NDArray[np.float32], digests: NDArray[np.uint64], first: NDArray[np.int64], second: NDArray[np.int64]
 ) -> Iterator[list[tuple[int, int]]]:
-    """Pairs of rows whose small pictures correlate, in portions; of a portion with too many, only some."""
+    """Pairs of rows whose small pictures correlate, in portions; of a portion with too many, only some.
+
+    Without those of the same pixels, of which :func:`_same` has as many as are needed.
+    """
     for start in range(0, len(second), CHUNK):
         rows = second[start : start + CHUNK]
         for begin in range(0, len(first), 16 * CHUNK):
             others = first[begin : begin + 16 * CHUNK]
-            found = np.flatnonzero(small[rows] @ small[others].T >= ALIKE)[: MOST_CANDIDATES + 1]
+            alike = small[rows] @ small[others].T >= ALIKE
+            alike &= digests[rows][:, None] != digests[others]
+            found = np.flatnonzero(alike)[: MOST_CANDIDATES + 1]
             places = zip(*np.divmod(found, len(others)), strict=True)
             yield [(int(others[column]), int(rows[row])) for row, column in places]
 

@@ -2,8 +2,10 @@
 
 import hashlib
 import json
+import math
 import os
 import time
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -15,59 +17,80 @@ NO_STATE = (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionE
 KEEP_SECONDS = 5.0  # between the moments that a killed process goes on from
 
 
+@dataclass(frozen=True)
+class _Counted:
+    """The first rows of a file, their shape, and their SHA-256.
+
+    They are one value: a signal may arrive between any two steps, and what is stored then must belong together.
+    """
+
+    rows: int = 0
+    row_shape: tuple[int, ...] | None = None
+    digest: "hashlib._Hash" = field(default_factory=hashlib.sha256)
+
+    def size(self, dtype: np.dtype[Any]) -> int:
+        """Bytes that these rows take."""
+        return self.rows * math.prod(self.row_shape or ()) * dtype.itemsize
+
+
 class GrowingFile:
     """An open file of rows. What it has is counted and hashed in a second file beside it, every few seconds.
 
-    The second file says only what is safely on disk, so that a power cut costs seconds too. A file that does not have
-    what the second one says, or is of another key, is begun anew.
+    The second file says only what is safely on disk, so that a power cut costs seconds too. What lies behind the rows
+    that it counts is cut off. A file that does not have what the second one says, or is of another key, is begun anew.
 
     Args:
         path: The file.
         key: What its rows are made of.
-
-    Attributes:
-        rows: Number of rows in it.
-        row_shape: The shape of one row; None before the first.
+        dtype: Their type.
     """
 
-    def __init__(self, path: Path, key: str) -> None:
-        self.rows = 0
-        self.row_shape: tuple[int, ...] | None = None
+    def __init__(self, path: Path, key: str, dtype: np.dtype[Any]) -> None:
         self._key = key
+        self._dtype = dtype
         self._state = path.with_name(f"{path.name}.begun")
-        self._digest = hashlib.sha256()
         self._file = path.open("r+b" if path.exists() else "w+b")
-        if not self._take_up():
-            self.rows, self.row_shape, self._digest = 0, None, hashlib.sha256()
-            self._file.seek(0)
+        self._counted = self._take_up() or _Counted()
+        self._file.seek(self._counted.size(dtype))
         self._file.truncate()
         self._kept = time.monotonic()
 
-    def _take_up(self) -> bool:
-        """Read again what is there, up to where it is safe."""
+    @property
+    def rows(self) -> int:
+        """Number of rows in it."""
+        return self._counted.rows
+
+    @property
+    def row_shape(self) -> tuple[int, ...] | None:
+        """The shape of one row; None before the first."""
+        return self._counted.row_shape
+
+    def _take_up(self) -> _Counted | None:
+        """Read again what is there, up to where it is safe; None if it is not as the second file says."""
         try:
             state = json.loads(self._state.read_text(encoding="utf-8"))
             if state["key"] != self._key:
-                return False
-            self.rows, self.row_shape = int(state["rows"]), tuple(state["row_shape"])
-            left = int(state["bytes"])
-            while left and (block := self._file.read(min(left, 1 << 20))):
-                self._digest.update(block)
+                return None
+            found = _Counted(int(state["rows"]), tuple(state["row_shape"]))
+            left = found.size(self._dtype)
+            while left > 0 and (block := self._file.read(min(left, 1 << 20))):
+                found.digest.update(block)
                 left -= len(block)
-            return left == 0 and bool(self._digest.hexdigest() == state["sha256"])
+            return found if left == 0 and found.digest.hexdigest() == state["sha256"] else None
         except NO_STATE:
-            return False
+            return None
 
     def append(self, rows: NDArray[Any]) -> None:
-        """Write rows (n, ...) at the end.
+        """Write rows (n, ...) of the file's type at the end.
 
         Raises:
             OSError: They cannot be written.
         """
         block = np.ascontiguousarray(rows).tobytes()
         self._file.write(block)
-        self._digest.update(block)
-        self.rows, self.row_shape = self.rows + len(rows), rows.shape[1:]
+        digest = self._counted.digest.copy()
+        digest.update(block)
+        self._counted = _Counted(self.rows + len(rows), rows.shape[1:], digest)
         if time.monotonic() - self._kept >= KEEP_SECONDS:
             self._keep()
 
@@ -78,8 +101,7 @@ class GrowingFile:
             "key": self._key,
             "rows": self.rows,
             "row_shape": self.row_shape,
-            "bytes": self._file.tell(),
-            "sha256": self._digest.hexdigest(),
+            "sha256": self._counted.digest.hexdigest(),
         }
         partial = self._state.with_name(f"{self._state.name}.partial")
         partial.write_text(json.dumps(state), encoding="utf-8")
@@ -90,7 +112,7 @@ class GrowingFile:
         """Say that all rows are there, and return the SHA-256 of the file."""
         self._file.flush()
         self._state.unlink(missing_ok=True)
-        return self._digest.hexdigest()
+        return self._counted.digest.hexdigest()
 
     def __enter__(self) -> Self:
         return self

@@ -8,7 +8,7 @@ from pathlib import Path
 from tp1.base.errors import TP1Error
 from tp1.base.names import printable
 from tp1.data.file_kinds import SUFFIXES, Tree, count_others, read_tree
-from tp1.data.parts import PARTS, find_parts, inner_folder, is_whole, shared_folders, turned
+from tp1.data.parts import PARTS, find_parts, inner_folder, is_whole, mixed_parts, shared_folders, turned
 
 MOST_NAMED = 20  # classes or folders in a message; the others are counted
 
@@ -128,7 +128,7 @@ def _flat(tree: Tree, inner: str) -> Layout:
 
 
 def _other_meanings(tree: Tree) -> list[str]:
-    """What would make a data set of wrong classes: a folder that is a data set, or one that may be a part."""
+    """What would make a data set of wrong classes or mixed parts: a folder that has parts, or one that may be one."""
     faults = [
         f"{name}/ is a data set of its own, with {_and([f'{one}/' for one in folder.filled()])}: give "
         f"dataset={printable(str(folder.path))}, or move what lies beside it away"
@@ -137,6 +137,11 @@ def _other_meanings(tree: Tree) -> list[str]:
     ]
     for name, folder in tree.folders.items():
         inside = folder.filled()
+        if (mixed := mixed_parts(folder)) and not is_whole(folder):  # as classes, they would mix the parts
+            faults.append(
+                f"{name}/ has {_and([f'{one}/' for one in mixed])}, the names of parts, and not every class has such: "
+                "give each class folder its own train/ and the same other parts, or rename these folders"
+            )
         if PARTS.get(name.lower()) == "train" and len(inside) > 1 and not folder.images:
             beside = [f"{one}/" for one in tree.filled() if one != name]
             faults.append(

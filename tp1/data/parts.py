@@ -75,7 +75,14 @@ def turned(tree: Tree) -> Tree | None:
 def is_whole(folder: Tree) -> bool:
     """Whether a folder is a data set of its own: a part for training with classes, and another part."""
     found = find_parts(folder)
-    return len(found) > 1 and any(len(inner_folder(folder.folders[name]).filled()) > 1 for name in found["train"])
+    train = [folder.folders[name] for name in found.get("train", [])]
+    return len(found) > 1 and any(len(inner_folder(one).filled()) > 1 for one in train)
+
+
+def mixed_parts(folder: Tree) -> list[str]:
+    """Names of the folders in a class that are called like parts; empty unless they are of two parts or more."""
+    names = [name for name in folder.filled() if name.lower() in PARTS]
+    return names if len({PARTS[name.lower()] for name in names}) > 1 else []
 
 
 def _word(name: str) -> str:

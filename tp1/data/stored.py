@@ -86,6 +86,10 @@ class RowFile:
         path: The file.
         shape: (N, ...) of the array in it.
         dtype: Its type.
+
+    Raises:
+        OSError: It cannot be opened.
+        TP1Error: It is not as large as such an array.
     """
 
     def __init__(self, path: Path, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
@@ -94,6 +98,9 @@ class RowFile:
         self._row = shape[1:]
         self._dtype = dtype
         self._size = int(np.prod(self._row, dtype=np.int64)) * dtype.itemsize
+        if os.fstat(self._file.fileno()).st_size != shape[0] * self._size:
+            self._file.close()
+            raise TP1Error(f"{path} has changed its size while it is read: check that disk.")
 
     def read(self, rows: NDArray[np.int64]) -> NDArray[Any]:
         """Read rows by their numbers: in the order of the file, rows that lie close at once.

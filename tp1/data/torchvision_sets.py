@@ -103,7 +103,13 @@ class TorchvisionSet:
         labels: list[int] = []
         parts = [part for part in SETS[self.set_name] if part]
         for part in SETS[self.set_name]:
-            found = _labels_of(self._load(part))
+            given = _labels_of(self._load(part))
+            if any(label is None for label in given):
+                raise TP1Error(
+                    f"{self.origin} has no labels for {f'its part {part}' if part else 'its images'}: put its files "
+                    f"with labels there, of those that torchvision.datasets.{self.set_name} reads."
+                )
+            found = [int(label) for label in given]
             names += [f"{part}/{row:07d}".lstrip("/") for row in range(len(found))]
             labels += found
         classes = self._class_names()
@@ -172,13 +178,16 @@ class TorchvisionSet:
         return kind(str(root), **SETS[self.set_name][part], **given)
 
 
-def _labels_of(data: Any) -> list[int]:
-    """The class numbers of all images, without decoding these if torchvision keeps the numbers somewhere."""
+def _labels_of(data: Any) -> list[Any]:
+    """The class numbers of all images, without decoding these if torchvision keeps the numbers somewhere.
+
+    None stands for that of an image without a label.
+    """
     for attribute in ("targets", "labels", "_labels", "y"):
         found = getattr(data, attribute, None)
         if found is not None and len(found) == len(data):
             if getattr(found, "ndim", 1) == 2:  # QMNIST: the digit, then who wrote it
                 found = found[:, 0]
-            return [int(label) for label in found]
+            return list(found)
     samples = getattr(data, "_samples", None)
-    return [int(label) for _, label in (samples if samples is not None else (data[row] for row in range(len(data))))]
+    return [label for _, label in (samples if samples is not None else (data[row] for row in range(len(data))))]

@@ -132,7 +132,7 @@ def group(runs: Iterable[TrackedRun], known: Mapping[tuple[str, str], Experiment
         _make_group(sorted(members, key=lambda run: run.seed), known.get(_name(members[0])))
         for members in by_identity.values()
     ]
-    groups = _tell_apart(groups)
+    groups = _tell_apart(_with_parameters(groups))
     places = {name: place for place, name in enumerate(known)}
     return sorted(groups, key=lambda g: (places.get(_name(g.runs[0]), len(places)), not g.is_default, g.label))
 
@@ -214,6 +214,24 @@ def _make_group(runs: Sequence[TrackedRun], experiment: Experiment | None) -> Gr
         is_default=not others,
         differences=differs,
     )
+
+
+def _with_parameters(groups: Sequence[Group]) -> list[Group]:
+    """The groups, with those parameters in the label in which others of the same label differ.
+
+    They are there already unless this code does not know the experiment, and so its defaults.
+    """
+    values = [hyperparameters(one.runs[0].params) for one in groups]
+    texts: dict[str, dict[str, set[str]]] = {}  # by label and parameter
+    for one, own in zip(groups, values, strict=True):
+        for name, value in own.items():
+            texts.setdefault(one.label, {}).setdefault(name, set()).add(short(value))
+    found = []
+    for one, own in zip(groups, values, strict=True):
+        varied = [name for name, several in texts[one.label].items() if len(several) > 1 and own[name] is not None]
+        differs = ", ".join(f"{name}={short(own[name])}" for name in varied)
+        found.append(replace(one, label=f"{one.label} ({differs})") if differs else one)
+    return found
 
 
 def _tell_apart(groups: Sequence[Group]) -> list[Group]:

@@ -88,7 +88,7 @@ def _dataset_section(place: int, dataset: str, found: Sequence[tuple[Group, Hist
         ),
         Picture(
             f"curves{ending}",
-            compared_curves(dict(zip(labels, histories, strict=True)), ""),
+            compared_curves([*zip(labels, histories, strict=True)], ""),
             texts["compared"],
             texts["compared"],
             curve_charts([Curve(*one) for one in zip(keys, labels, histories, strict=True)], texts),
@@ -196,10 +196,12 @@ def paired_blocks(pair: Paired, images: str = "test images") -> list[Block]:
 
 
 def _unique(group: Group, groups: Sequence[Group]) -> str:
-    """Return the group's label; if others of the same data set share it, with the digest that tells them apart."""
+    """Return the group's label; if others of the same data set share it, with the digests that tell them apart."""
     same = [other.runs[0] for other in groups if other.label == group.label]
-    first = group.runs[0]
-    for digest in ("data_digest", "split_digest"):
-        if len({getattr(run, digest) for run in same}) > 1:
-            return f"{group.label} [{getattr(first, digest)[:8]}]"
-    return group.label
+    digests = []
+    for name in ("data_digest", "split_digest"):
+        own = getattr(group.runs[0], name)
+        if len({getattr(run, name) for run in same}) > 1:
+            digests.append(own[:8])
+            same = [run for run in same if getattr(run, name) == own]
+    return f"{group.label} [{' '.join(digests)}]" if digests else group.label

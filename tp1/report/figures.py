@@ -79,7 +79,7 @@ def curves(
 
 
 def compared_curves(
-    groups: Mapping[str, Sequence[Mapping[str, Sequence[float]]]], title: str, words: Mapping[str, str] = WORDS
+    groups: Sequence[tuple[str, Sequence[Mapping[str, Sequence[float]]]]], title: str, words: Mapping[str, str] = WORDS
 ) -> Figure:
     """Accuracy and loss by epoch of several groups of runs: validation as a line, training as a thin dotted one.
 
@@ -87,12 +87,11 @@ def compared_curves(
     ``len(STYLES)`` groups, the others are grey lines.
 
     Args:
-        groups: Histories, as of :func:`curves`, of each group's runs, by the group's label.
+        groups: Each group's label, and the histories of its runs, as of :func:`curves`.
         title: Empty for none.
         words: :data:`WORDS` of a language.
     """
-    named = list(groups.items())[: len(STYLES)]
-    others = list(groups.items())[len(STYLES) :]
+    named, others = groups[: len(STYLES)], groups[len(STYLES) :]
     figure = Figure(figsize=(10, 5), layout="constrained")
     panels = figure.subplots(1, 2)
     for axes, quantity, unit in zip(panels, ("accuracy", "loss"), ("share", "nats"), strict=True):

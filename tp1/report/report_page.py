@@ -193,7 +193,7 @@ def _study_section(
     blocks: list[Block] = [Paragraph([_own_text(study, "summary", texts)]), *_remarks(chosen)]
     if chosen:
         keys = [f"{study.name}-{row}" for row in range(len(chosen))]
-        histories = {group.label: details[group.runs[0].run_id].histories for group in chosen}
+        histories = [(group.label, details[group.runs[0].run_id].histories) for group in chosen]
         blocks += [
             summary_table(chosen, texts, parameters=parameters_of(chosen), keys=keys),
             Picture(
@@ -201,7 +201,7 @@ def _study_section(
                 compared_curves(histories, "", texts["figures"]),
                 texts["compared"],
                 texts["compared"],
-                curve_charts([Curve(key, *one) for key, one in zip(keys, histories.items(), strict=True)], texts),
+                curve_charts([Curve(key, *one) for key, one in zip(keys, histories, strict=True)], texts),
                 legend=True,
             ),
             _runs_table(chosen, texts, link),

@@ -164,13 +164,18 @@ class FeatureEntry:
         Each call maps the file anew: pages of a map that stays open would count as this process's memory. An entry
         removed since :meth:`ensure`, as by ``tp1 cache --clear``, is computed again.
         """
-        shape = (len(self.data.pixels), *self.shape)
         try:
-            features = np.memmap(self.path / FEATURES, np.float16, "r", shape=shape)
-        except (FileNotFoundError, ValueError):  # ValueError: the file is too short
+            features = self._mapped()
+        except (FileNotFoundError, ValueError):
             self.ensure()
-            features = np.memmap(self.path / FEATURES, np.float16, "r", shape=shape)
+            features = self._mapped()
         return np.array(features[rows])
+
+    def _mapped(self) -> NDArray[np.float16]:
+        with (self.path / FEATURES).open("rb") as file:
+            if (size := os.fstat(file.fileno()).st_size) != self._size():  # a map would show the first of more bytes
+                raise ValueError(f"{file.name} has {size} bytes in place of {self._size()}")
+            return np.memmap(file, np.float16, "r", shape=(len(self.data.pixels), *self.shape))
 
     def open(self) -> RowFile:
         """Return the file of the features, for reading some rows at a time."""
@@ -195,7 +200,8 @@ class FeatureEntry:
     def _build(self) -> None:
         """Compute into a folder beside the entry, and rename it when complete. The caller holds the lock."""
         with whole_folder(self.path, going_on=True) as partial:
-            with GrowingFile(partial / FEATURES, check_of(json.dumps(self.key, sort_keys=True))) as file:
+            key = check_of(json.dumps(self.key, sort_keys=True))
+            with GrowingFile(partial / FEATURES, key, np.dtype(np.float16)) as file:
                 missing = len(self.data.pixels) - file.rows
                 check_space(2 * missing * int(np.prod(self.shape)), self.path.parent, "features")
                 for features in self._compute(file.rows):
