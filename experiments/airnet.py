@@ -17,7 +17,7 @@ experiment = Experiment(
         dataset="cifar10",
         epochs=10,
         batch_size=512,
-        optimizer=Muon(0.06, weight_decay=0.01, adam_rate=8e-3),
+        optimizer=Muon(0.06, weight_decay=0.1, adam_rate=8e-3),
         schedule=Linear(warmup=0.1),
         label_smoothing=0.1,
         augment="altflip-crop",
