@@ -35,13 +35,13 @@ def describe_run(
         result = [state or f"Running: {config.epochs} epochs."]
     else:
         published = experiment.published_on(dataset)
+        columns = ["published", "measured"] if published else ["measured"]
         # The UI folds long descriptions, so the table comes first.
-        result = ["| | published | measured |", "|---|---|---|"]
+        result = [f"| | {' | '.join(columns)} |", "|---" * (1 + len(columns)) + "|"]
         for name in NOTED:
             before = f"{published[name]:.4g}" if name in published else "–"
-            result.append(f"| {name} | {before} | {measured[name]:.4f} |")
-        result += [
-            "",
-            f"n = 1; measured at the best validation epoch, {best_epoch} of {config.epochs}; published at the last.",
-        ]
+            cells = [before] * bool(published) + [f"{measured[name]:.4f}"]
+            result.append(f"| {name} | {' | '.join(cells)} |")
+        last = "; published at the last" if published else ""
+        result += ["", f"n = 1; measured at the best validation epoch, {best_epoch} of {config.epochs}{last}."]
     return "\n".join([title, "", *result, "", experiment.summary, "", "Repeat it:", "", indented(command), ""])

@@ -238,23 +238,21 @@ def _others(groups: Sequence[Group], texts: Texts, link: Callable[[TrackedRun], 
 
 
 def _measured_table(group: Group, texts: Texts) -> Table:
+    beside = bool(group.published)
     rows: list[list[Inline]] = []
     for metric in SHOWN:
         published = group.published.get(metric)
-        rows.append(
-            [
-                texts["metrics"][metric],
-                Number(f"{published:g}", published) if published is not None else "–",
-                number(group.mean(metric), 4, group.sd(metric)),
-                signed(group.mean(metric) - published if published is not None else None),
-            ]
-        )
+        row: list[Inline] = [texts["metrics"][metric]]
+        if beside:
+            row.append(Number(f"{published:g}", published) if published is not None else "–")
+        row.append(number(group.mean(metric), 4, group.sd(metric)))
+        if beside:
+            row.append(signed(group.mean(metric) - published if published is not None else None))
+        rows.append(row)
     remark = texts["remarks"].get(group.remark(), group.remark())
-    return Table(
-        [texts["metric"], texts["published"], f"{texts['measured']} (n = {len(group.runs)})", texts["difference"]],
-        rows,
-        f"{texts['remark']}: {remark}",
-    )
+    measured = f"{texts['measured']} (n = {len(group.runs)})"
+    columns = [texts["published"], measured, texts["difference"]] if beside else [measured]
+    return Table([texts["metric"], *columns], rows, f"{texts['remark']}: {remark}")
 
 
 def _curves(detail: Detail, texts: Texts) -> Picture:
