@@ -7,10 +7,13 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 from PIL import Image
+from torchvision import models
 
 from tests.conftest import EUROSAT_CLASSES, PROJECT, coloured_images, write_folder
 from tests.support.pages import blocks
+from tp1.models.weights import IMAGENET_NAMES
 
 CIFAR10 = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 
@@ -27,6 +30,15 @@ def write_data(root: Path) -> None:
             (root / place / name).mkdir(parents=True)
             for number, image in enumerate(coloured_images(label, count, side, seed=len(place)), start=1):
                 Image.fromarray(image).save(root / place / name / f"{name}_{number}.png")
+
+
+def write_imagenet_weights(home: Path) -> None:
+    """Random weights where torchvision keeps those of ImageNet, which would be downloaded."""
+    folder = home / ".cache" / "torch" / "hub" / "checkpoints"
+    folder.mkdir(parents=True)
+    for name, weights in IMAGENET_NAMES.items():
+        file = models.get_weight(weights).url.rpartition("/")[2]
+        torch.save(models.get_model(name).state_dict(), folder / file)
 
 
 @pytest.fixture
@@ -103,7 +115,7 @@ def test_a_page_can_be_followed(page, checkout, tmp_path):
         "PYTHONPATH": str(checkout),
         "TP1_DATA_DIR": str(tmp_path / "data"),
     }
-    (tmp_path / "home").mkdir()
+    write_imagenet_weights(tmp_path / "home")
     for block in blocks(PROJECT / page):
         if block.kind == "{code-block} python":
             write_code(checkout, block.caption, block.text)
