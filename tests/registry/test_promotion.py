@@ -346,11 +346,12 @@ def test_a_tampered_model_is_refused_everywhere(runs, tmp_path):
 
 
 def test_a_registered_model_whose_name_is_that_of_the_lock_is_left_alone(runs):
-    MlflowClient().create_registered_model(f"{NAME}-promotion")
+    (output,) = MlflowClient().get_run(runs["cnn-base"]).outputs.model_outputs
+    mlflow.register_model(f"models:/{output.model_id}", f"{NAME}-promotion")
     result = invoke("promote", "dataset=digits")
     assert result.exit_code == 1
     assert f"{NAME}-promotion is a registered model, and {NAME} needs this name for its lock" in result.stderr
-    assert MlflowClient().get_registered_model(f"{NAME}-promotion")
+    assert MlflowClient().get_model_version(f"{NAME}-promotion", "1")
 
 
 @pytest.mark.long

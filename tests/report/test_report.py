@@ -286,6 +286,8 @@ def test_the_page_in_a_browser(runs):
                 "alexnet-pretrained",
                 "mobilenetv2-pretrained",
                 "fusion",
+                "airnet",
+                "landnet",
                 "made",
             ),
         ]

@@ -83,7 +83,7 @@ def promotion_lock(name: str) -> Iterator[Lock]:
 
 def is_lock(model: RegisteredModel) -> bool:
     """Whether a registered model is a lock, and not the model of a data set whose name ends like one."""
-    return model.name.endswith(LOCK_SUFFIX) and HOLDER_TAG in model.tags
+    return model.name.endswith(LOCK_SUFFIX) and (HOLDER_TAG in model.tags or not model.latest_versions)
 
 
 def _acquire(client: MlflowClient, lock: Lock, name: str) -> None:
