@@ -2,6 +2,7 @@
 
 import shlex
 
+import pytest
 from hypothesis import given
 
 from tests.conftest import all_runs, invoke, write_folder
@@ -27,6 +28,7 @@ def test_commands_give_back_what_was_given():
     check()
 
 
+@pytest.mark.long
 def test_a_data_set_whose_name_looks_like_a_formula_is_trained_on(store, tmp_path):
     write_folder(tmp_path / "$x_{$ <b>'", per_class=6)
     result = invoke("cnn-base", "dataset=./$x_{$ <b>'", "epochs=1", "batch_size=8")

@@ -46,7 +46,10 @@ def test_the_summary_lists_layers_shapes_and_parameters():
             ),
             marks=pytest.mark.long,
         ),
-        class_distribution({"train": range(50, 150), "test": [3] * 100}, [str(n) for n in range(100)], "t"),
+        pytest.param(
+            class_distribution({"train": range(50, 150), "test": [3] * 100}, [str(n) for n in range(100)], "t"),
+            marks=pytest.mark.long,
+        ),
         sample_images(np.zeros((3, 4, 8, 8, 3), np.uint8), CLASSES, "t"),
         class_distribution({"train": [5, 6, 7], "test": [1, 2, 3]}, CLASSES, "t"),
     ],

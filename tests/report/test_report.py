@@ -162,6 +162,7 @@ def test_the_overview_says_what_lies_within_two_deviations(runs):
     assert answers["cnnv3-c4"] == "not known"
 
 
+@pytest.mark.long
 def test_report_in_portuguese(runs):
     assert invoke("report", "to=a", "language=pt").exit_code == 0
     html = Path("a/report.html").read_text(encoding="utf-8")
@@ -340,6 +341,7 @@ def test_a_program_reads_the_rows_from_standard_output(runs):
     assert "](" not in text  # pictures that would not be there
 
 
+@pytest.mark.long
 def test_a_narrow_terminal_gets_the_first_columns_whole(runs, monkeypatch):
     monkeypatch.setattr("tp1.report.terminal.WIDE", 80)
     output = invoke("compare", "experiments=cnnv3,cnnv3-configs").output
@@ -350,7 +352,8 @@ def test_a_narrow_terminal_gets_the_first_columns_whole(runs, monkeypatch):
     assert "Too wide for this terminal, but in compare.html: remark, validation, macro F1" in output
 
 
-@pytest.mark.parametrize("options", [pytest.param((), marks=pytest.mark.long), ("format=json",)])
+@pytest.mark.long
+@pytest.mark.parametrize("options", [(), ("format=json",)])
 def test_a_closed_pipe_is_no_fault(runs, options):
     """As with ``| head -1``: the reader is gone before anything is written."""
     command = [

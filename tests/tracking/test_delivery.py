@@ -41,7 +41,7 @@ def test_a_result_that_is_sent_again_arrives_once(store, tmp_path, classes):
     assert len(run.outputs.model_outputs) == 1
 
 
-@pytest.mark.parametrize("begun", [0, 3])
+@pytest.mark.parametrize("begun", [0, pytest.param(3, marks=pytest.mark.long)])
 def test_of_models_that_were_begun_twice_one_is_left(store, tmp_path, monkeypatch, begun):
     """A server that hangs gets the same request several times, and may do all of them in the end."""
     client = MlflowClient()

@@ -122,7 +122,7 @@ def test_a_changed_parameter_is_refused_by_name(killed, arguments, message):
     assert MlflowClient().get_run(killed.info.run_id).info.status == "KILLED"
 
 
-@pytest.mark.parametrize("how", ["id", "auto"])
+@pytest.mark.parametrize("how", ["id", pytest.param("auto", marks=pytest.mark.long)])
 def test_where_auto_means_something_else_the_runs_own_can_be_given(killed, monkeypatch, how):
     own = killed.data.params["precision"]
     other = "fp32" if own == "bf16" else "bf16"
