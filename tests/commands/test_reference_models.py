@@ -116,6 +116,7 @@ def test_a_model_that_cannot_be_checked_is_not_kept(store, image_folder):
     assert not Path("kept").exists()
 
 
+@pytest.mark.long
 def test_classes_that_are_called_as_columns_are_compared_by_their_own(store):
     """``true`` and ``predicted`` of predictions.parquet are class numbers, and ``index`` is the rows' index."""
     for label, name in enumerate(("index", "predicted", "true")):

@@ -119,6 +119,7 @@ def test_training_can_do_without_them(parted):
     assert not {after.names[row] for row in after.train.index.tolist()} & set(after.reading.dropped)
 
 
+@pytest.mark.long
 def test_a_run_says_it(store, parted):
     result = invoke("cnn-base", f"dataset={parted}", "epochs=1", "image_size=32", "drop_duplicates=train")
     assert result.exit_code == 0, result.stderr

@@ -130,6 +130,7 @@ def test_right_and_wrong_are_words(labelled):
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine")
+@pytest.mark.long
 def test_the_page_in_a_browser(labelled, tmp_path):
     """No console error, no request, every image there and large enough, no sideways scrolling."""
     from playwright.sync_api import sync_playwright

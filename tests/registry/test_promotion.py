@@ -174,6 +174,7 @@ def test_a_champion_of_former_data_is_measured_on_images_that_are_new_to_it(runs
     assert "It is the champion now." in output
 
 
+@pytest.mark.long
 def test_a_champion_that_does_not_say_what_it_was_trained_on_is_replaced_by_force(runs):
     """As one of an earlier version of this project, which logged no digests of the training images."""
     promote("experiments=cnn-base")

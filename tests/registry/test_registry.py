@@ -89,7 +89,7 @@ def test_a_lock_whose_holder_is_at_work_is_said_with_its_holder(store, monkeypat
         pass
 
 
-@pytest.mark.parametrize("tags", [{}, {"tp1.holder": "dead", "tp1.renewed": "3"}])
+@pytest.mark.parametrize("tags", [pytest.param({}, marks=pytest.mark.long), {"tp1.holder": "dead", "tp1.renewed": "3"}])
 def test_a_lock_that_its_holder_left_is_taken_over_by_one(store, monkeypatch, capsys, tags):
     monkeypatch.setattr(locks, "STALE_SECONDS", 0.3)
     monkeypatch.setattr(locks, "SETTLE_SECONDS", 0.3)

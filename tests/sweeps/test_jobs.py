@@ -175,6 +175,7 @@ def test_a_study_runs_its_configurations(store):
     assert (child.data.tags["tp1.experiment"], child.data.tags["tp1.configuration"]) == ("cnnv3", "c4")
 
 
+@pytest.mark.long
 def test_a_failed_child_fails_the_parent_after_the_others(store, monkeypatch):
     import tp1.run
 
