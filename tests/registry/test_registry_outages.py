@@ -4,6 +4,7 @@ import json
 import shutil
 import sqlite3
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -79,19 +80,29 @@ def registry_of(uri: str) -> Registry:
     return Registry(aliases.get("champion"), aliases.get("challenger"), required, f"{NAME}-promotion" in found)
 
 
+@pytest.fixture
+def store_of(databases, tmp_path, monkeypatch) -> Callable[[str], str]:
+    """Put a command's store and cache into the test's folder, where requests are not repeated; returns its URI."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    monkeypatch.setattr(lock, "LOCK_SECONDS", 0.5)
+
+    def prepare(command: str) -> str:
+        shutil.copytree(databases["cache"], tmp_path / "cache")
+        copy_database(databases[command], tmp_path)
+        return f"sqlite:///{tmp_path / 'mlflow.db'}"
+
+    return prepare
+
+
 @pytest.mark.long
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize("fault", FAULTS)
 @pytest.mark.parametrize("command", COMMANDS)
-def test_whichever_request_fails(databases, tmp_path, monkeypatch, command, fault):
+def test_whichever_request_fails(databases, store_of, monkeypatch, command, fault):
     """Each request in turn meets the fault once: the command fails, or does what it would have done; never a third."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "2")
-    monkeypatch.setattr(lock, "LOCK_SECONDS", 0.5)
-    shutil.copytree(databases["cache"], tmp_path / "cache")
-    uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
-    copy_database(databases[command], tmp_path)
+    uri = store_of(command)
     before = registry_of(uri)
     outcomes: Counter[str] = Counter()
     wrong = []
@@ -122,14 +133,9 @@ def test_whichever_request_fails(databases, tmp_path, monkeypatch, command, faul
 @pytest.mark.long
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize("command", COMMANDS)
-def test_whichever_kind_of_request_fails(databases, tmp_path, monkeypatch, command):
+def test_whichever_kind_of_request_fails(databases, store_of, monkeypatch, command):
     """All requests of one kind fail, so that what a command does after a failure can fail too: one line says so."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
-    monkeypatch.setattr(lock, "LOCK_SECONDS", 0.5)
-    shutil.copytree(databases["cache"], tmp_path / "cache")
-    uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
-    copy_database(databases[command], tmp_path)
+    uri = store_of(command)
     before = registry_of(uri)
     wrong = []
     with served(uri) as address, faulty_proxy(address) as proxy:
