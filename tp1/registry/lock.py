@@ -82,7 +82,10 @@ def promotion_lock(name: str) -> Iterator[Lock]:
 
 
 def is_lock(model: RegisteredModel) -> bool:
-    """Whether a registered model is a lock, and not the model of a data set whose name ends like one."""
+    """Whether a registered model is a lock, and not the model of a data set whose name ends like one.
+
+    A lock of an earlier version of this program has no holder; no lock has versions.
+    """
     return model.name.endswith(LOCK_SUFFIX) and (HOLDER_TAG in model.tags or not model.latest_versions)
 
 
