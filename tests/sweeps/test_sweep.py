@@ -63,6 +63,25 @@ def swept(sweep_folder, monkeypatch) -> str:
     return output.read_text(encoding="utf-8")
 
 
+def test_a_sweep_is_exported_with_its_pruned_trials_and_loaded_as_one(swept, tmp_path, monkeypatch, empty_database):
+    (parent,) = (run for run in all_runs() if run.info.run_name == "sweep-cnn-base")
+    exported = invoke("export", parent.info.run_id, "--to", str(tmp_path / "kept"))
+    assert exported.exit_code == 0, exported.output
+    before = trials()
+    copy_database(empty_database, tmp_path)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path / 'mlflow.db'}")
+    for new in (3, 0):
+        loaded = invoke("import", "kept")
+        assert f"{new} new reference runs" in loaded.output, loaded.output
+    after = trials()
+    assert {number: run.info.status for number, run in after.items()} == {0: "FINISHED", 1: "KILLED", 2: "KILLED"}
+    assert [run.data.metrics for run in after.values()] == [run.data.metrics for run in before.values()]
+    (sweep,) = select(RunReader(), [], None).sweeps
+    assert (sweep.counts, sweep.epochs_saved) == ({"finished": 1, "pruned": 2}, 3)
+    assert "resume" not in invoke("runs").output  # a pruned trial is over
+
+
 def test_a_trial_is_a_run_and_a_pruned_one_is_never_a_finished_one(swept):
     good, bad, diverged = trials().values()
     assert [run.info.status for run in (good, bad, diverged)] == ["FINISHED", "KILLED", "KILLED"]

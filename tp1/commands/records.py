@@ -1,4 +1,4 @@
-"""``tp1 export`` and ``tp1 import``: write finished runs as small folders, and load them into a tracking store."""
+"""``tp1 export`` and ``tp1 import``: keep finished runs and sweeps as small folders, and load them into a store."""
 
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -12,9 +12,12 @@ from tp1.commands.reference import export_run, import_runs, read_model_files
 from tp1.config import tracked_reading
 from tp1.data.dataset import load_data
 from tp1.experiment import Experiment, Study, by_name_and_configuration
+from tp1.report.sweeps import collect
 from tp1.store.addresses import masked
 from tp1.store.prepare import prepare_store
+from tp1.store.reader import RunReader, find_run
 from tp1.store.records import RunRecord
+from tp1.store.runs import SWEEP_TAG, TRIAL_TAG
 
 REFERENCE = Path("reference")
 Known = Mapping[tuple[str, str], Experiment]
@@ -34,10 +37,22 @@ def _export(
         )
         return make(record, experiment, data)
 
-    for run_id in run_ids:
+    for run_id in [one for given in run_ids for one in _runs_of(given)]:
         target = export_run(run_id, to, replace=replace, model_files=model_files if with_model else None)
         size = sum(path.stat().st_size for path in target.iterdir())
         click.echo(f"{target}  {size / 1000:,.0f} kB")
+
+
+def _runs_of(run_id: str) -> list[str]:
+    """Return the run itself; in place of a sweep, its trials that are over."""
+    tags = find_run(run_id).data.tags
+    if SWEEP_TAG not in tags or TRIAL_TAG in tags:
+        return [run_id]
+    sweeps = collect(RunReader().find_trials(tags[SWEEP_TAG]))
+    trials = [trial.run_id for sweep in sweeps for trial in sweep.ended.values()]
+    if not trials:
+        raise TP1Error(f"sweep {run_id} cannot be kept yet: none of its trials is over.")
+    return trials
 
 
 def _import(known: Known, folder: Path) -> None:
@@ -69,7 +84,7 @@ def export_command(catalog: Sequence[Experiment | Study]) -> Command:
     return Command(
         "export",
         callback=partial(_export, by_name_and_configuration(catalog)),
-        help="Write finished runs as small folders of JSON and parquet.",
+        help="Write finished runs as small folders of JSON and parquet; of a sweep, all its trials.",
         params=[
             click.Argument(["run_ids"], nargs=-1, required=True, metavar="RUN_ID..."),
             click.Option(["--replace"], is_flag=True, help="Write over another run's record of the same name."),

@@ -13,7 +13,7 @@ from tp1.report.figures import WORDS, class_distribution, confusion_matrix, curv
 from tp1.report.mistakes import FILE as MISTAKES
 from tp1.report.mistakes import Mistake, mistakes_figure, read_mistakes
 from tp1.store.records import RunRecord
-from tp1.store.runs import CURVES
+from tp1.store.runs import CURVES, PRUNED_TAG
 
 
 def run_title(experiment: str, dataset: str, seed: str | int) -> str:
@@ -59,9 +59,9 @@ def read_distribution(content: bytes) -> pd.DataFrame:
 def record_figures(record: RunRecord) -> dict[str, bytes]:
     """Redraw the figures of a run from its record, which leaves them out; PNG by file name.
 
-    An evaluation has none: its tables say the same.
+    An evaluation has none: its tables say the same. Nor has a pruned trial.
     """
-    if record.tags.get("tp1.experiment") == "evaluate":
+    if record.tags.get("tp1.experiment") == "evaluate" or PRUNED_TAG in record.tags:
         return {}
     if "tp1.model" not in record.tags:
         counts = read_distribution(record.files["class_distribution.csv"])

@@ -1,4 +1,4 @@
-"""Records: finished runs, complete except for their models."""
+"""Records: finished runs and pruned trials, complete except for their models."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from mlflow.entities import Run
 from tp1.base.errors import TP1Error
 from tp1.store.artifacts import read_artifact, read_optional_artifact
 from tp1.store.reader import find_run
-from tp1.store.runs import MACHINE_TAG, MODEL_TAG
+from tp1.store.runs import MACHINE_TAG, MODEL_TAG, PRUNED_TAG
 
 # The artifacts in the record of a training run; the figures can be drawn from these.
 RECORD_FILES = (
@@ -23,6 +23,11 @@ RECORD_FILES = (
     "model_summary.txt",
     "predictions.parquet",
 )
+PRUNED_FILES = (
+    "config.json",
+    "environment.txt",
+    "model_summary.txt",
+)  # of a trial that was stopped early
 # Further ones that only some training runs have.
 OPTIONAL_FILES = ("mistakes.parquet",)
 EVALUATION_FILES = ("classification_report.txt", "classes.csv", "confusion_matrix.csv", "calibration.csv")
@@ -32,7 +37,7 @@ LOOK_FILES = ("samples.png", "class_distribution.csv", "channels.csv")  # the ar
 
 @dataclass(frozen=True)
 class RunRecord:
-    """A finished run of training, ``eda`` or ``evaluate`` without its model, complete enough to be reported.
+    """A finished run of training, ``eda`` or ``evaluate``, or a pruned trial, without its model; enough to report it.
 
     Attributes:
         run_id: The id of the run that the record was made from.
@@ -54,20 +59,21 @@ class RunRecord:
 
 
 def make_record(run_id: str, *, histories: bool = True) -> RunRecord:
-    """Return the record of a finished run of training, ``eda`` or ``evaluate``.
+    """Return the record of a finished run of training, ``eda`` or ``evaluate``, or of a pruned trial.
 
     Args:
         histories: Read every value of every metric, in one request for each metric; else only the last values.
 
     Raises:
-        TP1Error: The run does not exist, is not finished, is of another kind, or lacks an artifact.
+        TP1Error: The run does not exist, is not over, is of another kind, or lacks an artifact.
     """
     run = find_run(run_id)
     tags = run.data.tags
-    if run.info.status != "FINISHED" or not has_record(tags):
+    over = run.info.status == "FINISHED" or PRUNED_TAG in tags
+    if not over or not has_record(tags):
         raise TP1Error(
             f"run {run_id} is {run.info.status} and cannot be kept: it must be a finished run of training, eda or "
-            "evaluate."
+            "evaluate, or a sweep."
         )
     client = MlflowClient()
     files = {name: read_artifact(client, run_id, name) for name in record_files(tags)}
@@ -103,6 +109,8 @@ def has_record(tags: Mapping[str, str]) -> bool:
 
 def record_files(tags: Mapping[str, str]) -> tuple[str, ...]:
     """Return the names of the artifacts that belong in the record of a run with these tags."""
+    if PRUNED_TAG in tags:
+        return PRUNED_FILES
     if MODEL_TAG in tags:
         return RECORD_FILES
     if tags.get("tp1.experiment") == "evaluate":
@@ -112,7 +120,7 @@ def record_files(tags: Mapping[str, str]) -> tuple[str, ...]:
 
 def optional_files(tags: Mapping[str, str]) -> tuple[str, ...]:
     """Return the names of further artifacts that the record of a run with these tags may have."""
-    return OPTIONAL_FILES if MODEL_TAG in tags else ()
+    return OPTIONAL_FILES if MODEL_TAG in tags and PRUNED_TAG not in tags else ()
 
 
 def _datasets(run: Run) -> list[dict[str, Any]]:

@@ -8,6 +8,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Dataset, Metric, Param
 
 from tp1.store.records import RunRecord
+from tp1.store.runs import PRUNED_TAG
 from tp1.tracking.datasets import dataset_input
 from tp1.tracking.every_run import mark_experiment, new_run_experiment
 
@@ -52,7 +53,7 @@ def write_record(record: RunRecord, files: Mapping[str, bytes], tags: Mapping[st
             client.log_artifacts(run_id, name)
         for key, value in tags.items():
             client.set_tag(run_id, key, value)
-        client.set_terminated(run_id, "FINISHED", record.end_time)
+        client.set_terminated(run_id, "KILLED" if PRUNED_TAG in record.tags else "FINISHED", record.end_time)
     except BaseException:
         client.delete_run(run_id)
         raise
