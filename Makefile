@@ -5,6 +5,8 @@ BIN := .venv/bin
 EXPERIMENTS := $(shell sed -n 's/^  \([a-z0-9-]*\):$$/\1/p' MLproject)
 # Parameters for an experiment: make cnnv3 P="epochs=5 seed=1"
 P ?=
+# Tests at a time: one more than there are processors, since some wait for a server or another process; four at most.
+WORKERS := $(shell n=$$(getconf _NPROCESSORS_ONLN); echo $$((n < 3 ? n + 1 : 4)))
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 RUN = tp1 store --quiet > /dev/null && MLFLOW_LOGGING_LEVEL=WARNING mlflow run . --env-manager local $(foreach parameter,$(P),-P $(parameter)) -e
 
@@ -42,7 +44,7 @@ test: $(BIN)/.installed ## Install, then lint, type-check and test (offline, und
 	ruff format --check .
 	ruff check .
 	mypy
-	OMP_NUM_THREADS=1 pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+	OMP_NUM_THREADS=1 pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 test-long: $(BIN)/.installed ## The tests that take longer
 	$(BIN)/python -m pip install --quiet --group cluster
