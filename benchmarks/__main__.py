@@ -41,8 +41,8 @@ def figure(tables: Sequence[Table]) -> Figure:
             low = [median(row.ratios) - min(row.ratios) if row.ratios else 0 for row in table.rows]
             high = [max(row.ratios) - median(row.ratios) if row.ratios else 0 for row in table.rows]
             ax.barh(names, middle, xerr=[low, high], color=["#1f77b4"] + ["#b0b0b0"] * (len(names) - 1), height=0.7)
-            for place, value in enumerate(middle):
-                ax.text(value, place, f"  {value:.2f}", va="center")
+            for place, (value, above) in enumerate(zip(middle, high, strict=True)):
+                ax.text(value + above, place, f"  {value:.2f}", va="center")
             ax.invert_yaxis()
             ax.set_title(table.title, loc="left")
             ax.set_xlim(0, 1.15 * max(m + h for m, h in zip(middle, high, strict=True)))

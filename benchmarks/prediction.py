@@ -9,6 +9,7 @@ import sys
 import time
 from pathlib import Path
 
+import mlflow
 import numpy as np
 import psutil
 import requests
@@ -86,7 +87,9 @@ def served(model: str, shape: tuple[int, int, int], requests_: int) -> Table:
         port = probe.getsockname()[1]
     environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
     command = ["mlflow", "models", "serve", "-m", model, "--env-manager", "local", "--port", str(port)]
-    server = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    log = Path("serving.log").resolve()
+    with log.open("wb") as file:
+        server = subprocess.Popen(command, env=environment, stdout=file, stderr=file)
     address = f"http://127.0.0.1:{port}"
     question = json.dumps({"inputs": [np.asarray(picture(0, shape)).tolist()]})
     try:
@@ -96,7 +99,7 @@ def served(model: str, shape: tuple[int, int, int], requests_: int) -> Table:
                 break
             except requests.RequestException:
                 if server.poll() is not None:
-                    sys.exit("the server has ended; start it by hand to see why")
+                    sys.exit(f"the server has ended:\n{log.read_text(encoding='utf-8', errors='replace')}")
                 time.sleep(0.5)
         times = []
         with requests.Session() as session:
@@ -110,16 +113,17 @@ def served(model: str, shape: tuple[int, int, int], requests_: int) -> Table:
         about = f"{requests_} requests with one image each to `mlflow models serve`, one after the other."
         return Table("A served model", "s", about, [Row("one image", times[1:])])  # the first warms up
     finally:
-        parent = psutil.Process(server.pid)
-        everyone = [*parent.children(recursive=True), parent]
-        for one in everyone:
-            one.terminate()
-        server.wait()
+        if server.poll() is None:
+            parent = psutil.Process(server.pid)
+            for one in [*parent.children(recursive=True), parent]:
+                one.terminate()
+            server.wait()
 
 
 def tables(count: int, rounds: int, folder: Path) -> list[Table]:
     """Train small models, and measure prediction with them."""
     os.environ["MLFLOW_TRACKING_URI"] = f"sqlite:///{folder}/prediction.db"
+    mlflow.set_tracking_uri(os.environ["MLFLOW_TRACKING_URI"])  # an earlier part may have set another
     models = {name: train_one(name) for name in MODELS}
     predictors = {name: load_predictor(model) for name, model in models.items()}
     shape = predictors[MODELS[0]].image_shape
