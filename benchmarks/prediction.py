@@ -122,8 +122,7 @@ def served(model: str, shape: tuple[int, int, int], requests_: int) -> Table:
 
 def tables(count: int, rounds: int, folder: Path) -> list[Table]:
     """Train small models, and measure prediction with them."""
-    os.environ["MLFLOW_TRACKING_URI"] = f"sqlite:///{folder}/prediction.db"
-    mlflow.set_tracking_uri(os.environ["MLFLOW_TRACKING_URI"])  # an earlier part may have set another
+    mlflow.set_tracking_uri(f"sqlite:///{folder}/prediction.db")  # for this process and the server
     models = {name: train_one(name) for name in MODELS}
     predictors = {name: load_predictor(model) for name, model in models.items()}
     shape = predictors[MODELS[0]].image_shape

@@ -23,11 +23,8 @@ RECORD_FILES = (
     "model_summary.txt",
     "predictions.parquet",
 )
-PRUNED_FILES = (
-    "config.json",
-    "environment.txt",
-    "model_summary.txt",
-)  # of a trial that was stopped early
+# Those of a trial that was stopped early.
+PRUNED_FILES = ("config.json", "environment.txt", "model_summary.txt")
 # Further ones that only some training runs have.
 OPTIONAL_FILES = ("mistakes.parquet",)
 EVALUATION_FILES = ("classification_report.txt", "classes.csv", "confusion_matrix.csv", "calibration.csv")
