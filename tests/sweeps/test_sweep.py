@@ -67,6 +67,10 @@ def test_a_sweep_is_exported_with_its_pruned_trials_and_loaded_as_one(swept, tmp
     (parent,) = (run for run in all_runs() if run.info.run_name == "sweep-cnn-base")
     exported = invoke("export", parent.info.run_id, "--to", str(tmp_path / "kept"))
     assert exported.exit_code == 0, exported.output
+    with_model = invoke("export", parent.info.run_id, "--with-model", "--to", str(tmp_path / "models"))
+    assert with_model.exit_code == 0, with_model.output
+    (weights,) = (tmp_path / "models").rglob("weights.safetensors")  # a pruned trial has no model
+    assert weights.parent.name == "cnn-base-t0"
     before = trials()
     copy_database(empty_database, tmp_path)
     monkeypatch.chdir(tmp_path)

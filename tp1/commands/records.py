@@ -17,7 +17,7 @@ from tp1.store.addresses import masked
 from tp1.store.prepare import prepare_store
 from tp1.store.reader import RunReader, find_run
 from tp1.store.records import RunRecord
-from tp1.store.runs import SWEEP_TAG, TRIAL_TAG
+from tp1.store.runs import PRUNED_TAG, SWEEP_TAG, TRIAL_TAG
 
 REFERENCE = Path("reference")
 Known = Mapping[tuple[str, str], Experiment]
@@ -29,6 +29,8 @@ def _export(
     prepare_store()
 
     def model_files(record: RunRecord) -> Mapping[str, bytes]:
+        if PRUNED_TAG in record.tags:  # it has no model
+            return {}
         from tp1.commands.reference_models import model_files as make  # imported late, because it imports torch
 
         experiment = _experiment(record, known)
