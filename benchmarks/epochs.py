@@ -84,30 +84,44 @@ def bare_epoch(
     return time.perf_counter() - began
 
 
-def epochs(experiment: Experiment, share: float, rounds: int, folder: Path) -> Table:
-    """Compare an epoch of a network for CIFAR-10."""
+def floor(experiment: Experiment, rounds: int) -> Table:
+    """Compare an epoch with a bare loop that only computes, in many short rounds: they differ by a few hundredths."""
     device = choose_device("auto")
-    precision = choose_precision("auto", device)
-    config = experiment.config.changed(epochs=1, precision=precision)
-    part, val = (random_part(round(share * count)) for count in CIFAR10)
+    config = experiment.config.changed(epochs=1, precision=choose_precision("auto", device))
+    part, val = (random_part(count // 15) for count in CIFAR10)
     mine, other = (start(new_classifier(experiment, config), config, device) for _ in range(2))
     assert isinstance(other.classifier, Classifier)
+    net = other.classifier.net
     with torch.no_grad():
         ready = tuple(other.classifier.preparation(torch.from_numpy(one.images).to(device)) for one in (part, val))
     labels = tuple(torch.from_numpy(one.labels).to(device) for one in (part, val))
-    decay = config.optimizer.weight_decay
     ways: dict[str, Callable[[], float | None]] = {
         "this project": lambda: own_epoch(mine, part, val, config),
-        "bare loop": lambda: bare_epoch(other, other.classifier.net, ready, labels, config),
+        "bare loop": lambda: bare_epoch(other, net, ready, labels, config),
     }
+    about = (
+        f"{len(part):,} training and {len(val):,} validation images, in {config.precision}, {rounds} rounds. The bare "
+        "loop computes forward, loss, backward and step on images that are ready, and nothing else. "
+        "Ratio: to this project, of the same round."
+    )
+    return Table(f"{experiment.name} and the bare loop", "s", about, take_turns(ways, rounds))
+
+
+def epochs(experiment: Experiment, share: float, rounds: int, folder: Path) -> Table:
+    """Compare an epoch of a network for CIFAR-10 with how others train it."""
+    device = choose_device("auto")
+    config = experiment.config.changed(epochs=1, precision=choose_precision("auto", device))
+    part, val = (random_part(round(share * count)) for count in CIFAR10)
+    mine = start(new_classifier(experiment, config), config, device)
+    decay = config.optimizer.weight_decay
+    ways: dict[str, Callable[[], float | None]] = {"this project": lambda: own_epoch(mine, part, val, config)}
     net = with_torchs_layers(new_classifier(experiment, config).net).to(device)
     ways["DataLoader script"] = lambda: plain_epoch(net, *loaders(part, val, 32, config.batch_size), decay)
     for name, kind in (("Lightning, float32", "fp32"), ("Lightning, bfloat16", "bf16")):
         ways[name] = partial(_lightning, net, part, val, config.batch_size, decay, kind, folder)
     about = (
         f"{len(part):,} training and {len(val):,} validation images ({share:.0%} of CIFAR-10's), batches of "
-        f"{config.batch_size}; this project and the bare loop in {precision}. "
-        "Ratio: to this project, of the same round."
+        f"{config.batch_size}; this project in {config.precision}. Ratio: to this project, of the same round."
     )
     return Table(f"An epoch of {experiment.name}", "s", about, take_turns(ways, rounds))
 
@@ -136,6 +150,7 @@ def frozen_epochs(share: float, rounds: int) -> Table:
 def tables(share: float, rounds: int, folder: Path) -> list[Table]:
     """All comparisons of epochs."""
     return [
+        *(floor(experiment, 8 * rounds) for experiment in (cnn_base, cnnv3)),
         *(epochs(experiment, share, rounds, folder) for experiment in (cnn_base, cnnv3)),
         frozen_epochs(share / 10, rounds),
     ]

@@ -1,5 +1,6 @@
 """What all measurements share: ways that take turns in one process, and the tables that come out."""
 
+import random
 import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -56,14 +57,17 @@ class Table:
 
 
 def take_turns(ways: Mapping[str, Callable[[], float | None]], rounds: int) -> list[Row]:
-    """Do each way once a round, in turns, after a round that warms up; the others are compared with the first.
+    """Do each way once a round, after a round that warms up; the others are compared with the first.
+
+    Their order is drawn anew in each round, because what ran before leaves its caches and memory behind.
 
     Args:
         ways: Each returns its seconds; or None, and is timed from outside.
     """
     times: dict[str, list[float]] = {name: [] for name in ways}
+    generator = random.Random(0)
     for number in range(rounds + 1):
-        for name, work in ways.items():
+        for name, work in generator.sample(list(ways.items()), len(ways)):
             began = time.perf_counter()
             seconds = work()
             if number:
@@ -88,7 +92,7 @@ def surroundings() -> str:
     packages = ", ".join(f"{name} {version(name)}" for name in PACKAGES if find_spec(name))  # a part may need no peer
     changed = " with uncommitted changes" if dirty.stdout.strip() else ""
     return (
-        f"{describe(choose_device('auto'))} ({torch.get_num_threads()} threads), {packages}; "
+        f"{describe(choose_device('auto'))}, {packages}; "
         f"{datetime.now(UTC):%Y-%m-%d}, commit {commit.stdout.strip() or 'unknown'}{changed}."
     )
 

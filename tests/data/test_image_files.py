@@ -249,8 +249,7 @@ def test_batches_come_in_order_and_are_read_ahead_by_a_bounded_number(tmp_path, 
         return real(images, shape)
 
     monkeypatch.setattr(image_files, "_read_batch", counted)
-    threads = os.cpu_count() or 1
-    limit = (image_files.READ_AHEAD + 1) * threads + 1
+    limit = (image_files.READ_AHEAD + 1) + 1  # one thread, for an array
     count = threading.active_count()
     batches = read_batches(find_images([tmp_path / "a.npy"]), SHAPE, 1)
     taken = [next(batches).pixels[0] for _ in range(3)]
@@ -261,6 +260,34 @@ def test_batches_come_in_order_and_are_read_ahead_by_a_bounded_number(tmp_path, 
     np.testing.assert_array_equal(taken, pixels[:3])
     everything = [batch.pixels[0] for batch in read_batches(find_images([tmp_path / "a.npy"]), SHAPE, 1)]
     np.testing.assert_array_equal(everything, pixels)
+
+
+def test_one_thread_reads_small_files_and_each_processor_one_the_larger(tmp_path, monkeypatch):
+    begun: list[int] = []
+    real = image_files.ThreadPoolExecutor
+
+    def counted(threads):
+        begun.append(threads)
+        return real(threads)
+
+    monkeypatch.setattr(image_files, "ThreadPoolExecutor", counted)
+    monkeypatch.setattr(os, "cpu_count", lambda: 3)
+    noise = np.random.default_rng(0).integers(0, 256, (90, 90, 3), dtype=np.uint8)  # 24 kB as PNG
+    for name, pixels in (("small", noise[:8, :8]), ("large", noise)):
+        (tmp_path / name).mkdir()
+        for number in range(70):
+            Image.fromarray(pixels).save(tmp_path / name / f"{number}.png")
+    np.save(tmp_path / "a.npy", np.stack([noise[:8, :8]] * 70))
+    small, large, array = (
+        np.concatenate([batch.pixels for batch in read(tmp_path / name)]) for name in ("small", "large", "a.npy")
+    )
+    assert begun == [1, 3, 1]
+    assert len(small) == len(large) == 70
+    np.testing.assert_array_equal(small, array)
+    gone = find_images([tmp_path / "small"])
+    (tmp_path / "small" / "0.png").unlink()
+    (first, _) = read_batches(gone, SHAPE, 64)
+    assert [name for name, _ in first.unreadable] == [str(tmp_path / "small" / "0.png")]
 
 
 @pytest.mark.parametrize(("size", "kind", "shown"), [((8, 4), "PNG", (8, 4)), ((500, 250), "JPEG", (192, 96))])

@@ -5,8 +5,10 @@ import os
 from collections import Counter, deque
 from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from statistics import mean
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +19,7 @@ from tp1.data.decoding import read_image, read_resized, reason
 from tp1.data.file_kinds import SUFFIXES, count_others, read_tree
 
 READ_AHEAD = 2  # batches per reading thread that may wait in memory
+SMALL_FILE = 8192  # bytes: of files below this on average, reading is Pillow's Python code more than decoding
 THUMBNAIL = 192  # pixels of the longer side
 
 
@@ -106,7 +109,7 @@ def read_batches(images: Sequence[FoundImage], shape: tuple[int, int, int], size
         shape: (H, W, 3) of every image in a batch.
         size: Images per batch; fewer if some cannot be read.
     """
-    threads = os.cpu_count() or 1
+    threads = _readers(images)
     parts = (images[start : start + size] for start in range(0, len(images), size))
     waiting: deque[Future[Batch]] = deque()
     pool = ThreadPoolExecutor(threads)
@@ -119,6 +122,19 @@ def read_batches(images: Sequence[FoundImage], shape: tuple[int, int, int], size
             yield waiting.popleft().result()
     finally:  # also if the caller stops early
         pool.shutdown(cancel_futures=True)
+
+
+def _readers(images: Sequence[FoundImage]) -> int:
+    """Return how many threads should read: with small files or arrays, more than one would wait for Python's lock.
+
+    They would hold up the model's thread as well: two took 1.1 times as long as one (docs/LOG.md, 2026-12-01).
+    """
+    sizes = []
+    for image in images[:: max(1, len(images) // 32)]:  # some, from all folders
+        if isinstance(image.where, Path):
+            with suppress(OSError):  # gone since it was found: reading says so
+                sizes.append(image.where.stat().st_size)
+    return (os.cpu_count() or 1) if sizes and mean(sizes) >= SMALL_FILE else 1
 
 
 def thumbnail(
