@@ -3,7 +3,7 @@
 import io
 import json
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import mlflow
@@ -16,9 +16,11 @@ from sklearn.metrics import accuracy_score, f1_score, log_loss
 
 from tests.conftest import all_runs, coloured_images, copy_database, invoke, own_store, write_folder
 from tests.support.colour_models import expected, log_colour_model
+from tp1.commands import evaluate as evaluate_module
 from tp1.data.corruptions import CORRUPTIONS, corrupted, generator_for
 from tp1.data.dataset import ImageData, load_data
 from tp1.data.image_digests import image_digests
+from tp1.registry import explaining
 from tp1.registry.evaluations import find_evaluations
 from tp1.report.overlays import CAPTION
 
@@ -81,7 +83,7 @@ def test_what_is_measured_is_what_the_model_answers(world):
     assert 0.5 < accuracy < 1
     output = evaluate("model=models:/tp1-shapes@champion", "dataset=./shapes")
     assert "tp1-shapes version 1 on 36 test images of shapes" in output
-    assert "tp1-shapes version 1 was trained on none of them." in output
+    assert "tp1-shapes version 1 was trained on the training images of the same data set." in output
     assert f"Accuracy {accuracy:.4f} (95 % bootstrap interval 0." in output
     run = newest()
     metrics = run.data.metrics
@@ -134,7 +136,8 @@ def test_a_downloaded_model_knows_its_split(world):
     Path("here/model.json").write_text(json.dumps(info | {"data_digest": ""}), encoding="utf-8")
     result = invoke("evaluate", "model=here", "dataset=./shapes", "part=val")
     said = "it is not known which validation images of shapes are here's own: give the model by its run or its name "
-    assert result.stderr == f"Error: {said}in the registry, or download it anew.\n"
+    rest = "in the registry, download it anew, or, where its run was deleted, give part=test.\n"
+    assert result.stderr == f"Error: {said}{rest}"
     Path("here/model.json").write_text(json.dumps(info | {"dataset": ""}), encoding="utf-8")
     result = invoke("evaluate", "model=here")
     assert result.stderr == "Error: here does not say which data set it is of: give dataset=.\n"
@@ -172,6 +175,92 @@ def test_the_models_own_data_split_in_another_way_are_refused(world):
         assert said in result.stderr
         assert f" was trained on it (0123), so that these are not its {images}: " in result.stderr
         assert "give test_from=train skip_broken=no drop_duplicates=no." in result.stderr
+
+
+def test_another_model_may_have_been_trained_on_another_split(world):
+    """Of the same data: then its training images are told by their pixels."""
+    MlflowClient().set_tag(world.models["adcb"][0], "tp1.split_digest", "0123")
+    names = (f"model={world.models['cab'][0]}", f"against={world.models['adcb'][0]}", "dataset=./shapes")
+    assert f"model {world.models['adcb'][1]} was trained on none of them." in evaluate(*names)
+    output = evaluate(*names[:1], "dataset=./shapes", "part=train")
+    assert f"was trained on {len(world.data.train)} of them." in output
+
+
+def test_each_model_gets_images_of_its_own_size(world):
+    """Photographs of several sizes: a small corner decides, which the smaller model's pixels do not show."""
+    blue, green = (0, 0, 255), (0, 255, 0)
+    for name in "bc":
+        Path("photos", name).mkdir(parents=True)
+        for number in range(4):
+            side = 128 + 64 * (number % 2)
+            image = Image.new("RGB", (side, side), blue)
+            if name == "b":
+                image.paste(green, (0, 0, side // 32, side // 32))
+            image.save(f"photos/{name}/{number}.png")
+    small, large = (log_colour_model(world.data, "abc", side=side)[0] for side in (16, 64))
+    for model, against, accuracies in (
+        (small, large, "0.5000 against 1.0000"),
+        (large, small, "1.0000 against 0.5000"),
+    ):
+        output = evaluate(
+            *(f"model={model}", f"against={against}", "dataset=./photos", "part=all", "corruptions=brightness")
+        )
+        assert accuracies in output
+        assert "Images are resized" not in output
+    table = pd.read_csv(io.BytesIO(file_of(newest(), "corruptions.csv"))).groupby("model")["accuracy"].min()
+    assert sorted(table) == [0.5, 1.0]
+
+
+def test_what_was_read_in_another_way_than_expected_is_said(world):
+    Path("shapes/a/later.heic").write_bytes(b"")
+    shutil.copy(Path("shapes", world.data.names[world.data.test.index[0]]), "shapes/a/copy.png")
+    output = evaluate(f"model={world.models['cab'][0]}", "dataset=./shapes", "part=all")
+    assert "Left out: 1 file that is no image (1 .heic)." in output
+    assert "on all 181 images of shapes" in output
+
+
+def test_a_part_of_the_test_images_is_not_shown_in_the_card(world):
+    """The other model has learned from some of them."""
+    learned = world.data.test.chosen(np.arange(len(world.data.test)) < 4)
+    other = log_colour_model(replace(world.data, train=learned, digest="other"), "abc")[0]
+    output = evaluate("model=models:/tp1-shapes@champion", f"against={other}", "dataset=./shapes")
+    assert "was trained on 4 of them. Images of the training are left out: what follows is of the other 32." in output
+    assert "card" not in output
+    assert MlflowClient().get_model_version("tp1-shapes", "1").description == "Its card."
+
+
+@pytest.mark.parametrize("is_deleted", [False, True])
+def test_what_others_decide_meanwhile_stays_in_the_card(world, monkeypatch, is_deleted):
+    real = evaluate_module.examination_page
+
+    def slow(*arguments):
+        if is_deleted:
+            MlflowClient().delete_registered_model_alias("tp1-shapes", "champion")
+            MlflowClient().delete_model_version("tp1-shapes", "1")
+        else:
+            MlflowClient().update_model_version("tp1-shapes", "1", "Rolled back.")
+        return real(*arguments)
+
+    monkeypatch.setattr(evaluate_module, "examination_page", slow)
+    output = evaluate("model=models:/tp1-shapes@champion", "dataset=./shapes")
+    if is_deleted:
+        assert "No card shows it: tp1-shapes version 1 was deleted meanwhile." in output
+    else:
+        assert MlflowClient().get_model_version("tp1-shapes", "1").description.startswith("Rolled back.\n\n## Examined")
+
+
+def test_an_explanation_that_fails_is_one_line_and_leaves_no_figures(world, monkeypatch):
+    def failing(*_):
+        raise RuntimeError("out of memory")
+
+    monkeypatch.setattr(explaining, "occlusion", failing)
+    model_id = world.models["cab"][1]
+    result = invoke("evaluate", f"model={world.models['cab'][0]}", "dataset=./shapes", "explain=occlusion")
+    assert result.exit_code == 1
+    (line,) = result.stderr.splitlines()
+    assert line.startswith("Error: explain=occlusion failed on ")
+    assert line.endswith(": out of memory.")
+    assert not MlflowClient().get_logged_model(model_id).metrics
 
 
 def test_classes_are_matched_by_name(world):
@@ -280,7 +369,10 @@ def test_harder_images_for_two_models_side_by_side(world, empty_database, monkey
         (("model=nowhere",), "no model nowhere: give models:/NAME@ALIAS, "),
         (("model=damaged",), "the model in damaged is refused: its file model.pt2 is not the one that was recorded"),
         (("model={ab}", "dataset=./shapes"), "does not know 1 of the 3 classes of shapes in "),
-        (("model={cab}", "against={ab}", "dataset=./shapes"), "./shapes: c. It knows a, b. Take these folders out"),
+        (
+            ("model={cab}", "against={ab}", "dataset=./shapes"),
+            "./shapes: c. It knows a, b. Give a data set without these",
+        ),
         (("model={cab}", "dataset=./loose"), "cannot read"),
         (("model={cab}", "dataset=nothing"), "no data set 'nothing'"),
         (("model={cab}", "dataset=./shapes", "part=best"), "'best' is not one of 'test', 'val', 'train', 'all'"),

@@ -34,12 +34,21 @@ class Program(nn.Module):
         return self.value * images.float().mean((1, 2, 3)).unsqueeze(1).expand(-1, self.classes)
 
 
+class Overflowing(nn.Module):
+    """A program that answers bright images with NaN."""
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        brightness = images.float().mean((1, 2, 3)).unsqueeze(1)
+        return torch.softmax((200 - brightness).sqrt() * torch.arange(3), dim=1)
+
+
 @pytest.fixture(scope="module")
 def programs(tmp_path_factory) -> Path:
-    """pt2 programs as training exports them: one of three classes, one of one, and one that answers with NaN."""
+    """pt2 programs as training exports them: of three classes, of one, and two that answer with NaN."""
     folder = tmp_path_factory.mktemp("programs")
     example = np.zeros((2, 8, 8, 3), np.uint8)
-    for name, program in {"three": Program(3), "one": Program(1), "nan": Program(3, float("nan"))}.items():
+    wrong = {"nan": Program(3, float("nan")), "bright": Overflowing()}
+    for name, program in {"three": Program(3), "one": Program(1), **wrong}.items():
         mlflow.pytorch.save_model(
             program.eval(), folder / name, serialization_format="pt2", input_example=example, pip_requirements=["torch"]
         )
@@ -75,6 +84,16 @@ def test_a_model_that_is_not_what_it_says_is_refused(programs, tmp_path, program
     assert load_predictor(str(write_model(tmp_path / "m", programs / "three.pt2"))).classes == tuple("abc")
     with pytest.raises(TP1Error, match=message):
         load_predictor(str(write_model(tmp_path / "m", programs / f"{program}.pt2", **changed)))
+
+
+def test_a_model_that_answers_some_images_with_nan_says_so(programs, tmp_path):
+    """Else these would drop out of the calibration error, and count as answers of the first class."""
+    predictor = load_predictor(str(write_model(tmp_path / "m", programs / "bright.pt2")))
+    images = np.full((5, 8, 8, 3), 100, np.uint8)
+    assert predictor.probabilities(images).sum() == pytest.approx(5)
+    images[3] = 250
+    with pytest.raises(TP1Error, match="the model answers with NaN or infinity: train it anew"):
+        predictor.probabilities(images)
 
 
 def test_a_damaged_model_is_refused(programs, tmp_path, capfd):

@@ -50,11 +50,13 @@ def files_of(model_id: str) -> Path:
     return Path(mlflow.MlflowClient().get_logged_model(model_id).artifact_location.removeprefix("file://"))
 
 
-def log_colour_model(data: ImageData, classes: str, sharpness: float = 4.0, **tags: str) -> tuple[str, str]:
+def log_colour_model(
+    data: ImageData, classes: str, sharpness: float = 4.0, side: int = 32, **tags: str
+) -> tuple[str, str]:
     """Log such a model as if trained on ``data``; return the ids of its run and of itself."""
     with mlflow.start_run() as run:
         own = {"tp1.dataset": data.name, "tp1.data_digest": data.digest, "tp1.split_digest": data.split_digest}
         mlflow.set_tags(own | tags)
-        info = log_classifier(colour_classifier(classes, sharpness), data.train.images, data.name, data.image_shape[0])
+        info = log_classifier(colour_classifier(classes, sharpness, side), data.train.images, data.name, side)
         mlflow.set_tag(DIGESTS_TAG, as_tag(file_digests(files_of(info.model_id))))
     return run.info.run_id, info.model_id

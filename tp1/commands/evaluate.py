@@ -20,12 +20,12 @@ from tp1.data.corruptions import CORRUPTIONS
 from tp1.data.sources import dataset_name
 from tp1.registry.evaluations import evaluated, update_card
 from tp1.registry.examination_page import examination_files, examination_page, summary
-from tp1.registry.examined_data import NAMES, PARTS, check_classes_known, load_part, unseen_images
+from tp1.registry.examined_data import NAMES, PARTS, check_classes_known, is_own, load_parts, unseen_images
 from tp1.registry.examined_model import load_examined
 from tp1.registry.examined_run import log_examined, paired_metrics
 from tp1.registry.examining import examine, examine_harder
 from tp1.registry.explaining import METHODS, Explainer
-from tp1.registry.versions import Version
+from tp1.registry.versions import Version, find_version
 from tp1.report.comparison_page import paired_sentence
 from tp1.report.evaluations import Evaluated
 from tp1.report.markdown import escape_markdown, indented
@@ -88,17 +88,19 @@ def evaluate(
     if not given:
         raise TP1Error(f"{first.title} does not say which data set it is of: give dataset=.")
     # What the model was trained on is read as it was then.
-    is_own = dataset_name(given) == first.predictor.dataset
-    ways = TrainConfig.of((first.reading if is_own else {}) | reading).reading
-    data = load_part(given, part, data_dir, max(first.predictor.image_shape[:2]), ways)
+    by_name = dataset_name(given) == first.predictor.dataset
+    ways = TrainConfig.of((first.reading if by_name else {}) | reading).reading
+    own = load_parts(models, given, part, data_dir, ways)
+    data = own[0]
     run.log_parameters({"dataset": data.name, **ways})
     run.rename(f"evaluate-{first.run_name or first.title}" + (f"-{part}" if part != "test" else ""))
     for one in models:
         check_classes_known(one, data)
-    images, remarks = unseen_images(data, models)
+    parts, remarks = unseen_images(own, models)
+    images = parts[0]
     say(f"{first.title} on {data} ({data.origin}). {' '.join(remarks)}")
 
-    found, *others = [examine(one, data.classes, images) for one in models]
+    found, *others = [examine(one, data.classes, each) for one, each in zip(models, parts, strict=True)]
     say(found.evaluation.brief_report())
     lines = [summary(found)]
     pair = None
@@ -109,20 +111,20 @@ def evaluate(
     metrics = found.metrics()
     if kinds:
         run.log_parameters({"seed": seed})
-        measured = examine_harder(models, [found, *others], images, kinds, seed)
+        measured = examine_harder(models, [found, *others], parts, kinds, seed)
         harder = side_by_side([one.title for one in models], measured)
         metrics |= measured[0].metrics()
         for title, robustness in harder.items():
             say(f"{title} on harder images:")
             print_table(robustness_table({title: robustness}))
             lines.append(f"{title}: {robustness.sentence()}")
+    page = examination_page(found, data, images, first.title, remarks, pair, harder, explainer)
+    files = examination_files(found, data, harder, page)
     tags = log_examined(run, models, data, len(images), metrics, kinds)
     if pair is not None:
         run.log_metrics(paired_metrics(pair[1]), 0)
-    page = examination_page(found, data, images, first.title, remarks, pair, harder, explainer)
-    run.log_files(examination_files(found, data, harder, page))
-    is_own_test = part == "test" and (data.digest, data.split_digest) == (first.data_digest, first.split_digest)
-    if first.version is not None and is_own_test:
+    run.log_files(files)
+    if first.version is not None and part == "test" and is_own(first, data) and len(images) == len(data.images):
         lines.append(_show_in_card(first.version, first.sha256, evaluated(tags, metrics, run.info.start_time)))
     run.log_note(_note(f"{first.title} on {data}", [*remarks, *lines], run.command))
     return lines
@@ -131,7 +133,11 @@ def evaluate(
 def _show_in_card(version: Version, program: str, own: Evaluated) -> str:
     """Show the evaluation in the card of a registered model, where the user may write it; return a line about it."""
     try:
-        update_card(version, program, own)
+        # As it is now: the evaluation may have taken an hour, in which others decide on the version.
+        now = find_version(version.name, version.number)
+        if now is None:
+            return f"No card shows it: {version} was deleted meanwhile."
+        update_card(now, program, own)
     except MlflowException as error:
         if not (why_not := refused(error)):
             raise

@@ -83,7 +83,7 @@ def compete(
     path = fetch(stored(champion), folder)
     its = load_logged(path, str(champion))
     check_same_classes(champion, its.classes, data.classes, f"{data.name} in {data.origin}")
-    its_data = _sized(data, its, data_at, str(champion))
+    its_data = sized(data, its, data_at, str(champion))
     rows = np.ones(len(data.val), bool)
     digests = champion.tags.get("tp1.data_digest", ""), champion.tags.get("tp1.split_digest", "")
     if digests != (data.digest, data.split_digest):
@@ -91,7 +91,7 @@ def compete(
         rows = ~np.isin(image_digests(its_data.val.images), trained_on)
         if not rows.any():
             raise TP1Error(f"{champion} was trained on all validation images of {data.name} in {data.origin}.")
-    own = _sized(data, candidate, data_at, "the candidate")
+    own = sized(data, candidate, data_at, "the candidate")
     tables = [
         predictions(model, of.val.chosen(rows), data.classes) for model, of in ((candidate, own), (its, its_data))
     ]
@@ -109,8 +109,15 @@ def predictions(predictor: Predictor, part: Part, classes: Sequence[str]) -> pd.
     return prediction_table(part.index, part.labels, predictor.probabilities(part.images), classes)
 
 
-def _sized(data: ImageData, model: Predictor, data_at: DataAt, what: str) -> ImageData:
-    """The data set with images as the model takes them."""
+def sized(data: ImageData, model: Predictor, data_at: DataAt, what: str) -> ImageData:
+    """Return the data set with images as the model takes them.
+
+    Args:
+        what: The model in messages.
+
+    Raises:
+        TP1Error: The data set's images have another size, which nothing can change.
+    """
     height, width, _ = model.image_shape
     found = data if data.image_shape == model.image_shape else data_at((height, width))
     if found.image_shape != model.image_shape:

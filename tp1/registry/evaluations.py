@@ -1,21 +1,19 @@
 """Evaluations in a tracking store, and the cards of registered models that show them."""
 
-from collections.abc import Callable, Iterator
 from dataclasses import replace
-from functools import partial
-from typing import TypeVar
 
 from mlflow import MlflowClient
 from mlflow.entities import Run
-from mlflow.store.entities import PagedList
 
+from tp1.base.digests import DIGESTS_TAG, from_tag
 from tp1.base.names import printable, whole_number
-from tp1.registry.examined_run import EVALUATED_TAG, IMAGES_TAG, MODEL_ID_TAG, NAME_TAG, PART_TAG, PROGRAM_TAG
+from tp1.registry.copied import batches, pages
+from tp1.registry.examined_run import EVALUATED_TAG, IMAGES_TAG, MODEL_ID_TAG, PART_TAG, PROGRAM_TAG, RUN_NAME_TAG
+from tp1.registry.predictor import LOGGED_PROGRAM
 from tp1.registry.versions import CHAMPION, Version, describe, find_version, registered_name
 from tp1.report.evaluations import Evaluated, newest_of_each, with_examined
 
-T = TypeVar("T")
-PAGE = 500  # runs or experiments in an answer
+PAGE = 500  # experiments in a request
 WANTED = "tags.`tp1.experiment` = 'evaluate' and attributes.status = 'FINISHED'"
 NEEDED = ("eval/accuracy", "eval/accuracy_low", "eval/accuracy_high", "eval/ece", "eval/brier")
 
@@ -29,9 +27,8 @@ def find_evaluations(uri: str | None = None, dataset: str | None = None) -> list
     """
     client = MlflowClient(uri, uri)
     runs: list[Run] = []
-    for experiments in _pages(client.search_experiments):
-        asked = partial(client.search_runs, [one.experiment_id for one in experiments], WANTED)
-        runs += [run for page in _pages(asked) for run in page]
+    for ids in batches((one.experiment_id for one in pages(client.search_experiments)), PAGE):
+        runs += pages(client.search_runs, experiment_ids=ids, filter_string=WANTED)
     runs = [run for run in runs if dataset is None or run.data.tags.get("tp1.dataset") == dataset]
     whole = [run for run in runs if all(name in run.data.metrics for name in NEEDED)]
     datasets = {run.data.tags.get("tp1.dataset", "") for run in whole}
@@ -40,23 +37,15 @@ def find_evaluations(uri: str | None = None, dataset: str | None = None) -> list
     for run in whole:
         tags = run.data.tags
         one = evaluated(tags, dict(run.data.metrics), run.info.start_time)
-        model_id = tags.get(MODEL_ID_TAG, "")
         best = champions[tags.get("tp1.dataset", "")]
-        champion = best is not None and best.model_id == model_id
-        evaluations.append(replace(one, champion=champion))
+        evaluations.append(replace(one, champion=best is not None and _is_of(one, tags.get(MODEL_ID_TAG, ""), best)))
     return newest_of_each(evaluations)
 
 
-def _pages(ask: Callable[..., PagedList[T]]) -> Iterator[PagedList[T]]:
-    """Yield all pages of an answer that are not empty."""
-    token: str | None = None
-    while True:
-        page = ask(max_results=PAGE, page_token=token)
-        if page:
-            yield page
-        token = page.token
-        if not token:
-            return
+def _is_of(one: Evaluated, model_id: str, version: Version) -> bool:
+    """Whether an evaluation is of a version's model: a downloaded one has no id, and the same program."""
+    recorded = from_tag(version.tags.get(DIGESTS_TAG)).get(LOGGED_PROGRAM)
+    return version.model_id == model_id or (recorded is not None and recorded == one.program)
 
 
 def evaluated(tags: dict[str, str], metrics: dict[str, float], start_time: int) -> Evaluated:
@@ -66,7 +55,7 @@ def evaluated(tags: dict[str, str], metrics: dict[str, float], start_time: int) 
         start_time: Milliseconds since 1970, UTC.
     """
     return Evaluated(
-        printable(", ".join(filter(None, (tags.get(NAME_TAG), tags.get(EVALUATED_TAG))))),
+        printable(", ".join(filter(None, (tags.get(RUN_NAME_TAG), tags.get(EVALUATED_TAG))))),
         tags.get(PROGRAM_TAG, ""),
         printable(tags.get("tp1.dataset", "")),
         tags.get("tp1.data_digest", ""),

@@ -33,6 +33,7 @@ class ExaminedData:
         part: One of :data:`PARTS`.
         images: Its images, as a :class:`~tp1.data.dataset.Part`.
         names: Names of all images of the data set, sorted; ``images.index`` are positions in it.
+        notes: Sentences about what was read that may not be as expected.
         digest, split_digest: Digests of the files' content and of the split.
         input: The same for MLflow.
     """
@@ -43,6 +44,7 @@ class ExaminedData:
     part: str
     images: Part = field(repr=False)
     names: Sequence[str] = field(repr=False)
+    notes: Sequence[str]
     digest: str
     split_digest: str
     input: DatasetInput = field(repr=False)
@@ -80,8 +82,34 @@ def load_part(dataset: str, part: str, given: Path | None, side: int, reading: M
     else:
         images, own = parts[part], dataset_inputs(data)[part]
     return ExaminedData(
-        data.name, data.origin, data.classes, part, images, data.names, data.digest, data.split_digest, own
+        name=data.name,
+        origin=data.origin,
+        classes=data.classes,
+        part=part,
+        images=images,
+        names=data.names,
+        notes=data.reading.notes(),
+        digest=data.digest,
+        split_digest=data.split_digest,
+        input=own,
     )
+
+
+def load_parts(
+    models: Sequence[ExaminedModel], dataset: str, part: str, given: Path | None, reading: Mapping[str, str]
+) -> list[ExaminedData]:
+    """Load a part of a data set for each model, its images in the size that the model was trained with.
+
+    Args:
+        models, dataset, part, given, reading: See :func:`load_part`.
+
+    Returns:
+        For each model the same images; the same object where the pixels are the same.
+    """
+    sides = [max(model.predictor.image_shape[:2]) for model in models]
+    by_side = {side: load_part(dataset, part, given, side, reading) for side in dict.fromkeys(sides)}
+    first, *others = [by_side[side] for side in sides]
+    return [first, *(first if one.images.images.shape == first.images.images.shape else one for one in others)]
 
 
 def check_classes_known(model: ExaminedModel, data: ExaminedData) -> None:
@@ -90,54 +118,55 @@ def check_classes_known(model: ExaminedModel, data: ExaminedData) -> None:
     if unknown:
         raise TP1Error(
             f"{model.title} does not know {len(unknown):,} of the {len(data.classes):,} classes of {data.name} in "
-            f"{data.origin}: {some(unknown, MOST_NAMED)}. It knows {some(model.predictor.classes, MOST_NAMED)}. Take "
-            "these folders out, or train a model with them."
+            f"{data.origin}: {some(unknown, MOST_NAMED)}. It knows {some(model.predictor.classes, MOST_NAMED)}. Give "
+            "a data set without these, or a model that knows them."
         )
 
 
-def unseen_images(data: ExaminedData, models: Sequence[ExaminedModel]) -> tuple[Part, list[str]]:
+def unseen_images(data: Sequence[ExaminedData], models: Sequence[ExaminedModel]) -> tuple[list[Part], list[str]]:
     """Return the images to examine the models on, and sentences about them.
 
-    Of test and validation images, those that a model was trained on are left out.
+    Of test and validation images, those that any of the models was trained on are left out.
+
+    Args:
+        data: For each model, as :func:`load_parts` returns them.
+
+    Returns:
+        For each model, the same images; and the sentences.
 
     Raises:
-        TP1Error: None are left; or the data set is a model's own, and they are not its own test or validation images.
+        TP1Error: None are left; or the data set is the first model's own, and they are not its own test or validation
+            images.
     """
-    trained_on = [_trained_on(model, data) for model in models]
-    remarks = [_remark(model, rows) for model, rows in zip(models, trained_on, strict=True)]
-    images = data.images
-    shape = images.images.shape[1:]
-    remarks += [
-        f"Images are resized from {shape[1]}x{shape[0]} pixels to what {model.title} takes, {size[1]}x{size[0]}."
-        for model in models
-        if (size := model.predictor.image_shape) != shape
-    ]
+    first = data[0]
+    check_own_split(models[0], first)
+    trained_on = [_trained_on(model, one) for model, one in zip(models, data, strict=True)]
+    remarks = [*first.notes]
+    for model, one, rows in zip(models, data, trained_on, strict=True):
+        remarks.append(_remark(model, one, rows))
+        shape, size = one.images.images.shape[1:], model.predictor.image_shape
+        if size != shape:
+            was = f"{shape[1]}x{shape[0]}"
+            remarks.append(f"Images are resized from {was} pixels to what {model.title} takes, {size[1]}x{size[0]}.")
     known = [rows for rows in trained_on if rows is not None]
-    if data.part not in ("test", "val") or not known:
-        return images, remarks
-    keep = ~np.any(known, axis=0)
+    keep = ~np.any(known, axis=0) if known else np.ones(len(first.images), bool)
+    if first.part not in ("test", "val") or keep.all():
+        return [one.images for one in data], remarks
     if not keep.any():
         raise TP1Error(
-            f"{' and '.join(model.title for model in models)} learned from all {NAMES[data.part]} of {data.name} in "
-            f"{data.origin}: nothing is left to evaluate on."
+            f"{' and '.join(model.title for model in models)} learned from all {NAMES[first.part]} of {first.name} in "
+            f"{first.origin}: nothing is left to evaluate on."
         )
-    if keep.all():
-        return images, remarks
     remarks.append(f"Images of the training are left out: what follows is of the other {keep.sum():,}.")
-    return images.chosen(keep), remarks
+    kept = {id(one): one.images.chosen(keep) for one in data}
+    return [kept[id(one)] for one in data], remarks
 
 
-def _remark(model: ExaminedModel, rows: NDArray[np.bool_] | None) -> str:
-    if rows is None:
-        return f"Which images {model.title} was trained on is not known."
-    return f"{model.title} was trained on {f'{rows.sum():,}' if rows.any() else 'none'} of them."
-
-
-def _trained_on(model: ExaminedModel, data: ExaminedData) -> NDArray[np.bool_] | None:
-    """Mark the images that a model was trained on, by the identity of data and split, else by pixels; None: unknown."""
-    if data.part in ("test", "val") and data.digest == model.data_digest:
-        if data.split_digest == model.split_digest:
-            return np.zeros(len(data.images), bool)
+def check_own_split(model: ExaminedModel, data: ExaminedData) -> None:
+    """Raise TP1Error if the data set is the model's own, and its test or validation images cannot be told."""
+    if data.part not in ("test", "val"):
+        return
+    if data.digest == model.data_digest and data.split_digest != model.split_digest:
         ways = " ".join(f"{name}={value}" for name, value in model.reading.items())
         raise TP1Error(
             f"{data.name} in {data.origin} is split in another way (split digest {data.split_digest}) than when "
@@ -147,8 +176,27 @@ def _trained_on(model: ExaminedModel, data: ExaminedData) -> NDArray[np.bool_] |
     if data.part == "val" and not model.data_digest and data.name == model.predictor.dataset:
         raise TP1Error(
             f"it is not known which validation images of {data.name} are {model.title}'s own: give the model by its "
-            "run or its name in the registry, or download it anew."
+            "run or its name in the registry, download it anew, or, where its run was deleted, give part=test."
         )
+
+
+def is_own(model: ExaminedModel, data: ExaminedData) -> bool:
+    """Whether a model was trained on this data set, split in this way."""
+    return bool(model.data_digest) and (data.digest, data.split_digest) == (model.data_digest, model.split_digest)
+
+
+def _remark(model: ExaminedModel, data: ExaminedData, rows: NDArray[np.bool_] | None) -> str:
+    if data.part in ("test", "val") and is_own(model, data):
+        return f"{model.title} was trained on the training images of the same data set."
+    if rows is None:
+        return f"Which images {model.title} was trained on is not known."
+    return f"{model.title} was trained on {f'{rows.sum():,}' if rows.any() else 'none'} of them."
+
+
+def _trained_on(model: ExaminedModel, data: ExaminedData) -> NDArray[np.bool_] | None:
+    """Mark the images that a model was trained on, by the identity of data and split, else by pixels; None: unknown."""
+    if data.part != "all" and is_own(model, data):
+        return np.full(len(data.images), data.part == "train")
     if model.trained_on is None:
         return None
     pixels, shape = data.images.images, model.predictor.image_shape

@@ -12,7 +12,7 @@ from tp1.tracking.tool_run import ToolRun
 
 # Tags of an evaluation's run: which model, by its name, its content and its ids, and which part of the data set.
 EVALUATED_TAG = "tp1.evaluated"
-NAME_TAG = "tp1.evaluated_name"
+RUN_NAME_TAG = "tp1.evaluated_name"
 PROGRAM_TAG = "tp1.evaluated_program"
 MODEL_ID_TAG = "tp1.evaluated_model"
 RUN_ID_TAG = "tp1.evaluated_run"
@@ -40,7 +40,7 @@ def log_examined(
         "tp1.data_digest": data.digest,
         "tp1.split_digest": data.split_digest,
         EVALUATED_TAG: printable(first.title),
-        NAME_TAG: first.run_name,
+        RUN_NAME_TAG: first.run_name,
         PROGRAM_TAG: first.sha256,
         MODEL_ID_TAG: first.model_id,
         RUN_ID_TAG: first.run_id,

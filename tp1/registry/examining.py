@@ -1,6 +1,7 @@
 """Examine stored models: predict labelled images in the data set's own class numbers."""
 
 from collections.abc import Callable, Sequence
+from itertools import product
 
 import numpy as np
 from numpy.typing import NDArray
@@ -45,34 +46,38 @@ def in_order(model: ExaminedModel, classes: tuple[str, ...]) -> Predict:
 
 
 def examine_harder(
-    models: Sequence[ExaminedModel], found: Sequence[Examination], images: Part, kinds: Sequence[str], seed: int
+    models: Sequence[ExaminedModel],
+    found: Sequence[Examination],
+    images: Sequence[Part],
+    kinds: Sequence[str],
+    seed: int,
 ) -> list[Robustness]:
     """Measure the accuracy of models on the same corrupted images, in their own size; each model then resizes them.
 
     Args:
         found: What each model does on the images as they are.
-        images: The same images.
+        images: For each model, the same images.
         kinds: Names in :data:`~tp1.data.corruptions.CORRUPTIONS`.
         seed: Of what is drawn.
     """
     predict = [in_order(model, (*one.classes, *one.others)) for model, one in zip(models, found, strict=True)]
     strengths = [(kind, strength) for kind in kinds for strength in range(1, len(CORRUPTIONS[kind].amounts) + 1)]
-    right: list[dict[str, list[int]]] = [{kind: [] for kind in kinds} for _ in models]
-    say(f"Predicting {len(images):,} images {len(strengths)} times more, corrupted.")
-    with progress_bar(len(strengths) * len(images), "Harder images") as bar:
-        for kind, strength in strengths:
+    right: list[dict[str, list[int]]] = [{kind: [0] * len(CORRUPTIONS[kind].amounts) for kind in kinds} for _ in models]
+    parts = {id(part): part for part in images}
+    count = len(images[0])
+    say(f"Predicting {count:,} images {len(strengths)} times more, corrupted.")
+    with progress_bar(len(strengths) * count * len(parts), "Harder images") as bar:
+        for (kind, strength), (key, part) in product(strengths, parts.items()):
             generator = generator_for(seed, kind, strength)
-            counts = [0] * len(models)
-            for start in range(0, len(images), CHUNK):
-                part = slice(start, start + CHUNK)
-                harder = corrupted(images.images[part], kind, strength, generator)
-                for number, one in enumerate(found):
+            of_it = [number for number, own in enumerate(images) if id(own) == key]
+            for start in range(0, count, CHUNK):
+                rows = slice(start, start + CHUNK)
+                harder = corrupted(part.images[rows], kind, strength, generator)
+                for number in of_it:
                     answers = predict[number](harder).argmax(axis=1)
-                    counts[number] += int((answers == one.true[part]).sum())
+                    right[number][kind][strength - 1] += int((answers == found[number].true[rows]).sum())
                 bar.update(len(harder))
-            for number, count in enumerate(counts):
-                right[number][kind].append(count)
     return [
-        Robustness(one.accuracy, {kind: tuple(count / len(images) for count in counts) for kind, counts in by.items()})
+        Robustness(one.accuracy, {kind: tuple(found / count for found in counts) for kind, counts in by.items()})
         for one, by in zip(found, right, strict=True)
     ]

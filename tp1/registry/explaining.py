@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tp1.base.errors import TP1Error
+from tp1.base.errors import TP1Error, why
+from tp1.base.names import printable
 from tp1.data.image_files import FoundImage
 from tp1.registry.predictor import Predictor
 
@@ -28,6 +29,10 @@ METHODS = ("occlusion", "gradcam")
 WINDOW, STRIDE = 1 / 4, 1 / 8  # of the image's sides: what is covered at once, and by how much it then moves
 FROZEN = "wrap_with_set_grad_enabled"  # the target of a node that is a part without gradients
 SOFTMAX = ("aten.softmax.int", "aten._softmax.default")
+
+
+class ExplainError(TP1Error):
+    """An image could be read, and not be explained."""
 
 
 @dataclass(frozen=True)
@@ -52,11 +57,15 @@ class Explainer:
             name: The class.
 
         Raises:
+            ExplainError: The method fails on the image.
             Exception: The image cannot be read.
         """
         height, width, _ = self.predictor.image_shape
         pixels = np.asarray(image.read_at((width, height))[0])
-        return explain(self.predictor, pixels, self.predictor.classes.index(name), self.method)
+        try:
+            return explain(self.predictor, pixels, self.predictor.classes.index(name), self.method)
+        except Exception as error:  # torch raises many types
+            raise ExplainError(f"explain={self.method} failed on {printable(image.name)}: {why(error)}.") from error
 
 
 def explain(predictor: Predictor, image: NDArray[np.uint8], label: int, method: str) -> NDArray[np.float32]:

@@ -2,7 +2,6 @@
 
 import os.path
 from collections.abc import Sequence
-from contextlib import suppress
 
 import numpy as np
 
@@ -10,7 +9,7 @@ from tp1.base.names import printable
 from tp1.base.progress import progress
 from tp1.data.decoding import strict_and_quiet
 from tp1.data.image_files import thumbnail
-from tp1.registry.explaining import Explainer
+from tp1.registry.explaining import Explainer, ExplainError
 from tp1.registry.predictions import Predictions
 from tp1.report.figures import MOST_NAMED, confusion_matrix
 from tp1.report.overlays import CAPTION, overlaid
@@ -105,8 +104,12 @@ def predicted_tiles(
     tiles = []
     with strict_and_quiet():
         for row in progress(rows, "Explaining" if explainer else "Drawing", len(rows)):
-            with suppress(Exception):  # the file has changed since its prediction
+            try:
                 tiles.append(_tile(predictions, row, predictions.images[row].name.removeprefix(folder), explainer))
+            except ExplainError:
+                raise
+            except Exception:  # the file has changed since its prediction
+                continue
     return tiles
 
 

@@ -46,7 +46,11 @@ class Predictor:
     program: nn.Module = field(repr=False)
 
     def probabilities(self, images: ImageArray) -> NDArray[np.float32]:
-        """Predict: uint8 RGB (N, H, W, 3), any N -> float32 probabilities (N, classes)."""
+        """Predict: uint8 RGB (N, H, W, 3), any N -> float32 probabilities (N, classes).
+
+        Raises:
+            TP1Error: An answer is NaN or infinity.
+        """
         import torch
 
         from tp1.training.inference import EVALUATION_BATCH
@@ -59,6 +63,8 @@ class Predictor:
                 if answer.shape != result[part].shape:  # numpy would broadcast a single column
                     raise ValueError(f"{tuple(answer.shape)} probabilities, not {result[part].shape}")
                 result[part] = answer.numpy()
+        if not np.isfinite(result).all():
+            raise TP1Error("the model answers with NaN or infinity: train it anew, with a smaller learning_rate.")
         return result
 
 
@@ -167,14 +173,14 @@ def _predictor(facts: Mapping[str, Any] | None, what: str, program: Path) -> Pre
 def _try(predictor: Predictor, what: str) -> None:
     """Predict a black image, so that a program that contradicts its description fails before images are read."""
     try:
-        found = predictor.probabilities(np.zeros((1, *predictor.image_shape), np.uint8))
+        predictor.probabilities(np.zeros((1, *predictor.image_shape), np.uint8))
+    except TP1Error as error:
+        raise TP1Error(f"{what} is refused: it answers with NaN or infinity.") from error
     except Exception as error:  # torch raises many types
         reason = why(error)
         raise TP1Error(
             f"{what} is refused: it does not take the images, or know the classes, it names ({reason})."
         ) from error
-    if not np.isfinite(found).all():
-        raise TP1Error(f"{what} is refused: it answers with NaN or infinity.")
 
 
 def _is_list(value: Any, kind: type) -> TypeGuard[list[Any]]:

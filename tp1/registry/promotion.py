@@ -23,7 +23,7 @@ from tp1.registry.contest import LEVEL, Contest, DataAt, compete
 from tp1.registry.evaluations import examined_card
 from tp1.registry.lock import promotion_lock
 from tp1.registry.predictor import LOGGED_PROGRAM, Predictor, load_logged
-from tp1.registry.requirements import MEASURED_TAG, REQUIRE_TAG, Requirement, meet
+from tp1.registry.requirements import Requirement, meet
 from tp1.registry.same_data import check_path
 from tp1.registry.stored_models import GoneError, StoredModel, fetch, find_model_of_run, stored
 from tp1.registry.versions import (
@@ -154,12 +154,13 @@ def promote(
     """
     name = registered_name(data.name)
     what = f"{candidate.run.name} ({candidate.run.run_id})"
-    measured = meet(required, candidate.model, candidate.path, what, data_at)
+    measured = meet(required, candidate.model, candidate.path, what, data, data_at)
     with promotion_lock(name) as lock, TemporaryDirectory() as folder:
         champion = find_version(name, CHAMPION)
         if champion is not None and champion.model_id == candidate.model.model_id:
             if required:
-                describe(champion, champion.description, measured.tags())
+                lock.check()
+                describe(champion, champion.description, measured.tags(champion.tags))
             return Decision(champion, True, f"It is the champion already.{measured.text()}")
         predictor = load_logged(candidate.path, str(candidate.model))
         contest, reason = None, ""
@@ -196,9 +197,7 @@ def promote(
             f"{_seeds(candidate)} By {tags['tp1.decided_by']}, {tags['tp1.decided_at']}. {verdict}",
         )
         card = examined_card(card, digest(candidate.path / LOGGED_PROGRAM), (data.name, data.digest, data.split_digest))
-        # What an earlier decision has asked for says nothing about this one.
-        earlier = {key: "" for key in version.tags if key == REQUIRE_TAG or key.startswith(MEASURED_TAG)}
-        describe(version, card, earlier | tags | measured.tags())
+        describe(version, card, tags | measured.tags(version.tags))
         # The alias is set last, so that it only ever points to a complete version.
         lock.check()
         (make_champion if wins else make_challenger)(version)

@@ -7,7 +7,8 @@ from pathlib import Path
 
 from tp1.base.errors import TP1Error
 from tp1.data.corruptions import CORRUPTIONS
-from tp1.registry.contest import DataAt
+from tp1.data.dataset import ImageData
+from tp1.registry.contest import DataAt, sized
 from tp1.registry.examined_model import examined
 from tp1.registry.examining import examine, examine_harder
 from tp1.registry.stored_models import StoredModel
@@ -38,10 +39,10 @@ class Requirement:
     def text(self, value: float) -> str:
         """The figure beside its limit, in words."""
         what, way, _ = MEASURES[self.name]
-        return f"{what} {value:.4f} ({way} {self.limit:g})"
+        return f"{what} {value:.6g} ({way} {self.limit!r})"
 
     def __str__(self) -> str:
-        return f"{self.name}:{self.limit:g}"
+        return f"{self.name}:{self.limit!r}"
 
 
 def parse_requirements(text: str) -> tuple[Requirement, ...]:
@@ -92,15 +93,21 @@ class Measured:
         said = ", ".join(one.text(self.figures[one.name]) for one in self.required)
         return f" Asked for, and measured on {self.images:,} validation images: {said}."
 
-    def tags(self) -> dict[str, str]:
-        """The tags of a version; none if nothing was asked."""
-        if not self.required:
-            return {}
-        figures = {f"{MEASURED_TAG}{name}": f"{value:.4f}" for name, value in self.figures.items()}
-        return {REQUIRE_TAG: ",".join(map(str, self.required))} | figures
+    def tags(self, before: Mapping[str, str]) -> dict[str, str]:
+        """The tags of a version, in the order in which to set them: what was asked is last, when its figures are there.
+
+        Args:
+            before: The tags that it has; those of an earlier requirement are cleared.
+        """
+        cleared = {key: "" for key in before if key == REQUIRE_TAG or key.startswith(MEASURED_TAG)}
+        figures = {f"{MEASURED_TAG}{name}": f"{value:.6g}" for name, value in self.figures.items()}
+        asked = {REQUIRE_TAG: ",".join(map(str, self.required))} if self.required else {}
+        return {key: value for key, value in (cleared | figures).items() if key not in asked} | asked
 
 
-def meet(required: Sequence[Requirement], model: StoredModel, path: Path, what: str, data_at: DataAt) -> Measured:
+def meet(
+    required: Sequence[Requirement], model: StoredModel, path: Path, what: str, data: ImageData, data_at: DataAt
+) -> Measured:
     """Measure what is required of a candidate.
 
     Figures of earlier evaluations are not used: of the same model on the same images they would be the same, and it
@@ -109,7 +116,7 @@ def meet(required: Sequence[Requirement], model: StoredModel, path: Path, what: 
     Args:
         path: The model's files, checked.
         what: The candidate in messages.
-        data_at: The data set that it was trained on, with images of a size.
+        data, data_at: The data set that it was trained on, and the same with images of another size.
 
     Raises:
         TP1Error: It falls short.
@@ -117,12 +124,12 @@ def meet(required: Sequence[Requirement], model: StoredModel, path: Path, what: 
     if not required:
         return Measured((), {}, 0)
     candidate = examined(model, path)
-    data = data_at(candidate.predictor.image_shape[:2])
+    data = sized(data, candidate.predictor, data_at, what)
     found = examine(candidate, data.classes, data.val)
     figures = {}
     for one in required:
         if one.name == "corruption":
-            (harder,) = examine_harder([candidate], [found], data.val, list(CORRUPTIONS), 0)
+            (harder,) = examine_harder([candidate], [found], [data.val], list(CORRUPTIONS), 0)
             assert harder.mean_accuracy is not None
             figures[one.name] = harder.mean_accuracy
         else:
