@@ -16,7 +16,7 @@ from tp1.base.folders import whole_folder
 from tp1.report.run_figures import record_figures
 from tp1.store.reader import RunReader
 from tp1.store.records import RunRecord, make_record, optional_files, record_files
-from tp1.store.runs import REFERENCE_TAG
+from tp1.store.runs import REFERENCE_TAG, TRIAL_TAG
 from tp1.tracking.record_runs import write_record
 
 FORMAT = 1
@@ -87,7 +87,9 @@ def import_runs(folder: Path) -> Iterator[tuple[Path, RunRecord, str, bool]]:
         else:
             # The UI has columns for user and source, which then show that the run is a reference.
             tags = {"mlflow.user": "reference", "mlflow.source.name": str(path.parent), REFERENCE_TAG: record.run_id}
-            yield path.parent, record, write_record(record, record_figures(record), tags), True
+            # Of trials there may be hundreds: drawing is most of the time, and MLflow shows their curves.
+            figures = {} if TRIAL_TAG in record.tags else record_figures(record)
+            yield path.parent, record, write_record(record, figures, tags), True
 
 
 def read_record(folder: Path) -> RunRecord:
