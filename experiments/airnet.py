@@ -1,4 +1,4 @@
-"""AirNet on CIFAR-10: a network that learns quickly, in ten epochs.
+"""AirNet on CIFAR-10: a network that learns quickly, in 16 epochs.
 
 Repeat: mlflow run . -e airnet
 """
@@ -15,7 +15,7 @@ experiment = Experiment(
     model=airnet,
     config=TrainConfig(
         dataset="cifar10",
-        epochs=10,
+        epochs=16,
         batch_size=512,
         optimizer=Muon(0.06, weight_decay=0.1, adam_rate=8e-3),
         schedule=Linear(warmup=0.1),
