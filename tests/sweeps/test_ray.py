@@ -42,7 +42,8 @@ def test_without_the_extra_the_command_says_what_to_install(store, monkeypatch, 
     monkeypatch.setattr("tp1.sweeps.spread.find_spec", lambda name: None)
     result = invoke(*arguments, "ray=local")
     assert result.exit_code == 1
-    assert result.stderr == "Error: ray=local: Ray is not installed here: pip install 'tp1[ray]'.\n"
+    remedy = "in the checkout, pip install --editable '.[ray]'."
+    assert result.stderr == f"Error: ray=local: Ray is not installed here: {remedy}\n"
     assert [run.info.status for run in all_runs()] == ["FAILED"]
 
 

@@ -77,8 +77,8 @@ TEXTS: dict[str, dict[str, Any]] = {
         "in_truth": "in truth {true} ({probability:.3f})",
         "calibration": "Calibration",
         "reliability": (
-            "How often the model is right when it is this sure. Expected calibration error (ECE) {error} over "
-            "{n} runs, {bins} bins; the diagram is of the first run."
+            "How often the model is right when it is this sure. Expected calibration error (ECE) {error} "
+            "(n = {n}, {bins} bins); the diagram is of the first run."
         ),
         "figures": WORDS,
         "diagram": {**DIAGRAM_WORDS, "confidence_short": "confidence", "mean": "mean"},
@@ -223,7 +223,7 @@ TEXTS: dict[str, dict[str, Any]] = {
         "calibration": "Calibração",
         "reliability": (
             "Com que frequência o modelo acerta quando tem esta confiança. Erro de calibração esperado (ECE) {error} "
-            "sobre {n} execuções, {bins} intervalos; o diagrama é o da primeira execução."
+            "(n = {n}, {bins} intervalos); o diagrama é o da primeira execução."
         ),
         "figures": {
             "epoch": "época",

@@ -32,7 +32,9 @@ class Spread:
         if self.ray not in (LOCAL, AUTO) and not re.fullmatch(r"[\w.-]+:\d{1,5}|\[[0-9a-fA-F:]+\]:\d{1,5}", self.ray):
             raise TP1Error(f"ray={self.ray} is not known: choose local, auto, or the HOST:PORT that ray start prints.")
         if find_spec("ray") is None:
-            raise TP1Error(f"ray={self.ray}: Ray is not installed here: pip install 'tp1[ray]'.")
+            raise TP1Error(
+                f"ray={self.ray}: Ray is not installed here: in the checkout, pip install --editable '.[ray]'."
+            )
 
     @property
     def is_spread(self) -> bool:
