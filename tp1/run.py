@@ -288,7 +288,7 @@ def _config_file(
         "classes": data.classes,
         "metric_names": metric_names(data.classes),
         "data": data.reading.facts(),
-        "published": experiment.published_on(data.name),
+        "published": experiment.published_on(config.dataset),
         "command": command,
     }
     return json.dumps(content, indent=2)

@@ -5,6 +5,7 @@ import os
 import re
 import shutil
 import traceback
+from pathlib import Path
 
 import mlflow
 import pytest
@@ -126,7 +127,13 @@ def test_an_export_does_not_write_over_another_run(store, image_folder):
     refused = invoke("export", newer, "--to", "kept")
     assert refused.exit_code != 0
     assert f"holds run {older}" in refused.stderr
-    assert invoke("export", newer, "--to", "kept", "--replace").exit_code == 0
+    assert invoke("export", newer, "--to", "kept", "--with-model", "--replace").exit_code == 0
+    (weights,) = Path("kept").rglob("weights.safetensors")
+    content = weights.read_bytes()
+    assert invoke("export", newer, "--to", "kept").exit_code == 0
+    assert weights.read_bytes() == content  # the same run's model stays
+    assert invoke("export", older, "--to", "kept", "--replace").exit_code == 0
+    assert not weights.exists()
 
 
 def test_a_parameter_after_a_flag_is_one(store, image_folder, tmp_path):

@@ -10,8 +10,11 @@ from mlflow import MlflowClient
 from PIL import Image
 
 from tests.conftest import EUROSAT_CLASSES, all_runs, coloured_images, invoke, write_folder
+from tests.support.made_runs import experiment_of, make_run
 from tests.support.project_runs import mlflow_run
 from tp1.base.errors import TP1Error
+from tp1.sweeps.parents import log_results
+from tp1.tracking.tool_run import tool_run
 
 
 @pytest.fixture(scope="module")
@@ -75,6 +78,28 @@ def test_what_is_finished_is_skipped_and_a_failure_comes_last(store, tiny_data, 
     (row,) = pd.read_json(table, orient="split").to_dict("records")
     assert row["experiment"].startswith("cnn-base")
     assert str(row["test"]) == f"{fmean(seeds):.4f} ± {stdev(seeds):.4f}"
+
+
+def test_the_report_is_written_although_a_run_is_left_out(store, tiny_data, monkeypatch):
+    monkeypatch.setenv("TP1_DATA_DIR", str(tiny_data))
+    make_run("cnnv3")
+    broken = make_run("fusion", without=("test/f1_macro",))
+    result = invoke("main", "only=eda", "to=page")
+    assert result.exit_code == 1
+    assert result.stderr.count(f"fusion-s0 ({broken}) lacks test/f1_macro") == 1
+    assert "cnnv3" in Path("page/RESULTS.md").read_text(encoding="utf-8")
+
+
+def test_seeds_on_different_data_have_no_mean(store):
+    """Which of them is meant cannot be known, if the data are not at hand."""
+    ids = [make_run("cnnv3", seed, split="one" if seed else "another") for seed in (0, 1, 2)]
+    with tool_run("seeds", "tp1 cnnv3 seeds=0,1,2") as parent:
+        log_results(parent, [*ids, make_run("cnnv2")], [experiment_of("cnnv3"), experiment_of("cnnv2")])
+    found = MlflowClient().get_run(parent.info.run_id).data.metrics
+    assert found["n/cnnv2"] == 1
+    assert not any("cnnv3" in name for name in found)
+    rows = pd.read_json(MlflowClient().download_artifacts(parent.info.run_id, "results.json"), orient="split")
+    assert sorted(rows["experiment"]) == ["cnnv2", "cnnv3 [another]", "cnnv3 [one]"]
 
 
 def test_names_that_are_none_are_refused(store):

@@ -1,5 +1,6 @@
 """Broken images are all named in one pass; with skip_broken=yes they are left out, and the run says so."""
 
+import errno
 import json
 import re
 
@@ -10,8 +11,9 @@ from PIL import Image, TiffImagePlugin
 
 from tests.conftest import all_runs, invoke, write_folder
 from tp1.base.errors import TP1Error
+from tp1.data import image_folder as image_folder_module
 from tp1.data.broken import broken_images
-from tp1.data.cache import cache_dir
+from tp1.data.cache import cache_dir, clear
 from tp1.data.dataset import load_data
 from tp1.data.image_folder import ImageFolder
 
@@ -61,6 +63,35 @@ def test_an_altered_answer_is_looked_for_again(broken, content):
     (known,) = (cache_dir() / "broken").iterdir()
     known.write_bytes(content)
     assert broken_images(source, cache_dir()) == wanted
+
+
+@pytest.mark.parametrize("fault", [MemoryError(), OSError(errno.EIO, "Input/output error")])
+def test_what_passes_is_not_taken_for_a_broken_image(image_folder, monkeypatch, fault):
+    source = ImageFolder("shapes", image_folder)
+    real = image_folder_module.read_image
+
+    def failing(path, *rest):
+        if path.name == "003.png":
+            raise fault
+        return real(path, *rest)
+
+    monkeypatch.setattr(image_folder_module, "read_image", failing)
+    with pytest.raises(TP1Error, match=r"(not enough memory to|cannot) read .*003\.png"):
+        broken_images(source, cache_dir())
+    monkeypatch.setattr(image_folder_module, "read_image", real)
+    assert broken_images(source, cache_dir()) == {}
+
+
+def test_another_pillow_looks_again_and_clearing_forgets(broken, monkeypatch):
+    source = ImageFolder("shapes", broken)
+    wanted = broken_images(source, cache_dir())
+    monkeypatch.setattr(ImageFolder, "broken", lambda self: {})
+    assert broken_images(source, cache_dir()) == wanted
+    with monkeypatch.context() as other:
+        other.setattr("PIL.__version__", "99")
+        assert broken_images(source, cache_dir()) == {}
+    clear(cache_dir())
+    assert broken_images(source, cache_dir()) == {}
 
 
 def test_a_class_that_is_broken_altogether_is_named(image_folder):

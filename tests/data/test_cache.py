@@ -45,6 +45,25 @@ def test_images_are_decoded_once(source, tmp_path):
     assert second.listing.names == source.list().names
 
 
+def test_files_that_change_while_they_are_decoded_are_not_kept_under_the_old_digest(source, tmp_path, monkeypatch):
+    path = source.root / "b" / "000.png"
+    before = path.read_bytes()
+    decode = source.decode
+
+    def changing(listing):
+        path.write_bytes((source.root / "c" / "000.png").read_bytes())
+        return decode(listing)
+
+    monkeypatch.setattr(source, "decode", changing)
+    with pytest.raises(TP1Error, match=r"files of .*/shapes changed while they were read: start again"):
+        load_images(source, tmp_path / "cache")
+    monkeypatch.setattr(source, "decode", decode)
+    path.write_bytes(before)
+    images = load_images(source, tmp_path / "cache")
+    row = list(images.listing.names).index("b/000.png")
+    assert np.array_equal(images.pixels[row], np.asarray(Image.open(path)))
+
+
 @pytest.mark.parametrize("fault", ["truncated", "altered", "meta truncated", "pixels missing"])
 def test_a_damaged_entry_is_decoded_again(source, tmp_path, fault):
     wanted = np.array(load_images(source, tmp_path / "cache").pixels)

@@ -14,8 +14,10 @@ from tp1.base.names import printable
 from tp1.data import image_files
 from tp1.data.cache import load_images
 from tp1.data.decoding import strict_and_quiet
+from tp1.data.image_digests import image_digests
 from tp1.data.image_files import find_images, left_out, read_batches, thumbnail
 from tp1.data.image_folder import ImageFolder
+from tp1.registry.examined_model import resized
 
 SHAPE = (8, 8, 3)
 
@@ -140,6 +142,34 @@ def test_a_path_that_is_given_twice_is_predicted_once(tmp_path):
     file = tmp_path / "x" / "b" / "000.png"
     assert [image.name for image in find_images([file, tmp_path / "x", file])] == [
         str(tmp_path / "x" / name / "000.png") for name in "bac"
+    ]
+    given = [file, tmp_path / "x", Path(os.path.relpath(tmp_path / "x"))]  # however it is spelled
+    assert [image.true_class("abc") for image in find_images(given)] == ["b", "a", "c"]
+    assert len(find_images([tmp_path / "x", tmp_path / "x" / ".." / "x"])) == 3
+
+
+@pytest.mark.parametrize(("side", "size"), [(200, 32), (256, 64), (300, 32)])
+def test_pixels_are_the_same_whether_or_not_a_data_set_was_resized_when_it_was_decoded(tmp_path, side, size):
+    """Else images that a model was trained on would not be found among others."""
+    for root, sides in ((tmp_path / "one", (side,) * 3), (tmp_path / "mixed", (side,) * 3 + (side - 20,))):
+        (root / "a").mkdir(parents=True)
+        (root / "b").mkdir()
+        for number, each in enumerate(sides):
+            image = Image.fromarray(coloured_images(0, 1, 20, seed=number)[0]).resize((each, each))
+            for label in "ab":
+                image.save(root / label / f"{number}.jpg")
+    one, mixed = (
+        load_images(ImageFolder(name, tmp_path / name), tmp_path / "cache", size) for name in ("one", "mixed")
+    )
+    assert mixed.pixels.shape[1:] == (size, size, 3)
+    known = image_digests(mixed.pixels)
+    assert np.isin(image_digests(resized(one.pixels, (size, size, 3))), known).all()
+
+
+def test_nothing_is_given_twice(tmp_path):
+    write_folder(tmp_path / "x", per_class=1)
+    assert [image.name for image in find_images([tmp_path / "x", tmp_path / "x"])] == [
+        str(tmp_path / "x" / name / "000.png") for name in "abc"
     ]
 
 

@@ -1,9 +1,12 @@
 """Groups, statistics and remarks, from runs in a real store."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
+from mlflow import MlflowClient
 
+from tests.conftest import invoke
 from tests.support.catalog import catalog
 from tests.support.made_runs import experiment_of, make_run
 from tp1.base.errors import TP1Error
@@ -32,6 +35,31 @@ def test_seeds_are_one_row_with_mean_and_deviation(store):
     assert (row["n"], row["seeds"], row["published"], row["published_metric"]) == (3, "0 1 2", 0.8, "test/accuracy")
     assert row["difference"] == pytest.approx(0.0)
     assert row["parameters"] == 1234
+
+
+def test_a_published_validation_figure_is_compared_with_the_last_epoch(store):
+    run_id = make_run("cnnv2", accuracy=0.74)
+    MlflowClient().log_metric(run_id, "best/val_accuracy", 0.76, step=0)
+    row = table(groups()).iloc[0]
+    assert (row["published_metric"], row["published"], row["val_accuracy"]) == ("val/accuracy", 0.7504, 0.76)
+    assert (row["measured"], row["difference"]) == (0.74, pytest.approx(0.74 - 0.7504))
+    result = invoke("compare", "to=out")
+    assert "Published validation figures are of the last epoch" in result.output
+    assert "Published validation figures are of the last epoch" in Path("out/compare.md").read_text(encoding="utf-8")
+
+
+def test_a_folder_of_the_same_name_is_not_the_reports_data(store):
+    make_run("cnnv2")
+    MlflowClient().set_tag(make_run("cnnv3", dataset="/work/cifar10"), "tp1.dataset", "cifar10")
+    assert [(one.dataset, bool(one.published)) for one in groups()] == [("cifar10", True), ("cifar10", False)]
+
+
+def test_the_largest_seeds_are_seeds(store):
+    for seed in (2**63 - 1, 10**18):
+        make_run(seed=seed)
+    selection = select(RunReader(), catalog())
+    assert selection.complaint() is None
+    assert [run.seed for run in selection.groups[0].runs] == [10**18, 2**63 - 1]
 
 
 def test_one_seed_has_no_deviation(store):

@@ -242,11 +242,41 @@ def test_a_run_without_predictions_is_said(runs):
     assert f"run {lost} has no artifact predictions.parquet" in result.stderr
 
 
-def test_other_splits_are_refused(runs):
+def test_pairs_are_of_runs_on_the_same_images(runs):
+    """A newer run on another split neither hides the older one, nor is compared with what it does not share."""
     make_run("cnnv2", split="another", start=1_800_000_000_000)
-    result = invoke("compare", "experiments=cnnv2,cnnv3", "against=cnnv2")
+    make_run("cnn-base", split="a third", start=1_800_000_000_000)
+    result = invoke("compare", "experiments=cnnv2,cnnv3,cnn-base", "against=cnnv2", "to=out")
+    assert result.exit_code == 0, result.output
+    said = "cnnv3 (seed 0) against cnnv2 [split] (seed 0): 0.8000 against 0.7500 on the same 60 test images"
+    assert said in result.output
+    assert "cnn-base: no run of cnnv2 was tested on the same images." in result.output
+    assert "cnnv2 [split] (seed 0) against" not in result.output
+    refused = invoke("compare", "experiments=cnn-base", "against=cnnv3")
+    assert refused.exit_code == 0  # cnn-base (epochs=3) shares cnnv3's images
+    make_run("fusion", split="a third")
+    refused = invoke("compare", "experiments=cnnv3", "against=fusion")
+    assert refused.exit_code == 1
+    assert "there is nothing to compare with fusion: no other run was tested on the same images" in refused.stderr
+
+
+def test_a_baseline_may_be_older_and_its_faults_are_said(runs):
+    make_run("cnnv3", seed=1, accuracy=0.9, start=1_800_000_000_000)
+    result = invoke("compare", "against=cnnv2", "since=2026-01-01")
+    assert "cnnv3 (seed 1) against cnnv2 (seed 0)" in result.output
+    result = invoke("compare", "experiments=cnnv3", "against=cnnv3", "since=2026-01-01")
+    assert "there is nothing to compare with cnnv3" in result.stderr  # and not with itself
+    broken = make_run("cnnv2", seed=1, without=("test/f1_macro",))
+    result = invoke("compare", "experiments=cnnv3", "against=cnnv2")
     assert result.exit_code == 1
-    assert "were tested on different images (data and split digests data" in result.stderr
+    assert f"cnnv2-s1 ({broken}) lacks test/f1_macro" in result.stderr
+
+
+def test_a_report_goes_by_a_record_imported_from_its_own_folder(runs, monkeypatch):
+    run_id = make_run("fusion")
+    MlflowClient().set_tag(run_id, "tp1.reference", "0" * 32)
+    MlflowClient().set_tag(run_id, "mlflow.source.name", ".")
+    assert invoke("report", "to=a").exit_code == 0
 
 
 def test_runs_are_found_in_all_mlflow_experiments(store):

@@ -93,6 +93,7 @@ def test_a_batch_is_cut_without_repeats_and_no_share_is_too_small(size, count):
         assert torch.equal(cut[: len(share)], share)
         assert len(cut) >= min(size, LEAST)
         assert set(cut.tolist()) <= set(rows.tolist())
+        assert len(set(cut.tolist())) == len(cut) or size < LEAST
 
 
 def test_the_cases_have_the_batches_that_they_are_for():

@@ -37,8 +37,8 @@ def some(texts: Sequence[str], most: int, separator: str = ", ") -> str:
 
 
 def whole_number(text: str) -> int | None:
-    """Return a text of 1 to 18 digits (such a number fits 63 bits) as a number; None for any other text."""
-    return int(text) if text.isdecimal() and len(text) <= 18 else None
+    """Return a text of digits as a number, if that fits 63 bits; None for any other text."""
+    return number if text.isdecimal() and len(text) <= 19 and (number := int(text)) < 2**63 else None
 
 
 def is_plain(text: str) -> bool:

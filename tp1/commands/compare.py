@@ -18,10 +18,11 @@ from tp1.commands.parameters import Names
 from tp1.commands.tool import tool_command
 from tp1.experiment import Experiment, Study
 from tp1.registry.evaluations import find_evaluations
-from tp1.report.comparison import Group
+from tp1.report.comparison import LAST_EPOCH, Group, unique_label
 from tp1.report.comparison_page import ROWS, comparison_files, comparison_text, paired_sentence
+from tp1.report.paired import Paired
 from tp1.report.parameters import parameters_of
-from tp1.report.selection import Selection, choose_other, compare_pairs, nothing_found, select, sort_groups
+from tp1.report.selection import Selection, compare_pairs, groups_named, nothing_found, select, sort_groups
 from tp1.report.sweeps import sweeps_table
 from tp1.report.tables import summary_table
 from tp1.report.terminal import print_data, print_table
@@ -89,13 +90,16 @@ def compare(
     if not selection.groups and not selection.sweeps:
         raise TP1Error(selection.complaint() or str(nothing_found(reader, experiments, limits)))
     groups = sort_groups(selection.groups, sort) if selection.groups else []
-    pairs = {}
+    pairs: dict[str, Paired] = {}
+    alone: list[Group] = []
+    complaint = selection.complaint()
     if against is not None:
-        there = groups if experiments is None else select(reader, catalog, [against], dataset).groups
-        other = choose_other(there, against, catalog)
-        if other is None:
+        baseline = select(reader, catalog, [against], dataset)  # of any time
+        others = groups_named(against, baseline.groups, catalog)
+        if not others:
             raise nothing_found(reader, [against], f" on {dataset}" if dataset else "")
-        pairs = compare_pairs(reader, groups, other, strict=experiments is not None)
+        pairs, alone = compare_pairs(reader, groups, others)
+        complaint = complaint or baseline.complaint()
     evaluations = find_evaluations(reader.uri, dataset)
     files = comparison_files(groups, pairs, selection.sweeps, reader, evaluations)
     if to is not None:
@@ -109,10 +113,11 @@ def compare(
             click.echo(f"{len(selection.sweeps)} sweeps are not among the rows: see compare.html.", err=True)
     else:
         _print_tables(groups, selection)
-    if (complaint := selection.complaint()) is not None:
+    if complaint is not None:
         raise TP1Error(complaint)
     return [
         *(f"{title}: {paired_sentence(pair)}" for title, pair in pairs.items()),
+        *(f"{unique_label(one, groups)}: no run of {against} was tested on the same images." for one in alone),
         *([f"Written to {to}"] if to else []),
     ]
 
@@ -124,5 +129,7 @@ def _print_tables(groups: Sequence[Group], selection: Selection) -> None:
     for one in tables:
         if left_out := print_table(one, fit=True):
             say(f"Too wide for this terminal, but in compare.html: {', '.join(left_out)}.")
+    if any(one.is_of_last_epoch for one in shown):
+        say(LAST_EPOCH)
     if len(groups) > ROWS:
         say(f"{ROWS} of {len(groups):,} rows; compare.csv has all.")

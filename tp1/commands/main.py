@@ -80,14 +80,18 @@ def run_report(
     failed = failures(outcomes)
     done = training_jobs(experiments, seeds, {}, partial(_command_of, "main"), run)
     log_results(run, [job.finished for job in done], experiments)
+    lines: list[str] = []
+    faults = [failed] if failed is not None else []
     try:
-        lines = [*compare(catalog, run), *report(catalog, run, to=to)]
-    except TP1Error as error:
-        raise TP1Error(f"{failed or ''} {error}".strip()) from error
+        for part in (partial(compare, catalog, run), partial(report, catalog, run, to=to)):
+            try:
+                lines += part()
+            except TP1Error as error:  # of runs that were left out, both say so, and the report is written all the same
+                faults.append(str(error))
     finally:  # last, since the comparison and the report set the note too
         run.log_note(describe_outcomes("main", outcomes, run.command))
-    if failed is not None:
-        raise TP1Error(failed)
+    if faults:
+        raise TP1Error(" ".join(dict.fromkeys(faults)))
     return [*(f"{outcome.name}: {outcome.line}" for outcome in outcomes), *lines]
 
 

@@ -38,7 +38,7 @@ def export_run(
 
     Args:
         replace: Whether to overwrite another run's record of the same name.
-        model_files: Returns the files of the model; None: the record has no model.
+        model_files: Returns the files of the model; None: the record has those that an earlier record of the run has.
 
     Raises:
         TP1Error: The run cannot be read completely, the folder cannot be written, or it holds another run's record of
@@ -46,11 +46,15 @@ def export_run(
     """
     record = make_record(run_id)
     target = folder / _safe(record.tags["tp1.dataset"]) / _safe(record.name)
-    if (target / RECORD).is_file() and not replace:
-        there = read_record(target).run_id
-        if there != run_id:
-            raise TP1Error(f"{target} holds run {there}: move it away, or write over it with --replace.")
-    further = model_files(record) if model_files else {}
+    there = None
+    try:
+        there = read_record(target).run_id if (target / RECORD).is_file() else None
+    except TP1Error:
+        if not replace:
+            raise
+    if there not in (None, run_id) and not replace:
+        raise TP1Error(f"{target} holds run {there}: move it away, or write over it with --replace.")
+    further = model_files(record) if model_files else read_model_files(target) if there == run_id else {}
     facts = {key: value for key, value in asdict(record).items() if key not in ("files", "metrics")}
     try:
         with whole_folder(target) as partial:

@@ -94,7 +94,7 @@ def report(
 
     def in_repository(one: TrackedRun) -> str:
         record = Path(one.record)
-        is_there = one.record and not record.is_absolute() and record.parts[0] == "reference" and record.is_dir()
+        is_there = one.record and not record.is_absolute() and record.parts[:1] == ("reference",) and record.is_dir()
         return os.path.relpath(record, to) if is_there else in_ui(one)
 
     page = report_page(sections, selection.groups, details, looks, selection.sweeps, language, in_ui)

@@ -3,21 +3,25 @@
 import json
 from pathlib import Path
 
+import PIL
+from PIL import features
+
 from tp1.base.folders import FULL, READ_ONLY
-from tp1.data.cache import NO_JSON, cache_unwritable, check_of, content_digest
+from tp1.data.cache import BROKEN, FORMAT, NO_JSON, cache_unwritable, check_of, content_digest
 from tp1.data.image_folder import ImageFolder
 
 
 def broken_images(source: ImageFolder, folder: Path) -> dict[str, str]:
     """Return the images that cannot be read: the reason by name.
 
-    The answer is remembered in ``folder``, the cache, for as long as no file changes.
+    The answer is remembered in ``folder``, the cache, for as long as neither a file nor Pillow changes.
 
     Raises:
-        TP1Error: A file cannot be opened at all, which may change, or the cache cannot be written (unless it is full or
-            only for reading).
+        TP1Error: A file cannot be opened, or not for now, or the cache cannot be written (unless it is full or only for
+            reading).
     """
-    known = folder / "broken" / f"{content_digest(source.files(), folder)}.json"
+    reader = check_of(PIL.__version__, *features.get_supported_codecs(), str(features.check("webp")), str(FORMAT))
+    known = folder / BROKEN / f"{content_digest(source.files(), folder)}-{reader}.json"
     if (found := _known(known)) is not None:
         return found
     found = source.broken()

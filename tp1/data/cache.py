@@ -21,14 +21,15 @@ from tp1.base.folders import FULL, READ_ONLY, folder_size, unwritable, whole_fol
 from tp1.base.names import printable, user_path
 from tp1.base.progress import progress, say
 from tp1.data.class_names import check_class_names
+from tp1.data.decoding import LARGE
 from tp1.data.growing import GrowingFile
 from tp1.data.source import Listing, Resizable, Source, check_listing
 from tp1.data.splits import check_classes
 
 FORMAT = 2  # stored in every entry: increase it when decoding or rounding changes
-RESIZED_FORMAT = 3  # that of entries whose images were resized: increase it when resizing changes
-LARGE = 256  # pixels: images with a longer side are resized to image_size= if that makes them smaller
+RESIZED_FORMAT = 4  # that of entries whose images were resized: increase it when resizing changes
 LARGEST = 1024  # pixels per side: images that are larger need an image_size=
+BROKEN = "broken"  # the folder of what is known about images that cannot be read
 PIXELS = "pixels.bin"  # in an entry: the images, one after the other
 NO_JSON = (ValueError, KeyError, TypeError, AttributeError, RecursionError)  # raised for invalid or unexpected JSON
 OWN_NAME = re.compile(r"(?!\.)[^/]+-[0-9a-f]{16}(-\d+px)?")
@@ -115,6 +116,9 @@ def clear(folder: Path) -> tuple[int, list[str]]:
                         shutil.rmtree(path)
         except Timeout:
             busy.append(printable(name))
+    for path in (folder / BROKEN).glob("*.json"):
+        freed += path.stat().st_size
+        path.unlink()
     return freed, busy
 
 
@@ -133,20 +137,20 @@ def load_images(source: Source, folder: Path, image_size: int | None = None) -> 
         LargeImagesError: They are larger than :data:`LARGEST`, and no ``image_size`` is given.
         TP1Error: The images cannot be read, or the cache cannot be written.
     """
-    digest = content_digest(source.files(), folder)
+    digest, stamp = _digest_and_stamp(source.files(), folder)
     if image_size is None or not isinstance(source, Resizable):
-        return _load(source, folder, digest)
+        return _load(source, folder, digest, stamp)
     small = source.resized(image_size)
     # The entry is there only if these images were once found to need resizing.
     if (images := _read(small, _entry(small, folder, digest), digest)) is not None:
         return images
     try:
-        return _load(source, folder, digest, image_size)
+        return _load(source, folder, digest, stamp, image_size)
     except (MixedSizesError, LargeImagesError):
-        return _load(small, folder, digest)
+        return _load(small, folder, digest, stamp)
 
 
-def _load(source: Source, folder: Path, digest: str, image_size: int | None = None) -> Images:
+def _load(source: Source, folder: Path, digest: str, stamp: str, image_size: int | None = None) -> Images:
     entry = _entry(source, folder, digest)
     images = _read(source, entry, digest)
     if images is None:
@@ -155,7 +159,7 @@ def _load(source: Source, folder: Path, digest: str, image_size: int | None = No
             with FileLock(folder / f".{entry.name}.lock"):
                 images = _read(source, entry, digest)  # another process may have been at it
                 if images is None:
-                    _build(source, entry, image_size)
+                    _build(source, entry, stamp, image_size)
                     images = _read(source, entry, digest)
         except OSError as error:
             raise cache_unwritable(folder, error) from error
@@ -197,8 +201,11 @@ def content_digest(files: Mapping[str, Path], folder: Path) -> str:
         TP1Error: There are no files, one cannot be read, or the cache cannot be written (unless it is full or only for
             reading: then nothing is remembered).
     """
-    if not files:  # the digest of nothing never changes
-        raise TP1Error("the source names no file that its images are made of, so that a change could not be seen.")
+    return _digest_and_stamp(files, folder)[0]
+
+
+def _stamp(files: Mapping[str, Path]) -> str:
+    """Return a checksum of the files' paths, names, sizes and times, which changes with any of the files."""
     stats = hashlib.sha256()
     for name, path in files.items():
         try:
@@ -211,9 +218,17 @@ def content_digest(files: Mapping[str, Path], folder: Path) -> str:
         stats.update(
             f"{path}\0{name}\0{stat.st_size}\0{stat.st_mtime_ns}\0{stat.st_ctime_ns}\n".encode(errors="surrogateescape")
         )
-    known = folder / "digests" / stats.hexdigest()[:32]
+    return stats.hexdigest()[:32]
+
+
+def _digest_and_stamp(files: Mapping[str, Path], folder: Path) -> tuple[str, str]:
+    """Return what :func:`content_digest` does, and the files' stamp from before their content was read."""
+    if not files:  # the digest of nothing never changes
+        raise TP1Error("the source names no file that its images are made of, so that a change could not be seen.")
+    stamp = _stamp(files)
+    known = folder / "digests" / stamp
     if (digest := _known_digest(known)) is not None:
-        return digest
+        return digest, stamp
     content = hashlib.sha256()
     for name, path in progress(files.items(), "Hashing files", unit="file"):
         try:
@@ -231,7 +246,7 @@ def content_digest(files: Mapping[str, Path], folder: Path) -> str:
         if error.errno not in (*READ_ONLY, *FULL):
             raise cache_unwritable(folder, error) from error
         # What is whole can still be read; the files are hashed again the next time.
-    return digest
+    return digest, stamp
 
 
 def _known_digest(known: Path) -> str | None:
@@ -274,10 +289,13 @@ def _format(source: Source) -> int:
     return FORMAT if source.resize is None else RESIZED_FORMAT
 
 
-def _build(source: Source, entry: Path, image_size: int | None) -> None:
+def _build(source: Source, entry: Path, stamp: str, image_size: int | None) -> None:
     """Decode into a temporary folder, renamed to the entry when complete. The caller holds the lock.
 
     After a kill or a signal, the next attempt goes on with the images that are decoded already.
+
+    Args:
+        stamp: Of the files from before their digest was computed: they must not have changed since.
     """
     with whole_folder(entry, going_on=True) as partial:
         listing = source.list()
@@ -286,12 +304,16 @@ def _build(source: Source, entry: Path, image_size: int | None) -> None:
         check_classes(listing, source.origin)
         # Written sequentially, not through a memory map: a full disk then raises OSError instead of a bus error.
         with GrowingFile(
-            partial / PIXELS, check_of(str(_format(source)), *listing.names), np.dtype(np.uint8)
+            partial / PIXELS, check_of(str(_format(source)), stamp, *listing.names), np.dtype(np.uint8)
         ) as pixels:
             if pixels.rows:
                 say(f"Decoding goes on after {pixels.rows:,} of {len(listing.names):,} images of {source.name}.")
             _decode(source, listing, pixels, entry, image_size)
             digest = pixels.finish()
+        if _stamp(source.files()) != stamp:
+            raise TP1Error(
+                f"files of {source.origin} changed while they were read: start again when nothing writes there."
+            )
         meta = {
             "format": _format(source),
             "shape": [len(listing.names), *(pixels.row_shape or ())],

@@ -15,7 +15,8 @@ from tp1.base.errors import why
 # Formats that an image file may have, whatever its suffix: those that Pillow decodes itself. For PostScript it would
 # start Ghostscript.
 FORMATS = ("BMP", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "TIFF", "WEBP")
-MARGIN = 2  # a JPEG is decoded to this many times the wanted size or more, and resized from there
+LARGE = 256  # pixels of the longer side: only what is larger may be brought to another size when it is decoded
+MARGIN = 2  # a large JPEG is decoded to this many times the wanted size or more, and resized from there
 
 
 def read_image(path: Path, size: tuple[int, int] | None = None) -> Image.Image:
@@ -34,7 +35,8 @@ def read_image(path: Path, size: tuple[int, int] | None = None) -> Image.Image:
     """
     if stat.S_ISREG(path.stat().st_mode):
         with Image.open(path, formats=FORMATS) as image:
-            if size is not None and image.format == "JPEG":
+            # A smaller one may also be resized after it was decoded, in a data set of one size: to the same pixels.
+            if size is not None and image.format == "JPEG" and max(image.size) > LARGE:
                 side = MARGIN * max(size)  # the photograph may lie on its side
                 image.draft(image.mode, (side, side))
             return as_rgb(image)

@@ -93,7 +93,9 @@ def find_images(paths: Sequence[Path]) -> list[FoundImage]:
             raise TP1Error(f"no file or folder {path}: check images=.")
         new = _in_folder(path) if path.is_dir() else _in_array(path) if path.suffix.lower() == ".npy" else None
         for image in new or [FoundImage(str(path), path)]:
-            found.setdefault(image.name, image)
+            key = f"{os.path.realpath(path)}{image.name.removeprefix(str(path))}"  # however its path is spelled
+            if key not in found or (image.folder and not found[key].folder):  # the folder tells the true class
+                found[key] = image
     return list(found.values())
 
 

@@ -1,5 +1,6 @@
 """Images in class folders."""
 
+import errno
 import os
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
@@ -18,6 +19,10 @@ from tp1.data.source import Listing, sorted_listing
 
 READ_AHEAD = 2  # decoded images per reading thread that may wait in memory
 MOST_THREADS = 8  # that read: with more, photographs that wait would take gigabytes
+# Errors of a disk, a network or this process, which say nothing about the file.
+PASSING = frozenset(
+    (errno.EIO, errno.ESTALE, errno.ENOMEM, errno.EMFILE, errno.ENFILE, errno.ETIMEDOUT, errno.ENOENT, errno.EACCES)
+)
 MOST_NAMED = 10  # broken images in a message; the others are counted
 
 
@@ -144,5 +149,9 @@ class ImageFolder:
             if self.resize is None:
                 return np.asarray(read_image(path))
             return np.asarray(read_resized(path, (self.resize, self.resize))[0])
+        except MemoryError as error:
+            raise TP1Error(f"not enough memory to read {printable(str(path))}: free some, and start again.") from error
         except Exception as error:  # see read_image
+            if isinstance(error, OSError) and error.errno in PASSING:
+                raise TP1Error(f"cannot read {printable(str(path))}: {error.strerror}.") from error
             return reason(error, path)

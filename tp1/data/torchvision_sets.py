@@ -29,8 +29,9 @@ def _splits(**parts: str) -> dict[str, dict[str, object]]:
     return {part: {"split": name} for part, name in parts.items()}
 
 
-# The arguments of the class for each official part; {"": {}} for a data set without parts. Left out: Omniglot and
-# INaturalist, whose order is the file system's; LFWPeople, whose parts have other people; ImageNet, an image folder.
+# The arguments of the class for each official part; {"": {}} for a data set without parts. Left out: Omniglot, SUN397
+# and INaturalist, whose order is the file system's; LFWPeople, whose parts have other people; ImageNet, an image
+# folder.
 SETS: dict[str, dict[str, dict[str, object]]] = {
     **{name: _train_test() for name in ("CIFAR10", "CIFAR100", "FashionMNIST", "KMNIST", "MNIST", "QMNIST", "USPS")},
     "EMNIST": {part: {"split": "balanced", **given} for part, given in _train_test().items()},
@@ -43,7 +44,7 @@ SETS: dict[str, dict[str, dict[str, object]]] = {
     "Country211": _splits(train="train", val="valid", test="test"),
     "Imagenette": _splits(train="train", val="val"),
     "OxfordIIITPet": _splits(train="trainval", test="test"),
-    **{name: {"": {}} for name in ("Caltech101", "Caltech256", "EuroSAT", "SEMEION", "SUN397")},
+    **{name: {"": {}} for name in ("Caltech101", "Caltech256", "EuroSAT", "SEMEION")},
 }
 
 
@@ -124,7 +125,10 @@ class TorchvisionSet:
             try:
                 image = as_rgb(self._load(part)[int(row)][0])
             except Exception as error:  # of Pillow's readers, any
-                raise TP1Error(f"cannot read image {name} of {self.origin}: {why(error)}.") from error
+                raise TP1Error(
+                    f"cannot read image {name} of {self.origin}: {why(error)}. Mend its file, or remove the folder, "
+                    "and it is downloaded again; skip_broken= is for image folders."
+                ) from error
             if self.resize is not None:
                 image = image.resize((self.resize, self.resize), Image.Resampling.BICUBIC)
             yield np.asarray(image)

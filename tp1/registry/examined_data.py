@@ -34,6 +34,7 @@ class ExaminedData:
         images: Its images, as a :class:`~tp1.data.dataset.Part`.
         names: Names of all images of the data set, sorted; ``images.index`` are positions in it.
         notes: Sentences about what was read that may not be as expected.
+        is_resized: Whether images were resized when they were decoded.
         digest, split_digest: Digests of the files' content and of the split.
         input: The same for MLflow.
     """
@@ -45,6 +46,7 @@ class ExaminedData:
     images: Part = field(repr=False)
     names: Sequence[str] = field(repr=False)
     notes: Sequence[str]
+    is_resized: bool
     digest: str
     split_digest: str
     input: DatasetInput = field(repr=False)
@@ -89,6 +91,7 @@ def load_part(dataset: str, part: str, given: Path | None, side: int, reading: M
         images=images,
         names=data.names,
         notes=data.reading.notes(),
+        is_resized=data.is_resized,
         digest=data.digest,
         split_digest=data.split_digest,
         input=own,
@@ -197,9 +200,10 @@ def _trained_on(model: ExaminedModel, data: ExaminedData) -> NDArray[np.bool_] |
     """Mark the images that a model was trained on, by the identity of data and split, else by pixels; None: unknown."""
     if data.part != "all" and is_own(model, data):
         return np.full(len(data.images), data.part == "train")
-    if model.trained_on is None:
-        return None
     pixels, shape = data.images.images, model.predictor.image_shape
+    # Images that were made square and then oblong are not the pixels that an oblong model was trained on.
+    if model.trained_on is None or (data.is_resized and shape[0] != shape[1]):
+        return None
     found = [
         np.isin(image_digests(resized(pixels[start : start + CHUNK], shape)), model.trained_on)
         for start in range(0, len(pixels), CHUNK)

@@ -30,6 +30,8 @@ RULE = (
     "else balanced. Training figures are taken while weights move, with dropout and augmentation."
 )
 
+LAST_EPOCH = "Published validation figures are of the last epoch, and their difference is from ours of the last epoch."
+
 
 @dataclass(frozen=True)
 class Group:
@@ -74,8 +76,11 @@ class Group:
 
     @property
     def published(self) -> dict[str, float]:
-        """Published figures by metric; empty on any data set but the report's."""
-        return self.experiment.published_on(self.dataset) if self.experiment else {}
+        """Published figures by metric; empty on any data set but the report's, also on a folder of the same name."""
+        given = {run.params.get("dataset", run.dataset) for run in self.runs}
+        if self.experiment is None or given != {self.experiment.config.dataset}:
+            return {}
+        return self.experiment.published_on(self.dataset)
 
     @property
     def published_metric(self) -> str | None:
@@ -84,6 +89,11 @@ class Group:
         Validation accuracy is that of the last epoch, as in the report.
         """
         return next((name for name in ("test/accuracy", "val/accuracy") if name in self.published), None)
+
+    @property
+    def is_of_last_epoch(self) -> bool:
+        """Whether its difference from the report is that of validation in the last epoch."""
+        return self.published_metric == "val/accuracy"
 
     def remark(self) -> str:
         """Judge over- and underfitting from the end of the curves, by :data:`RULE`."""
@@ -189,6 +199,7 @@ def table(groups: Sequence[Group]) -> pd.DataFrame:
                 "parameters": whole_number(first.params.get("model_parameters", "")),
                 "published_metric": metric,
                 "published": published,
+                "measured": g.mean(metric) if metric else None,  # of the same metric
                 "difference": g.mean(metric) - published if metric and published is not None else None,
                 "remark": g.remark(),
                 "published_remark": g.experiment.published.remark if g.experiment and g.published else "",
@@ -198,6 +209,18 @@ def table(groups: Sequence[Group]) -> pd.DataFrame:
             }
         )
     return pd.DataFrame(rows)
+
+
+def unique_label(group: Group, groups: Sequence[Group]) -> str:
+    """Return the group's label; if others among ``groups`` share it, with the digests that tell them apart."""
+    same = [other.runs[0] for other in groups if other.label == group.label]
+    digests = []
+    for name in ("data_digest", "split_digest"):
+        own = getattr(group.runs[0], name)
+        if len({getattr(run, name) for run in same}) > 1:
+            digests.append(own[:8])
+            same = [run for run in same if getattr(run, name) == own]
+    return f"{group.label} [{' '.join(digests)}]" if digests else group.label
 
 
 def _make_group(runs: Sequence[TrackedRun], experiment: Experiment | None) -> Group:

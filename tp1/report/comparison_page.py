@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
-from tp1.report.comparison import RULE, Group, short, table
+from tp1.report.comparison import LAST_EPOCH, RULE, Group, short, table, unique_label
 from tp1.report.curve_charts import Curve, curve_charts
 from tp1.report.details import read_histories
 from tp1.report.evaluations import Evaluated, evaluations_section
@@ -72,7 +72,7 @@ def _dataset_section(place: int, dataset: str, found: Sequence[tuple[Group, Hist
     groups, histories = [group for group, _ in found], [own for _, own in found]
     parameters = parameters_of(groups)
     keys = [f"row-{place}-{row}" for row in range(len(groups))]
-    labels = [_unique(group, groups) for group in groups]
+    labels = [unique_label(group, groups) for group in groups]
     # The name of a data set is anybody's to choose, and the pictures become files.
     ending = "" if is_only else f"-{dataset if re.fullmatch('[a-z0-9][a-z0-9_-]{0,60}', dataset) else place}"
     blocks: list[Block] = [
@@ -80,7 +80,8 @@ def _dataset_section(place: int, dataset: str, found: Sequence[tuple[Group, Hist
         summary_table(
             groups,
             texts,
-            "Mean ± standard deviation over the newest run of each of n seeds; validation: best epoch.",
+            "Mean ± standard deviation over the newest run of each of n seeds; validation: best epoch."
+            + (f" {LAST_EPOCH}" if any(group.is_of_last_epoch for group in groups) else ""),
             times=True,
             parameters=parameters,
             labels=labels,
@@ -193,15 +194,3 @@ def paired_blocks(pair: Paired, images: str = "test images") -> list[Block]:
             caption,
         ),
     ]
-
-
-def _unique(group: Group, groups: Sequence[Group]) -> str:
-    """Return the group's label; if others of the same data set share it, with the digests that tell them apart."""
-    same = [other.runs[0] for other in groups if other.label == group.label]
-    digests = []
-    for name in ("data_digest", "split_digest"):
-        own = getattr(group.runs[0], name)
-        if len({getattr(run, name) for run in same}) > 1:
-            digests.append(own[:8])
-            same = [run for run in same if getattr(run, name) == own]
-    return f"{group.label} [{' '.join(digests)}]" if digests else group.label

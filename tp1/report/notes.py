@@ -34,7 +34,7 @@ def describe_run(
     if measured is None or best_epoch is None:
         result = [state or f"Running: {config.epochs} epochs."]
     else:
-        published = experiment.published_on(dataset)
+        published = experiment.published_on(config.dataset)
         columns = ["published", "measured"] if published else ["measured"]
         # The UI folds long descriptions, so the table comes first.
         result = [f"| | {' | '.join(columns)} |", "|---" * (1 + len(columns)) + "|"]

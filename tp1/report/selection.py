@@ -8,10 +8,11 @@ import pandas as pd
 
 from tp1.base.errors import TP1Error
 from tp1.experiment import Experiment, Study, by_name_and_configuration, experiments_of
-from tp1.report.comparison import DESCENDING, Group, group, groups_of, newest, table
+from tp1.report.comparison import DESCENDING, Group, group, groups_of, newest, table, unique_label
 from tp1.report.paired import Paired, compare_predictions
 from tp1.report.sweeps import SweepTrials, collect
 from tp1.store.addresses import masked
+from tp1.store.identity import identity
 from tp1.store.reader import RunReader
 from tp1.store.runs import TrackedRun
 
@@ -117,44 +118,43 @@ def sort_groups(groups: Sequence[Group], column: str | None) -> list[Group]:
     return [groups[place] for place in order]
 
 
-def compare_pairs(reader: RunReader, groups: Sequence[Group], other: Group, *, strict: bool) -> dict[str, Paired]:
-    """Compare every other group with ``other`` on the same test images, seed by seed.
+def compare_pairs(
+    reader: RunReader, groups: Sequence[Group], others: Sequence[Group]
+) -> tuple[dict[str, Paired], list[Group]]:
+    """Compare each group with the first of ``others`` that was tested on the same images, seed by seed.
 
     Groups without a common seed are compared by the first run of each.
 
     Args:
-        strict: Raise for groups tested on other images; else leave them out.
+        others: Of one experiment or configuration, the preferred ones first; at least one.
 
     Returns:
-        The paired comparisons by title.
+        The paired comparisons by title, and the groups that none of ``others`` shares its images with.
 
     Raises:
-        TP1Error: A group was tested on other images (if ``strict``), a run has no predictions, or nothing is left to
-            compare.
+        TP1Error: A run has no predictions, or there is nothing to compare.
     """
-    pairs = {}
+    pairs, alone = {}, []
     for one in groups:
-        if one.runs[0].run_id == other.runs[0].run_id:
-            continue
-        if _images(one) != _images(other):
-            if strict:
-                raise TP1Error(
-                    f"{one.label} and {other.label} were tested on different images (data and split digests "
-                    f"{' '.join(_images(one))} and {' '.join(_images(other))}): they cannot be compared in pairs."
-                )
-            continue
-        for first, second in _by_seed(one, other):
-            title = f"{one.label} (seed {first.seed}) against {other.label} (seed {second.seed})"
-            pairs[title] = compare_predictions(_predictions(reader, first), _predictions(reader, second))
+        other = next((candidate for candidate in others if _images(candidate) == _images(one)), None)
+        if other is None:
+            alone.append(one)
+        elif identity(other.runs[0]) != identity(one.runs[0]):
+            names = unique_label(one, groups), unique_label(other, others)
+            for first, second in _by_seed(one, other):
+                title = f"{names[0]} (seed {first.seed}) against {names[1]} (seed {second.seed})"
+                pairs[title] = compare_predictions(_predictions(reader, first), _predictions(reader, second))
     if not pairs:
-        raise TP1Error(f"there is nothing to compare with {other.label}: no other run was tested on the same images.")
-    return pairs
+        raise TP1Error(
+            f"there is nothing to compare with {others[0].label}: no other run was tested on the same images (data and "
+            f"split digests {' or '.join(dict.fromkeys(' '.join(_images(one)) for one in others))})."
+        )
+    return pairs, alone
 
 
-def choose_other(groups: Sequence[Group], name: str, entries: Sequence[Experiment | Study]) -> Group | None:
-    """Return the first group of ``name`` (an experiment, or ``cnnv3-c2``), defaults first; None if it has none."""
-    found = [candidate for experiment in named(name, entries) for candidate in groups_of(experiment, groups)]
-    return found[0] if found else None
+def groups_named(name: str, groups: Sequence[Group], entries: Sequence[Experiment | Study]) -> list[Group]:
+    """Return the groups of ``name`` (an experiment, or ``cnnv3-c2``), defaults first, then the newest."""
+    return [candidate for experiment in named(name, entries) for candidate in groups_of(experiment, groups)]
 
 
 def _images(one: Group) -> tuple[str, str]:

@@ -1,11 +1,13 @@
 """What a run of several runs keeps of them: mean and standard deviation over seeds as metrics, and a table."""
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 
 import pandas as pd
 
+from tp1.base.progress import say
 from tp1.experiment import Experiment
-from tp1.report.comparison import group, newest
+from tp1.report.comparison import group, newest, unique_label
 from tp1.report.tables import summary_table
 from tp1.report.texts import TEXTS
 from tp1.store.reader import RunReader
@@ -21,6 +23,8 @@ def log_results(parent: ToolRun, run_ids: Iterable[str | None], experiments: Seq
     The metrics are ``mean/test/accuracy``, ``sd/test/accuracy`` and so on, and ``n``; of several experiments each has
     its name at the end: ``mean/test/accuracy/cnnv3-c2``. Nothing is logged if none of the runs is a finished training.
 
+    If the runs of an experiment are not all of the same data and weights, there is no mean of them.
+
     Args:
         run_ids: Of the runs, with seeds of their own; None for a run that is not finished.
         experiments: Those of the runs.
@@ -31,7 +35,13 @@ def log_results(parent: ToolRun, run_ids: Iterable[str | None], experiments: Seq
     if not groups:
         return
     metrics: dict[str, float] = {}
+    rows_of = Counter((one.runs[0].experiment, one.runs[0].configuration) for one in groups)
     for one in groups:
+        if rows_of[one.runs[0].experiment, one.runs[0].configuration] > 1:
+            say(
+                f"{unique_label(one, groups)}: its seeds are not all of the same data or weights, so no mean is logged."
+            )
+            continue
         label = known[one.runs[0].experiment, one.runs[0].configuration].label
         ending = f"/{label}" if len(experiments) > 1 else ""
         metrics[f"n{ending}"] = len(one.runs)
@@ -40,6 +50,6 @@ def log_results(parent: ToolRun, run_ids: Iterable[str | None], experiments: Seq
             if (sd := one.sd(name)) is not None:
                 metrics[f"sd/{name}{ending}"] = sd
     parent.log_metrics(metrics, step=0)
-    table = summary_table(groups, TEXTS["en"], times=True)
+    table = summary_table(groups, TEXTS["en"], times=True, labels=[unique_label(one, groups) for one in groups])
     rows = [[cell if isinstance(cell, str) else cell.text for cell in row] for row in table.rows]
     parent.log_table(pd.DataFrame(rows, columns=list(table.columns)), TABLE)

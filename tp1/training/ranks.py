@@ -80,7 +80,8 @@ class Ranks:
         own = self.share(len(rows))
         missing = LEAST - len(own)
         chosen = rows[own.start : own.stop]
-        return torch.cat([chosen, rows[:missing]]) if missing > 0 and self.count > 1 else chosen
+        others = torch.cat([rows[own.stop :], rows[: own.start]])
+        return torch.cat([chosen, others[:missing]]) if missing > 0 and self.count > 1 else chosen
 
     def sent(self, make: Callable[[], T]) -> T:
         """What ``make`` returns in the first process; the others wait for it."""
