@@ -127,7 +127,8 @@ def test_an_export_does_not_write_over_another_run(store, image_folder):
     refused = invoke("export", newer, "--to", "kept")
     assert refused.exit_code != 0
     assert f"holds run {older}" in refused.stderr
-    assert invoke("export", newer, "--to", "kept", "--with-model", "--replace").exit_code == 0
+    model = ("--with-model", "--data-dir", str(image_folder.parent))
+    assert invoke("export", newer, "--to", "kept", "--replace", *model).exit_code == 0
     (weights,) = Path("kept").rglob("weights.safetensors")
     content = weights.read_bytes()
     assert invoke("export", newer, "--to", "kept").exit_code == 0

@@ -15,6 +15,8 @@ def test_published_figures_stand_beside_measured_ones():
 
 def test_what_nobody_has_published_has_no_column_for_it():
     for experiment, dataset in ((airnet, "cifar10"), (cnnv3, "digits")):
-        note = describe_run(experiment, experiment.config, dataset, "mlflow run .", MEASURED, 3)
+        note = describe_run(
+            experiment, experiment.config.changed(dataset=dataset), dataset, "mlflow run .", MEASURED, 3
+        )
         assert "| | measured |\n|---|---|\n| test/accuracy | 0.5000 |" in note
         assert "published" not in note
