@@ -80,6 +80,7 @@ def test_what_is_finished_is_skipped_and_a_failure_comes_last(store, tiny_data, 
     assert str(row["test"]) == f"{fmean(seeds):.4f} ± {stdev(seeds):.4f}"
 
 
+@pytest.mark.long
 def test_the_report_is_written_although_a_run_is_left_out(store, tiny_data, monkeypatch):
     monkeypatch.setenv("TP1_DATA_DIR", str(tiny_data))
     make_run("cnnv3")

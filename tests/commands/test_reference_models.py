@@ -71,6 +71,7 @@ def test_a_newcomer_has_the_best_model_without_training(kept, record, store):
     assert version.tags["tp1.among"] == "1"
 
 
+@pytest.mark.long
 def test_an_import_that_was_killed_goes_on(record, store, monkeypatch):
     with monkeypatch.context() as broken:
         broken.setattr("mlflow.MlflowClient.finalize_logged_model", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))

@@ -198,15 +198,9 @@ def test_each_model_gets_images_of_its_own_size(world):
                 image.paste(green, (0, 0, side // 32, side // 32))
             image.save(f"photos/{name}/{number}.png")
     small, large = (log_colour_model(world.data, "abc", side=side)[0] for side in (16, 64))
-    for model, against, accuracies in (
-        (small, large, "0.5000 against 1.0000"),
-        (large, small, "1.0000 against 0.5000"),
-    ):
-        output = evaluate(
-            *(f"model={model}", f"against={against}", "dataset=./photos", "part=all", "corruptions=brightness")
-        )
-        assert accuracies in output
-        assert "Images are resized" not in output
+    output = evaluate(f"model={small}", f"against={large}", "dataset=./photos", "part=all", "corruptions=brightness")
+    assert "0.5000 against 1.0000" in output
+    assert "Images are resized" not in output
     table = pd.read_csv(io.BytesIO(file_of(newest(), "corruptions.csv"))).groupby("model")["accuracy"].min()
     assert sorted(table) == [0.5, 1.0]
 

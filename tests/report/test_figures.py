@@ -39,7 +39,10 @@ def test_the_summary_lists_layers_shapes_and_parameters():
         compared_curves([("a", [HISTORY]), ("b", [HISTORY, HISTORY])], "t"),
         published_and_measured([("a", 0.5, 0.6, None), ("b", None, 0.7, 0.01)], "accuracy"),
         confusion_matrix(np.array([[5, 1, 0], [0, 6, 0], [2, 0, 4]]), CLASSES, "t"),
-        confusion_matrix(np.eye(25, dtype=int), [str(n) for n in range(25)], "many classes"),
+        pytest.param(
+            confusion_matrix(np.eye(25, dtype=int), [str(n) for n in range(25)], "many classes"),
+            marks=pytest.mark.long,
+        ),
         pytest.param(
             confusion_matrix(
                 np.eye(300, dtype=int) * 3 + np.eye(300, k=1, dtype=int), [f"${n}" for n in range(300)], "t"

@@ -133,6 +133,7 @@ def test_a_study_shows_remarks_seeds_and_its_other_runs(runs):
     assert re.search(r"\| cnnv3-c1 \(augment=flip-crop\) \|.*\| 0\.9000 \|", section)
 
 
+@pytest.mark.long
 def test_the_report_of_another_store_opens_with_how_near_it_is(store, filled):
     """cnn-base's three epochs count as well: they stand there, and the table says so."""
     result = invoke("report", "to=a", f"tracking_uri=sqlite:///{filled}")
@@ -270,6 +271,7 @@ def test_a_baseline_may_be_older_and_its_faults_are_said(runs):
     assert f"cnnv2-s1 ({broken}) lacks test/f1_macro" in result.stderr
 
 
+@pytest.mark.long
 def test_a_report_goes_by_a_record_imported_from_its_own_folder(runs, monkeypatch):
     run_id = make_run("fusion")
     MlflowClient().set_tag(run_id, "tp1.reference", "0" * 32)

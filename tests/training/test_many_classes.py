@@ -103,6 +103,7 @@ def test_figures_are_drawn_when_the_result_is_safe(store, image_folder, monkeypa
     assert mlflow.artifacts.load_image(f"{found.info.artifact_uri}/confusion_matrix.png").size[0] > 100
 
 
+@pytest.mark.long
 def test_eda_of_many_classes_is_bounded(store, tmp_path):
     from PIL import Image
 
