@@ -74,8 +74,8 @@ def files(name: str, predictor: Predictor, pixels: np.ndarray, rounds: int, fold
     height, width, _ = predictor.image_shape
     about = (
         f"{len(pixels):,} images of {width}x{height} pixels through all that `predict` does: find, read, predict, "
-        "write CSV. Decoding a small PNG takes 0.08 ms of a core, whatever the model; cnn-base takes less than that. "
-        "Ratio: to the bare model, of the same round."
+        "write CSV. Reading a small PNG takes about 0.1 ms of a core, whatever the model; cnn-base takes less than "
+        "that. Ratio: to the bare model, of the same round."
     )
     return Table(f"Prediction with {name}", "s", about, take_turns(ways, rounds))
 

@@ -50,7 +50,7 @@ def test_a_published_validation_figure_is_compared_with_the_last_epoch(store):
 
 def test_a_folder_of_the_same_name_is_not_the_reports_data(store):
     make_run("cnnv2")
-    MlflowClient().set_tag(make_run("cnnv3", dataset="/work/cifar10"), "tp1.dataset", "cifar10")
+    MlflowClient().set_tag(make_run("cnnv3", dataset="/elsewhere/cifar10"), "tp1.dataset", "cifar10")
     assert [(one.dataset, bool(one.published)) for one in groups()] == [("cifar10", True), ("cifar10", False)]
 
 

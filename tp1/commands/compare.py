@@ -94,7 +94,8 @@ def compare(
     alone: list[Group] = []
     complaint = selection.complaint()
     if against is not None:
-        baseline = select(reader, catalog, [against], dataset)  # of any time
+        is_there = experiments is None and started is None  # else it is looked for, of any time
+        baseline = selection if is_there else select(reader, catalog, [against], dataset)
         others = groups_named(against, baseline.groups, catalog)
         if not others:
             raise nothing_found(reader, [against], f" on {dataset}" if dataset else "")

@@ -81,17 +81,18 @@ def run_report(
     done = training_jobs(experiments, seeds, {}, partial(_command_of, "main"), run)
     log_results(run, [job.finished for job in done], experiments)
     lines: list[str] = []
-    faults = [failed] if failed is not None else []
+    errors: list[TP1Error] = []
     try:
         for part in (partial(compare, catalog, run), partial(report, catalog, run, to=to)):
             try:
                 lines += part()
             except TP1Error as error:  # of runs that were left out, both say so, and the report is written all the same
-                faults.append(str(error))
+                errors.append(error)
     finally:  # last, since the comparison and the report set the note too
         run.log_note(describe_outcomes("main", outcomes, run.command))
-    if faults:
-        raise TP1Error(" ".join(dict.fromkeys(faults)))
+    said = dict.fromkeys([*([] if failed is None else [failed]), *map(str, errors)])
+    if said:
+        raise TP1Error(" ".join(said)) from next(iter(errors), None)
     return [*(f"{outcome.name}: {outcome.line}" for outcome in outcomes), *lines]
 
 

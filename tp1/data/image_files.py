@@ -129,7 +129,7 @@ def read_batches(images: Sequence[FoundImage], shape: tuple[int, int, int], size
 def _readers(images: Sequence[FoundImage]) -> int:
     """Return how many threads should read: with small files or arrays, more than one would wait for Python's lock.
 
-    They would hold up the model's thread as well: two took 1.1 times as long as one (docs/LOG.md, 2026-12-01).
+    They would hold up the model's thread as well (docs/LOG.md, 2026-12-01).
     """
     sizes = []
     for image in images[:: max(1, len(images) // 32)]:  # some, from all folders

@@ -142,7 +142,7 @@ def unseen_images(data: Sequence[ExaminedData], models: Sequence[ExaminedModel])
             images.
     """
     first = data[0]
-    check_own_split(models[0], first)
+    _check_own_split(models[0], first)
     trained_on = [_trained_on(model, one) for model, one in zip(models, data, strict=True)]
     remarks = [*first.notes]
     for model, one, rows in zip(models, data, trained_on, strict=True):
@@ -165,7 +165,7 @@ def unseen_images(data: Sequence[ExaminedData], models: Sequence[ExaminedModel])
     return [kept[id(one)] for one in data], remarks
 
 
-def check_own_split(model: ExaminedModel, data: ExaminedData) -> None:
+def _check_own_split(model: ExaminedModel, data: ExaminedData) -> None:
     """Raise TP1Error if the data set is the model's own, and its test or validation images cannot be told."""
     if data.part not in ("test", "val"):
         return

@@ -63,21 +63,24 @@ def examine_harder(
     predict = [in_order(model, (*one.classes, *one.others)) for model, one in zip(models, found, strict=True)]
     strengths = [(kind, strength) for kind in kinds for strength in range(1, len(CORRUPTIONS[kind].amounts) + 1)]
     right: list[dict[str, list[int]]] = [{kind: [0] * len(CORRUPTIONS[kind].amounts) for kind in kinds} for _ in models]
-    parts = {id(part): part for part in images}
+    # Models of one size share their images, which are corrupted once.
+    shared = [
+        (part, [number for number, own in enumerate(images) if own is part])
+        for part in {id(part): part for part in images}.values()
+    ]
     count = len(images[0])
     say(f"Predicting {count:,} images {len(strengths)} times more, corrupted.")
-    with progress_bar(len(strengths) * count * len(parts), "Harder images") as bar:
-        for (kind, strength), (key, part) in product(strengths, parts.items()):
+    with progress_bar(len(strengths) * count * len(shared), "Harder images") as bar:
+        for (kind, strength), (part, numbers) in product(strengths, shared):
             generator = generator_for(seed, kind, strength)
-            of_it = [number for number, own in enumerate(images) if id(own) == key]
             for start in range(0, count, CHUNK):
                 rows = slice(start, start + CHUNK)
                 harder = corrupted(part.images[rows], kind, strength, generator)
-                for number in of_it:
+                for number in numbers:
                     answers = predict[number](harder).argmax(axis=1)
                     right[number][kind][strength - 1] += int((answers == found[number].true[rows]).sum())
                 bar.update(len(harder))
     return [
-        Robustness(one.accuracy, {kind: tuple(found / count for found in counts) for kind, counts in by.items()})
+        Robustness(one.accuracy, {kind: tuple(hits / count for hits in counts) for kind, counts in by.items()})
         for one, by in zip(found, right, strict=True)
     ]

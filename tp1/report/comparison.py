@@ -78,9 +78,7 @@ class Group:
     def published(self) -> dict[str, float]:
         """Published figures by metric; empty on any data set but the report's, also on a folder of the same name."""
         given = {run.params.get("dataset", run.dataset) for run in self.runs}
-        if self.experiment is None or given != {self.experiment.config.dataset}:
-            return {}
-        return self.experiment.published_on(self.dataset)
+        return self.experiment.published_on(*given) if self.experiment and len(given) == 1 else {}
 
     @property
     def published_metric(self) -> str | None:

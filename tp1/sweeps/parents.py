@@ -37,18 +37,19 @@ def log_results(parent: ToolRun, run_ids: Iterable[str | None], experiments: Seq
     metrics: dict[str, float] = {}
     rows_of = Counter((one.runs[0].experiment, one.runs[0].configuration) for one in groups)
     for one in groups:
-        if rows_of[one.runs[0].experiment, one.runs[0].configuration] > 1:
+        name = one.runs[0].experiment, one.runs[0].configuration
+        if rows_of[name] > 1:
             say(
                 f"{unique_label(one, groups)}: its seeds are not all of the same data or weights, so no mean is logged."
             )
             continue
-        label = known[one.runs[0].experiment, one.runs[0].configuration].label
+        label = known[name].label
         ending = f"/{label}" if len(experiments) > 1 else ""
         metrics[f"n{ending}"] = len(one.runs)
-        for name in SUMMARISED:
-            metrics[f"mean/{name}{ending}"] = one.mean(name)
-            if (sd := one.sd(name)) is not None:
-                metrics[f"sd/{name}{ending}"] = sd
+        for metric in SUMMARISED:
+            metrics[f"mean/{metric}{ending}"] = one.mean(metric)
+            if (sd := one.sd(metric)) is not None:
+                metrics[f"sd/{metric}{ending}"] = sd
     parent.log_metrics(metrics, step=0)
     table = summary_table(groups, TEXTS["en"], times=True, labels=[unique_label(one, groups) for one in groups])
     rows = [[cell if isinstance(cell, str) else cell.text for cell in row] for row in table.rows]

@@ -80,8 +80,10 @@ class Ranks:
         own = self.share(len(rows))
         missing = LEAST - len(own)
         chosen = rows[own.start : own.stop]
+        if missing <= 0 or self.count == 1:
+            return chosen
         others = torch.cat([rows[own.stop :], rows[: own.start]])
-        return torch.cat([chosen, others[:missing]]) if missing > 0 and self.count > 1 else chosen
+        return torch.cat([chosen, others[:missing]])
 
     def sent(self, make: Callable[[], T]) -> T:
         """What ``make`` returns in the first process; the others wait for it."""
