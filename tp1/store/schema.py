@@ -4,6 +4,8 @@ MLflow upgrades the database of an older MLflow in place, without a word, as soo
 one cannot read it. It also adds its tables to a database of any other program. Here both need a decision.
 """
 
+from functools import cache
+
 import mlflow
 from alembic.script import ScriptDirectory
 from alembic.util import CommandError
@@ -106,9 +108,14 @@ def _state(engine: Engine) -> tuple[str, set[str]]:
     if missing and _is_unused(engine):  # a creation was cut off: MLflow completes it
         return CURRENT, missing
     revision = utils._get_schema_version(engine)
-    if revision == utils._get_latest_schema_revision():
+    if revision == _latest_revision():
         return (DAMAGED, missing) if missing else (CURRENT, set())
     return (OLDER if revision is None or _is_known(revision) else NEWER), set()
+
+
+@cache  # MLflow reads all of its migrations for it
+def _latest_revision() -> str:
+    return str(utils._get_latest_schema_revision())
 
 
 def _is_unused(engine: Engine) -> bool:

@@ -3,6 +3,7 @@
 import importlib.metadata
 import platform
 import subprocess
+from functools import cache
 from pathlib import Path
 
 import tp1
@@ -24,9 +25,14 @@ def git_state() -> dict[str, str]:
 
 def describe_environment(device: str) -> str:
     """Return Python, platform and processor as comment lines, then each installed package as ``name==version``."""
-    packages = {f"{dist.metadata['Name']}=={dist.version}" for dist in importlib.metadata.distributions()}
     head = [f"# Python {platform.python_version()}", f"# {platform.platform()}", f"# {device}"]
-    return "\n".join([*head, *sorted(packages, key=str.lower)]) + "\n"
+    return "\n".join([*head, *_packages()]) + "\n"
+
+
+@cache  # reading hundreds of files takes a fifth of a second, and a command may train many runs
+def _packages() -> tuple[str, ...]:
+    packages = {f"{dist.metadata['Name']}=={dist.version}" for dist in importlib.metadata.distributions()}
+    return tuple(sorted(packages, key=str.lower))
 
 
 def _git(folder: Path, *arguments: str) -> str | None:
