@@ -9,7 +9,7 @@ from tp1.base.errors import TP1Error
 from tp1.base.memory import free_memory
 from tp1.base.progress import say
 from tp1.config import TrainConfig
-from tp1.data.cache import cache_dir
+from tp1.data.cache_folder import cache_dir
 from tp1.data.dataset import ImageData, Part, load_data
 from tp1.data.stored import Stored, row_bytes
 from tp1.experiment import Experiment

@@ -13,7 +13,7 @@ from tests.conftest import all_runs, invoke, write_folder
 from tp1.base.errors import TP1Error
 from tp1.data import image_folder as image_folder_module
 from tp1.data.broken import broken_images
-from tp1.data.cache import cache_dir, clear
+from tp1.data.cache_folder import cache_dir, clear
 from tp1.data.dataset import load_data
 from tp1.data.image_folder import ImageFolder
 
@@ -80,6 +80,22 @@ def test_what_passes_is_not_taken_for_a_broken_image(image_folder, monkeypatch, 
         broken_images(source, cache_dir())
     monkeypatch.setattr(image_folder_module, "read_image", real)
     assert broken_images(source, cache_dir()) == {}
+
+
+def test_files_that_change_meanwhile_are_not_remembered(broken, monkeypatch):
+    source, path = ImageFolder("shapes", broken), broken / "a" / "000.png"
+    real, before = ImageFolder.broken, path.read_bytes()
+
+    def changing(self):
+        path.write_bytes((broken / "a" / "015.png").read_bytes())
+        return real(self)
+
+    monkeypatch.setattr(ImageFolder, "broken", changing)
+    with pytest.raises(TP1Error, match=r"files of .*/shapes changed while they were read: start again"):
+        broken_images(source, cache_dir())
+    monkeypatch.setattr(ImageFolder, "broken", real)
+    path.write_bytes(before)
+    assert "a/000.png" in broken_images(source, cache_dir())
 
 
 def test_another_pillow_looks_again_and_clearing_forgets(broken, monkeypatch):

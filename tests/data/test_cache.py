@@ -14,7 +14,8 @@ from PIL import Image
 
 from tests.conftest import PROJECT, write_folder
 from tp1.base.errors import TP1Error
-from tp1.data.cache import MixedSizesError, clear, entries, load_images
+from tp1.data.cache import MixedSizesError, load_images
+from tp1.data.cache_folder import clear, entries
 from tp1.data.dataset import load_data
 from tp1.data.image_folder import ImageFolder
 

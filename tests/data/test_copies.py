@@ -8,7 +8,7 @@ from PIL import Image
 
 from tests.conftest import invoke
 from tp1.base.errors import TP1Error
-from tp1.data.cache import cache_dir
+from tp1.data.cache_folder import cache_dir
 from tp1.data.dataset import load_data
 from tp1.report.folder_look import copies_table
 

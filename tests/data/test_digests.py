@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tp1.data.cache import cache_dir, entries
+from tp1.data.cache_folder import cache_dir, entries
 from tp1.data.dataset import load_data
 
 

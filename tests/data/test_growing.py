@@ -13,7 +13,8 @@ import pytest
 from tests.conftest import PROJECT, write_folder
 from tp1.base.interrupts import Interrupted
 from tp1.data import growing
-from tp1.data.cache import check_of, entries, load_images
+from tp1.data.cache import load_images
+from tp1.data.cache_folder import check_of, entries
 from tp1.data.digits import Digits
 from tp1.data.growing import GrowingFile
 from tp1.data.image_folder import ImageFolder

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from tests.support.generated_cases import quick
 from tests.support.hostile_files import GARBAGE, is_clear, mutated
 from tp1.base.errors import TP1Error
-from tp1.data.cache import entries, load_images
+from tp1.data.cache import load_images
+from tp1.data.cache_folder import entries
 from tp1.data.image_folder import ImageFolder
 
 

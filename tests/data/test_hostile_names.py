@@ -14,7 +14,7 @@ from mlflow.utils.validation import _validate_metric_name
 from tests.support.generated_cases import quick
 from tests.support.hostile_files import FILE_NAMES, is_clear
 from tp1.base.errors import TP1Error
-from tp1.data.cache import entries
+from tp1.data.cache_folder import entries
 from tp1.data.class_names import RESERVED, label_names, metric_names
 from tp1.data.dataset import load_data
 from tp1.data.file_kinds import is_junk

@@ -12,7 +12,8 @@ from PIL import Image
 from tests.conftest import PROJECT, all_runs, coloured_images, invoke
 from tp1.base.errors import TP1Error
 from tp1.base.folders import folder_size
-from tp1.data.cache import LargeImagesError, cache_dir, entries
+from tp1.data.cache import LargeImagesError
+from tp1.data.cache_folder import cache_dir, entries
 from tp1.data.dataset import load_data
 from tp1.data.decoding import read_image, read_resized
 from tp1.data.image_files import find_images, read_batches

@@ -4,7 +4,7 @@ import click
 
 from tp1.base.folders import check_readable
 from tp1.commands.command import Command
-from tp1.data.cache import cache_dir, clear, entries
+from tp1.data.cache_folder import cache_dir, clear, entries
 
 
 def _cache(clear_it: bool) -> None:

@@ -11,7 +11,8 @@ from tp1.commands.command import Command
 from tp1.commands.parameters import config_options
 from tp1.commands.tool import tool_command
 from tp1.config import TrainConfig
-from tp1.data.cache import LargeImagesError, MixedSizesError, cache_dir
+from tp1.data.cache import LargeImagesError, MixedSizesError
+from tp1.data.cache_folder import cache_dir
 from tp1.data.dataset import ImageData, load_data
 from tp1.data.dataset import data_dir as find_data_dir
 from tp1.data.image_folder import ImageFolder

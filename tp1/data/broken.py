@@ -7,7 +7,9 @@ import PIL
 from PIL import features
 
 from tp1.base.folders import FULL, READ_ONLY
-from tp1.data.cache import BROKEN, FORMAT, NO_JSON, cache_unwritable, check_of, content_digest
+from tp1.data.cache import FORMAT
+from tp1.data.cache_folder import BROKEN, NO_JSON, cache_unwritable, check_of
+from tp1.data.file_digests import files_state
 from tp1.data.image_folder import ImageFolder
 
 
@@ -17,14 +19,16 @@ def broken_images(source: ImageFolder, folder: Path) -> dict[str, str]:
     The answer is remembered in ``folder``, the cache, for as long as neither a file nor Pillow changes.
 
     Raises:
-        TP1Error: A file cannot be opened, or not for now, or the cache cannot be written (unless it is full or only for
-            reading).
+        TP1Error: A file cannot be opened, or not for now, or changes meanwhile; or the cache cannot be written (unless
+            it is full or only for reading).
     """
     reader = check_of(PIL.__version__, *features.get_supported_codecs(), str(features.check("webp")), str(FORMAT))
-    known = folder / BROKEN / f"{content_digest(source.files(), folder)}-{reader}.json"
+    state = files_state(source.files(), folder)
+    known = folder / BROKEN / f"{state.digest}-{reader}.json"
     if (found := _known(known)) is not None:
         return found
     found = source.broken()
+    state.check_unchanged(source.files(), source.origin)
     try:
         known.parent.mkdir(parents=True, exist_ok=True)
         known.write_text(json.dumps({"broken": found, "check": _check(found)}), encoding="utf-8")

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tp1.base.folders import FULL, READ_ONLY
-from tp1.data.cache import NO_JSON, cache_unwritable, check_of
+from tp1.data.cache_folder import NO_JSON, cache_unwritable, check_of
 from tp1.data.image_digests import image_digests
 from tp1.data.splits import Split
 from tp1.data.stored import chunks

@@ -15,7 +15,8 @@ from tp1.base.names import user_path
 from tp1.base.processes import processes_here
 from tp1.base.progress import say
 from tp1.data.broken import broken_images
-from tp1.data.cache import PIXELS, Images, cache_dir, load_images
+from tp1.data.cache import PIXELS, Images, load_images
+from tp1.data.cache_folder import cache_dir
 from tp1.data.class_names import check_class_names
 from tp1.data.copies import find_copies
 from tp1.data.image_folder import ImageFolder

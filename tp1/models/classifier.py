@@ -4,6 +4,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from tp1.models.folded import fold
+
 
 class Preparation(nn.Module):
     """Prepare uint8 images for a network: resize (bilinear, antialiased) and normalise.
@@ -82,3 +84,8 @@ class Classifier(ImageModel):
         """uint8 RGB (N, H, W, 3) -> float32 logits (N, classes)."""
         result: torch.Tensor = self.net(self.preparation(batch))
         return result.float()
+
+    def as_served(self) -> "Classifier":
+        """With batch norm folded into the convolutions, in evaluation mode, which this one is left in too."""
+        self.eval()
+        return Classifier(fold(self.net), self.classes, self.preparation).eval()

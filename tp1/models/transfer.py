@@ -6,11 +6,11 @@ from collections.abc import Callable, Sequence
 import torch
 import torch.nn.functional as F
 from torch import nn
-from torch.fx.experimental.optimization import fuse
 
 from tp1.experiment import Transfer
 from tp1.models.classifier import ImageModel, Preparation
 from tp1.models.dropout import Dropout
+from tp1.models.folded import fold
 from tp1.models.networks import check_image_size
 
 CHANNELS = {"alexnet": 256, "mobilenet_v2": 1280}
@@ -56,7 +56,7 @@ class Trunk(nn.Module):
         The state of the network is no longer in it: another training cannot start from its weights.
         """
         result = copy.copy(self)
-        result._modules = {**self._modules, "features": fuse(self.features)}
+        result._modules = {**self._modules, "features": fold(self.features)}
         return result
 
     def feature_shape(self) -> tuple[int, int, int]:

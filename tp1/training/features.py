@@ -17,16 +17,8 @@ from tp1.base.folders import whole_folder
 from tp1.base.memory import fits
 from tp1.base.processes import processes_here
 from tp1.base.progress import progress, say
-from tp1.data.cache import (
-    FORMAT,
-    NO_JSON,
-    RESIZED_FORMAT,
-    cache_unreadable,
-    cache_unwritable,
-    check_of,
-    check_space,
-    entry_title,
-)
+from tp1.data.cache import FORMAT, RESIZED_FORMAT
+from tp1.data.cache_folder import NO_JSON, cache_unreadable, cache_unwritable, check_of, check_space, entry_title
 from tp1.data.dataset import ImageData, Part
 from tp1.data.growing import GrowingFile
 from tp1.data.stored import RowFile, Stored
