@@ -100,11 +100,12 @@ def test_a_new_file_is_an_experiment(store, tmp_path):
     assert entries["my-own"] == {"command": "python -m experiments my-own"}
 
 
+@pytest.mark.long  # tests/tracking/test_resume.py runs one too
 @pytest.mark.parametrize(
     ("module", "code", "said"),
     [
         ("experiments.cnnv3_configs", 0, "Usage: python -m experiments cnnv3-configs [OPTIONS]"),
-        pytest.param("experiments.nothing", 2, "No such command 'nothing'.", marks=pytest.mark.long),
+        ("experiments.nothing", 2, "No such command 'nothing'."),
     ],
 )
 def test_a_file_of_an_experiment_can_be_run(module, code, said):

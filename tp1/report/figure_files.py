@@ -3,6 +3,7 @@
 import io
 
 import matplotlib as mpl
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from tp1.report.fonts import any_script
@@ -24,8 +25,10 @@ def plain_svg(figure: Figure, name: str, *, outlines: bool = True) -> bytes:
 
 
 def plain_png(figure: Figure, dpi: int = FIGURE_DPI) -> bytes:
-    """A figure as a PNG file."""
+    """A figure as a PNG file; the figure keeps this resolution."""
     buffer = io.BytesIO()
+    figure.set_dpi(dpi)
     with any_script(figure):
-        figure.savefig(buffer, format="png", dpi=dpi)
+        # savefig would draw it twice, the first time for the layout.
+        FigureCanvasAgg(figure).print_png(buffer)  # type: ignore[no-untyped-call]
     return buffer.getvalue()
