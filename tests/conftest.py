@@ -1,5 +1,6 @@
 """Generated data in the real formats, and a tracking store for each test."""
 
+import gc
 import hashlib
 import pickle
 import shutil
@@ -19,6 +20,8 @@ from PIL import Image
 from tp1.store.prepare import prepare_store
 
 PROJECT = Path(__file__).parent.parent
+
+gc.set_threshold(50_000)  # imports and SQLAlchemy make many objects that stay: a tenth of a test process's time
 
 
 def coloured_images(label: int, count: int, side: int, seed: int) -> np.ndarray:
