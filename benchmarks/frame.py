@@ -11,10 +11,16 @@ from importlib.util import find_spec
 from statistics import median
 
 import torch
+from mlflow import MlflowClient
 
 from tp1.training.devices import choose_device, describe
 
 PACKAGES = ("torch", "torchvision", "mlflow", "lightning")
+
+
+def every_experiment(client: MlflowClient) -> list[str]:
+    """The ids of all MLflow experiments of a store."""
+    return [experiment.experiment_id for experiment in client.search_experiments()]
 
 
 @dataclass(frozen=True)

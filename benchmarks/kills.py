@@ -1,6 +1,6 @@
 """Kill training at random moments of every phase, resume it, and compare the result with an uninterrupted run.
 
-    python benchmarks/kills.py --kills 200
+    python -m benchmarks.kills --kills 200
 
 Each trial trains one experiment with a store, cache and state directory of its own. It is killed up to three times
 (mostly by SIGKILL, else by SIGTERM or SIGINT), each time at a random moment of a phase. After each kill, the same
@@ -16,7 +16,6 @@ import os
 import random
 import shutil
 import signal
-import sys
 import tempfile
 import time
 from collections import Counter
@@ -30,6 +29,7 @@ import mlflow
 import numpy as np
 from PIL import Image
 
+from benchmarks.frame import every_experiment
 from tp1.store.prepare import prepare_store
 
 PHASES = ("data cache", "feature cache", "start", "training", "evaluation", "export", "logging")
@@ -151,9 +151,8 @@ def run_once(
 
 def finished(folder: Path) -> bool:
     """Whether the trial has exactly one run, and that one is FINISHED."""
-    return [run.info.status for run in mlflow.MlflowClient(f"sqlite:///{folder}/mlflow.db").search_runs(["0"])] == [
-        "FINISHED"
-    ]
+    client = mlflow.MlflowClient(f"sqlite:///{folder}/mlflow.db")
+    return [run.info.status for run in client.search_runs(every_experiment(client))] == ["FINISHED"]
 
 
 def outcome(folder: Path) -> dict[str, Any]:
@@ -163,8 +162,8 @@ def outcome(folder: Path) -> dict[str, Any]:
         SystemExit: There is not exactly one finished run with one ready model, or a metric has a step twice.
     """
     client = mlflow.MlflowClient(f"sqlite:///{folder}/mlflow.db")
-    runs = client.search_runs(["0"])
-    models = client.search_logged_models(["0"])
+    runs = client.search_runs(every_experiment(client))
+    models = client.search_logged_models(every_experiment(client))
     if [run.info.status for run in runs] != ["FINISHED"] or [str(model.status) for model in models] != ["READY"]:
         raise SystemExit(f"{len(runs)} runs, {[run.info.status for run in runs]}; {len(models)} models: {folder}")
     (run,), (model,) = runs, models
@@ -317,5 +316,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    sys.path.insert(0, str(Path(__file__).parent.parent))
     main()

@@ -1,6 +1,6 @@
 """Compare training with a tracking server that fails in several ways with training with an undisturbed one.
 
-    python benchmarks/outages.py [--rounds 3] [--epochs 200] [--stopped 60]
+    python -m benchmarks.outages [--rounds 3] [--epochs 200] [--stopped 60]
 
 Each round trains cnnv3 on the bundled digits twice: with an undisturbed server, then with one that is killed (SIGKILL)
 and started again after 10 s, stopped (SIGSTOP) for --stopped seconds, and whose proxy answers 500, then 503, then
@@ -21,8 +21,7 @@ from pathlib import Path
 
 import mlflow
 
-sys.path.insert(0, str(Path(__file__).parent.parent))
-
+from benchmarks.frame import every_experiment
 from tests.support.faulty_proxy import FaultyProxy, faulty_proxy
 from tests.support.servers import TrackingServer
 from tp1.store.prepare import prepare_store
@@ -72,7 +71,7 @@ def check(address: str, epochs: int) -> tuple[float, int]:
         SystemExit: A point is missing or stored twice, or the run is not finished with exactly one model.
     """
     client = mlflow.MlflowClient(address)
-    run = client.search_runs(["0"], max_results=1)[0]
+    run = client.search_runs(every_experiment(client), max_results=1)[0]
     points = 0
     for name in run.data.metrics:
         counts = Counter(point.step for point in client.get_metric_history(run.info.run_id, name))

@@ -1,6 +1,6 @@
 """Kill promote, rollback, download and migrate at random moments, repeat the command, and look at what is left.
 
-    python benchmarks/registry_kills.py --kills 100
+    python -m benchmarks.registry_kills --kills 100
 
 Each trial has a tracking store of its own, with two trained models. A command is killed at a random moment (mostly by
 SIGKILL, else by SIGTERM or SIGINT). At once, the champion must be the one of before or of after, whole and with all its
@@ -16,7 +16,6 @@ import random
 import shutil
 import signal
 import sqlite3
-import sys
 import tempfile
 import time
 from collections import Counter
@@ -29,6 +28,7 @@ from typing import Any
 
 import mlflow
 
+from benchmarks.frame import every_experiment
 from tp1.base.digests import check_digests, file_digests
 from tp1.base.errors import TP1Error
 from tp1.registry.stored_models import fetch, stored
@@ -117,7 +117,7 @@ def outcome(folder: Path) -> dict[str, Any]:
         SystemExit: An alias points to a version that is not whole, or a download is not.
     """
     client = mlflow.MlflowClient()
-    runs = [run for run in client.search_runs(["0"]) if "tp1.model" in run.data.tags]
+    runs = [run for run in client.search_runs(every_experiment(client)) if "tp1.model" in run.data.tags]
     names = {run.info.run_id: run.info.run_name for run in runs}
     aliases: dict[str, str] = {}
     for model in client.search_registered_models(f"name = '{NAME}'"):
@@ -146,7 +146,7 @@ def outcome(folder: Path) -> dict[str, Any]:
             )
             for run in runs
         ),
-        "models": len(client.search_logged_models(["0"])),
+        "models": len(client.search_logged_models(every_experiment(client))),
         "downloaded": info.is_file(),
     }
 
@@ -154,8 +154,6 @@ def outcome(folder: Path) -> dict[str, Any]:
 def use(folder: Path) -> None:
     """Make a folder's store the one in use."""
     os.environ["MLFLOW_TRACKING_URI"] = f"sqlite:///{folder}/mlflow.db"
-    mlflow.set_tracking_uri(os.environ["MLFLOW_TRACKING_URI"])
-    mlflow.set_registry_uri(os.environ["MLFLOW_TRACKING_URI"])
 
 
 def make_stores(root: Path, trials: Sequence[Trial]) -> dict[str, Path]:
@@ -255,5 +253,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    sys.path.insert(0, str(Path(__file__).parent.parent))
     main()

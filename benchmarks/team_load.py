@@ -1,6 +1,6 @@
 """Load the team's server with many training clients at once, then check that it stored every point and file.
 
-    python benchmarks/team_load.py [--clients 32] [--minutes 3] [--restart]
+    python -m benchmarks.team_load [--clients 32] [--minutes 3] [--restart]
 
 The server is started as in the compose file, with PostgreSQL and an object store (moto) as separate processes. Clients
 do what training does, without the computation: an outbox per run, five metrics every two seconds, and at the end an
@@ -16,7 +16,6 @@ import logging
 import multiprocessing
 import os
 import random
-import sys
 import tempfile
 import threading
 import time
@@ -32,8 +31,6 @@ import mlflow
 import numpy as np
 import psutil
 from mlflow.exceptions import MlflowException
-
-sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from tests.support.team_server import START_SECONDS, Team, team_server
 from tp1.store.access import is_refused
