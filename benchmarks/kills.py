@@ -20,7 +20,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -155,6 +155,13 @@ def finished(folder: Path) -> bool:
     return [run.info.status for run in client.search_runs(every_experiment(client))] == ["FINISHED"]
 
 
+def of_finished(trial: Trial, folder: Path) -> Trial:
+    """The trial that goes on with its run, which is finished."""
+    client = mlflow.MlflowClient(f"sqlite:///{folder}/mlflow.db")
+    (run,) = client.search_runs(every_experiment(client))
+    return replace(trial, arguments=(f"resume={run.info.run_id}",))
+
+
 def outcome(folder: Path) -> dict[str, Any]:
     """Return a trial's results in its store, without times and timing metrics.
 
@@ -287,8 +294,8 @@ def kill_and_resume(
                 raise SystemExit(f"{trial.name}: exit code {code} after {signal.Signals(signum).name}: {folder}")
             done.update([phase, signal.Signals(signum).name, "kills"])
             hit.append(f"{signal.Signals(signum).name} in {phase}")
-            if finished(folder):  # killed after the run was finished: only cleanup is left
-                code = run_once(Trial("sync", ()), folder)[0]
+            if finished(folder):  # killed after the run was finished: only its figures and cleanup are left
+                code = run_once(Trial("sync", ()), folder)[0] or run_once(of_finished(trial, folder), folder)[0]
                 break
         else:
             code = run_once(trial, folder)[0]

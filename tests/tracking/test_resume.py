@@ -71,6 +71,22 @@ def test_a_run_goes_on_where_it_stopped(killed, tmp_path, how):
     assert "is finished; there is nothing to go on with" in again.output
 
 
+def test_figures_that_a_finished_run_lacks_are_drawn(store, image_folder, monkeypatch):
+    """As when its process was killed after the result was sent."""
+    with monkeypatch.context() as patched:
+        patched.setattr("tp1.run.write_figures", lambda *args: (_ for _ in ()).throw(MemoryError))
+        assert invoke("cnn-base", f"dataset={image_folder}", "epochs=1").exit_code == 0
+    (run,) = all_runs()
+    client = MlflowClient()
+    names = {item.path for item in client.list_artifacts(run.info.run_id)}
+    result = invoke("cnn-base", f"resume={run.info.run_id}")
+    assert result.exit_code == 0, result.output
+    lacked = {item.path for item in client.list_artifacts(run.info.run_id)} - names
+    assert lacked >= {"curves.png", "confusion_matrix.png"}
+    assert f"It lacked {', '.join(sorted(lacked))}: drawn now." in result.output
+    assert "It lacked" not in invoke("cnn-base", f"resume={run.info.run_id}").output
+
+
 def test_a_signal_that_compiled_code_turns_into_another_error_is_still_one(store, monkeypatch):
     def load(*args: object, **options: object) -> None:
         try:

@@ -8,6 +8,7 @@ import click
 from tp1.base.errors import TP1Error
 from tp1.base.processes import process_count
 from tp1.commands.command import Command, one_line, take_launched_run
+from tp1.commands.missing_figures import draw_missing
 from tp1.commands.parameters import SPREAD_OPTIONS, Names, Numbers, as_command, config_options, given_values
 from tp1.commands.tool import bad_arguments_of, run_tool, tool_command
 from tp1.config import PARAMETERS
@@ -129,7 +130,9 @@ def _train_once(
     if folder is not None and is_finished:
         if ranks is not None:
             ranks.sent(lambda: False)  # there is nothing to follow
-        return [f"Run {folder.run_id} is finished; there is nothing to go on with."]
+        drawn = draw_missing(folder.run_id)
+        lines = [f"Run {folder.run_id} is finished; there is nothing to go on with."]
+        return [*lines, f"It lacked {', '.join(drawn)}: drawn now."] if drawn else lines
     from tp1.run import run  # imported late, because it imports torch
     from tp1.training.ranks import ALONE
 
