@@ -42,7 +42,7 @@ def test_a_model_starts_from_its_training_images_and_keeps_the_first_layer(image
     expected.start_from(model.preparation(torch.from_numpy(data.train.images)))
     assert len(data.train.images) <= SAMPLE
     assert torch.equal(stem, expected.features[0].weight)
-    trained = {id(tensor) for tensor, _ in make_optimizers(Muon(), model).tensors()}
+    trained = {id(tensor) for tensor, _ in make_optimizers(Muon(), model, "fp32").tensors()}
     assert id(stem) not in trained
 
 

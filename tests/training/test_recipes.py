@@ -49,7 +49,7 @@ def one_step(optimizer) -> tuple[dict, dict]:
     """Parameters before and after a step with a gradient of ones; the model is in the channels-last layout."""
     model = classifier().to(memory_format=torch.channels_last)
     before = copy.deepcopy(dict(model.named_parameters()))
-    optimizers = make_optimizers(optimizer, model)
+    optimizers = make_optimizers(optimizer, model, "fp32")
     for parameter in model.parameters():
         parameter.grad = torch.ones_like(parameter)
     optimizers.step()
@@ -65,28 +65,34 @@ def test_sgd_and_adam_take_torchs_steps():
         torch.testing.assert_close(value, before[name] - 0.5)
 
 
-def test_muon_makes_the_step_of_a_filter_bank_orthogonal_and_leaves_the_last_layer_to_adam():
+@pytest.mark.parametrize(("dtype", "allowed"), [(torch.bfloat16, 0.0), (torch.float32, 0.02)])
+@pytest.mark.parametrize("filters", [8, 40])  # a wide matrix, and a tall one
+def test_muon_makes_the_step_of_a_filter_bank_orthogonal(filters, dtype, allowed):
     torch.manual_seed(3)
-    filters = nn.Parameter(torch.randn(8, 4, 3, 3).to(memory_format=torch.channels_last))
-    plain = nn.Parameter(filters.detach().permute(0, 2, 3, 1).reshape(8, -1).clone())
-    gradient = torch.randn(8, 4, 3, 3)
+    shape = (filters, 4, 3, 3)
+    filters = nn.Parameter(torch.randn(*shape).to(memory_format=torch.channels_last))
+    plain = nn.Parameter(filters.detach().permute(0, 2, 3, 1).reshape(len(filters), -1).clone())
+    gradient = torch.randn(*shape)
     own, torchs = (
-        FilterMuon([filters], 0.1, 0.0, 0.9),
-        torch.optim.Muon([plain], lr=0.1, weight_decay=0.0, momentum=0.9),
+        FilterMuon([filters], 0.1, 0.3, 0.9, dtype),
+        torch.optim.Muon([plain], lr=0.1, weight_decay=0.3, momentum=0.9),
     )
     before = filters.detach().clone()
     for _ in range(3):
-        filters.grad, plain.grad = gradient.clone(), gradient.permute(0, 2, 3, 1).reshape(8, -1).clone()
+        filters.grad, plain.grad = gradient.clone(), gradient.permute(0, 2, 3, 1).reshape(len(filters), -1).clone()
         own.step()
         torchs.step()
-    torch.testing.assert_close(filters.detach().permute(0, 2, 3, 1).reshape(8, -1), plain.detach())
-    step = (filters.detach() - before).reshape(8, -1)
-    singular = torch.linalg.svdvals(step / step.norm() * 8**0.5)
+    found = filters.detach().permute(0, 2, 3, 1).reshape(len(filters), -1)
+    torch.testing.assert_close(found, plain.detach(), rtol=0, atol=allowed)
+    step = (filters.detach() - before * (1 - 0.1 * 0.3) ** 3).reshape(len(filters), -1)
+    singular = torch.linalg.svdvals(step)
     assert singular.min() > 0.4 * singular.max()
     own.zero_grad()
     assert filters.grad is None
 
-    muon, adam = make_optimizers(Muon(), classifier()).parts
+
+def test_muon_leaves_the_last_layer_to_adam():
+    muon, adam = make_optimizers(Muon(), classifier(), "fp32").parts
     assert len(muon.filters) == 5  # four convolutions and the hidden dense layer
     assert sum(len(group["params"]) for group in adam.param_groups) == 2 * 4 + 1 + 2
 

@@ -124,7 +124,8 @@ def start(
     classifier.to(device).to(memory_format=torch.channels_last)
     average = RunningMean(classifier, config.averaging) if config.averaging else None
     generator = torch.Generator().manual_seed(config.seed)
-    return TrainingState(classifier, make_optimizers(config.optimizer, classifier), generator, average, blockwise)
+    optimizers = make_optimizers(config.optimizer, classifier, config.precision)
+    return TrainingState(classifier, optimizers, generator, average, blockwise)
 
 
 def train(
