@@ -2,11 +2,13 @@
 
 import math
 import re
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import mlflow
 import pytest
 from mlflow import MlflowClient
-from mlflow.entities import LoggedModelOutput
+from mlflow.entities import LoggedModelInput, LoggedModelOutput, Metric
 from mlflow.store.artifact.local_artifact_repo import LocalArtifactRepository
 
 from tests.conftest import all_runs, copy_database, invoke
@@ -93,6 +95,48 @@ def test_versions_keep_their_story_where_they_get_other_numbers(source, empty):
     assert client.get_run(version.tags["tp1.run_id"]).info.run_name == "cnnv2-s2"
     assert version.run_id == version.tags["tp1.run_id"]
     assert find_version(NAME, "challenger").number == 2
+
+
+def test_parents_and_measured_models_are_found_whatever_began_first(store, empty_database, tmp_path, monkeypatch):
+    """A sweep that is gone on with has a parent younger than its trials; an evaluation may lie anywhere."""
+    source, client = mlflow.get_tracking_uri(), MlflowClient()
+    training = client.create_experiment("training")  # created first, so listed last
+    evaluations = client.create_experiment("evaluations")
+
+    def started(place, start, **tags):
+        return client.create_run(place, start, tags).info.run_id
+
+    trained = started(training, 1000)
+    model = client.create_logged_model(training, "model", source_run_id=trained)
+    client.log_outputs(trained, [LoggedModelOutput(model.model_id, 0)])
+    evaluated = started(evaluations, 2000)
+    client.log_inputs(evaluated, models=[LoggedModelInput(model.model_id)])
+    client.log_batch(evaluated, [Metric("test/ece", 0.25, 7, 0, model_id=model.model_id)])
+    parent = started(training, 3000)
+    client.set_tag(trained, "mlflow.parentRunId", parent)
+    with TemporaryDirectory() as folder:
+        (Path(folder) / "MLmodel").write_text("a: b\n")
+        client.log_model_artifacts(model.model_id, folder)
+    client.finalize_logged_model(model.model_id, "READY")
+    for run_id in (trained, evaluated, parent):
+        client.set_terminated(run_id)
+    before = seen(source)
+    (tmp_path / "other").mkdir()
+    copy_database(empty_database, tmp_path / "other")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/other/mlflow.db")
+    list(migrate(source))
+    after = seen(mlflow.get_tracking_uri())
+    assert len(before[evaluated]["measured"][0][-1]) == 1
+    assert {run_id: after[run_id]["measured"] for run_id in before} == {
+        run_id: run["measured"] for run_id, run in before.items()
+    }
+    copies = {run.data.tags[MIGRATED_TAG]: run for run in all_runs()}
+    assert copies[trained].data.tags["mlflow.parentRunId"] == copies[parent].info.run_id
+    # An earlier version left the source's id there.
+    MlflowClient().set_tag(copies[trained].info.run_id, "mlflow.parentRunId", parent)
+    list(migrate(source))
+    (again,) = [run for run in all_runs() if run.data.tags[MIGRATED_TAG] == trained]
+    assert again.data.tags["mlflow.parentRunId"] == copies[parent].info.run_id
 
 
 def test_an_interrupted_migration_is_taken_up(source, empty, monkeypatch):

@@ -61,7 +61,8 @@ def seen(uri, only_copies=False):
     client = MlflowClient(uri, uri)
     found = {}
     for experiment in client.search_experiments():
-        for run in client.search_runs([experiment.experiment_id]):
+        for found_run in client.search_runs([experiment.experiment_id]):
+            run = client.get_run(found_run.info.run_id)  # a search leaves out the models that are inputs
             tags = dict(run.data.tags)
             origin = tags.pop(MIGRATED_TAG, run.info.run_id)
             tags.pop("mlflow.parentRunId", None)
@@ -83,6 +84,9 @@ def seen(uri, only_copies=False):
                 ],
                 "models": [_model(client, output.model_id) for output in models],
                 "steps": [output.step for output in models],
+                "measured": [
+                    _model(client, used.model_id) for used in ((run.inputs.model_inputs or []) if run.inputs else [])
+                ],
                 "files": _files(client, run.info.run_id),
             }
     return found

@@ -88,14 +88,16 @@ class _Migration:
         # What is not whole in the target; perhaps another process is at work on it.
         self.unfinished: dict[str, list[Run]] = defaultdict(list)  # copies by the id in the source
         self.unfinished_models: dict[str, list[str]] = defaultdict(list)  # by that of the copied run, or of the source
-        self.children: dict[str, list[str]] = defaultdict(list)  # source id of a parent that was not copied -> copies
+        self.children: dict[str, list[str]] = defaultdict(list)  # source id of a parent not yet copied -> copies
+        self.places: dict[str, str] = {}  # experiments: source id -> target id
 
     def everything(self) -> Iterator[Copied]:
         experiments = list(pages(self.source.search_experiments))
         self._check_distinct(experiments)
         self._learn()
+        yield from self._all_runs({experiment.experiment_id: experiment for experiment in experiments})
         for experiment in experiments:
-            yield from self._experiment(experiment)
+            yield from self._models_of_no_run(experiment)
         yield from RegistryMigration(self.source, self.target, self.runs, self.models, self.failed).everything()
 
     def _check_distinct(self, experiments: Sequence[Experiment]) -> None:
@@ -125,6 +127,8 @@ class _Migration:
             self.runs[tags[MIGRATED_TAG]] = run.info.run_id
             if (parent := tags.get(PARENT_TAG)) is not None:
                 self.children[parent].append(run.info.run_id)
+        for parent in self.children.keys() & self.runs.keys():
+            self._adopt(parent)
         whole = set(self.runs.values())
         for start in range(0, len(ids), PAGE):
             some = ids[start : start + PAGE]
@@ -135,14 +139,14 @@ class _Migration:
                 else:
                     self.unfinished_models[model.source_run_id or model.tags[MIGRATED_TAG]].append(model.model_id)
 
-    def _experiment(self, experiment: Experiment) -> Iterator[Copied]:
-        where = ""
+    def _all_runs(self, experiments: dict[str, Experiment]) -> Iterator[Copied]:
+        """Copy runs in the order of their starts: a model is there before the runs of any experiment that use it."""
         runs = pages(
             self.source.search_runs,
-            experiment_ids=[experiment.experiment_id],
+            experiment_ids=list(experiments),
             order_by=["start_time ASC", "run_id ASC"],
         )
-        for run in runs:  # parents start before their children
+        for run in runs:
             what, source_id = f"run {run.info.run_name}", run.info.run_id
             reason = self._reason_to_leave(run)
             if source_id in self.runs:
@@ -152,22 +156,25 @@ class _Migration:
                 self.left.add(source_id)
                 yield Copied(what, "left", reason)
                 continue
-            where = where or self._place(experiment)
+            where = self._place(experiments[run.info.experiment_id])
+            outputs = [output.model_id for output in run.outputs.model_outputs] if run.outputs else []
             try:
-                logged, deleted = self._logged(run)
+                logged, deleted = self._logged(outputs)
                 self._copy_run(run, logged, where)
             except TP1Error as error:
                 self.left.add(source_id)
-                outputs = run.outputs.model_outputs if run.outputs else []
-                self.failed.update(output.model_id for output in outputs if output.model_id not in self.models)
+                self.failed.update(model_id for model_id in outputs if model_id not in self.models)
                 yield Copied(what, "failed", str(error))
                 continue
             yield Copied(what, "copied")
             for model_id in deleted:
                 yield Copied(f"model {model_id} of {what}", "left", "it is deleted in the source")
+
+    def _models_of_no_run(self, experiment: Experiment) -> Iterator[Copied]:
+        """Copy the logged models that no run names as its outputs."""
         for model in pages(self.source.search_logged_models, experiment_ids=[experiment.experiment_id]):
             if model.model_id not in self.models and model.source_run_id not in self.left:
-                where = where or self._place(experiment)
+                where = self._place(experiment)
                 try:
                     self._copy_model(model, where)
                 except TP1Error as error:
@@ -195,20 +202,25 @@ class _Migration:
             self.target.delete_run(copy.info.run_id)
         return None
 
-    def _logged(self, run: Run) -> tuple[list[LoggedModel], list[str]]:
-        """Return the logged models that a run names as its outputs, and the ids of those that are deleted."""
+    def _logged(self, model_ids: Sequence[str]) -> tuple[list[LoggedModel], list[str]]:
+        """Return the source's logged models of these ids, and the ids of those that are deleted."""
         logged, deleted = [], []
-        for output in run.outputs.model_outputs if run.outputs else []:
+        for model_id in model_ids:
             try:
-                logged.append(self.source.get_logged_model(output.model_id))
+                logged.append(self.source.get_logged_model(model_id))
             except MlflowException as error:
                 if not is_absent(error):
                     raise
-                deleted.append(output.model_id)
+                deleted.append(model_id)
         return logged, deleted
 
     def _place(self, experiment: Experiment) -> str:
         """Return the id of the target's experiment of the same name (with the prefix); create it if needed."""
+        if experiment.experiment_id not in self.places:
+            self.places[experiment.experiment_id] = self._find_place(experiment)
+        return self.places[experiment.experiment_id]
+
+    def _find_place(self, experiment: Experiment) -> str:
         name = f"{self.prefix}{experiment.name}"
         there = self.target.get_experiment_by_name(name)
         if there is None:
@@ -224,7 +236,8 @@ class _Migration:
     def _copy_run(self, run: Run, logged: Sequence[LoggedModel], where: str) -> None:
         source_id = run.info.run_id
         tags = dict(run.data.tags) | {MIGRATED_TAG: source_id, COPYING_TAG: machine()}
-        if (parent := tags.get(PARENT_TAG)) is not None:
+        parent = tags.get(PARENT_TAG)
+        if parent is not None:
             tags[PARENT_TAG] = self.runs.get(parent, parent)
         created = self.target.create_run(where, run.info.start_time, tags, run.info.run_name)
         run_id = created.info.run_id
@@ -242,8 +255,14 @@ class _Migration:
                     del self.models[model.model_id]
             raise
         self.runs[source_id] = run_id
-        for child in self.children.pop(source_id, []):  # copied by an earlier migration, when this run was left out
-            self.target.set_tag(child, PARENT_TAG, run_id)
+        if parent is not None and parent not in self.runs:
+            self.children[parent].append(run_id)
+        self._adopt(source_id)
+
+    def _adopt(self, source_id: str) -> None:
+        """Name a copied run as the parent of those that were copied before it, now or by an earlier migration."""
+        for child in self.children.pop(source_id, []):
+            self.target.set_tag(child, PARENT_TAG, self.runs[source_id])
 
     def _fill(self, run: Run, logged: Sequence[LoggedModel], where: str, run_id: str, models: list[str]) -> None:
         """Copy all of a run into its copy ``run_id``, and end that; ``models`` receives the ids of copied models."""
@@ -262,10 +281,13 @@ class _Migration:
         ]
         if links:
             self.target.log_outputs(run_id, links)
-        if run.inputs and (used := [entry.model_id for entry in run.inputs.model_inputs or []]):
-            inputs = [LoggedModelInput(self.models[one]) for one in used if one in self.models]
-            self.target.log_inputs(run_id, models=inputs)
-        for points in batches(self._points(run, logged), VALUES):
+        inputs = self.source.get_run(run.info.run_id).inputs  # a search leaves out the models
+        entries = inputs.model_inputs or [] if inputs else []
+        used = [entry.model_id for entry in entries if entry.model_id in self.models]
+        if used:
+            self.target.log_inputs(run_id, models=[LoggedModelInput(self.models[model_id]) for model_id in used])
+        measured, _ = self._logged(used)
+        for points in batches(self._points(run, [*logged, *measured]), VALUES):
             self.target.log_batch(run_id, metrics=points)
         copy_files(
             run.info.artifact_uri,
