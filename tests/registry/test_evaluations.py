@@ -12,7 +12,7 @@ from tests.support.made_runs import make_run
 from tp1.data.corruptions import CORRUPTIONS
 from tp1.registry.evaluations import find_evaluations
 from tp1.registry.versions import make_champion, register
-from tp1.report.evaluations import Evaluated, evaluations_section, newest_of_each, with_examined
+from tp1.report.evaluations import Evaluated, evaluations_section, is_examined, newest_of_each, with_examined
 from tp1.report.page import Page
 from tp1.report.page_markdown import to_markdown
 
@@ -37,15 +37,16 @@ def test_the_newest_of_each_model_on_the_same_images_is_shown():
     assert found == [better, harder, elsewhere]  # the later one has no harder images
 
 
-@pytest.mark.parametrize(("language", "champion"), [("en", "champion"), ("pt", "campeão")])
-def test_a_section_shows_them(language, champion):
+@pytest.mark.parametrize(
+    ("language", "champion", "part", "shift"),
+    [("en", "champion", "test", "shift"), ("pt", "campeão", "teste", "deslocação")],
+)
+def test_a_section_shows_them(language, champion, part, shift):
     rows = [replace(made("<b>", 0.9, 0.61234), champion=True), made("b", 0.8)]
     text, _ = to_markdown(Page("x", language, [], [evaluations_section(rows, language)]), ".")
-    assert (
-        rf"| \<b\> ({champion}) | cifar10 | test | 100 | 0.9000 | 0.8900–0.9100 | 0.0500 | 0.3000 | 0.6123 | shift |"
-        in text
-    )
-    assert "| b | cifar10 | test | 100 | 0.8000 | 0.7900–0.8100 | 0.0500 | 0.3000 | – | – |" in text
+    figures = "100 | 0.9000 | 0.8900–0.9100 | 0.0500 | 0.3000 | 0.6123"
+    assert rf"| \<b\> ({champion}) | cifar10 | {part} | {figures} | {shift} |" in text
+    assert f"| b | cifar10 | {part} | 100 | 0.8000 | 0.7900–0.8100 | 0.0500 | 0.3000 | – | – |" in text
 
 
 def test_a_card_shows_the_model_beside_the_best_other_one():
@@ -65,6 +66,8 @@ def test_a_card_shows_the_model_beside_the_best_other_one():
     assert "| this model | 0.8100 |" in again
     assert "best other" not in again
     assert "## Training\n\nLong.\n\n## Promotion\n\nYes.\n" in again
+    assert is_examined(again)
+    assert not is_examined(again.partition("| this model")[0])  # as it may be cut off
     assert with_examined("Bare.", own, []).startswith("Bare.\n\n## Examined\n")
 
 

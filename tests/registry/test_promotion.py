@@ -15,12 +15,16 @@ from mlflow import MlflowClient
 from PIL import Image
 
 from tests.conftest import PROJECT, all_runs, coloured_images, copy_database, invoke, own_store
+from tests.support.catalog import catalog
 from tests.support.made_runs import make_run
 from tp1.data.dataset import load_data
 from tp1.data.image_digests import image_digests
 from tp1.registry.predictor import load_predictor
+from tp1.registry.promotion import Candidate
 from tp1.registry.versions import DESCRIPTION_LIMIT, find_version
 from tp1.report.calibration import expected_calibration_error
+from tp1.report.selection import select
+from tp1.store.reader import RunReader
 
 NAME = "tp1-digits"
 
@@ -412,6 +416,26 @@ def test_the_card_says_what_the_model_is(runs):
         "Against tp1-digits version 1 on the same 179 validation images:",
     ):
         assert text in card, text
+
+
+def test_the_best_seed_is_called_so_only_if_it_is(store):
+    for seed, accuracy in ((0, 0.8), (1, 0.9)):
+        make_run("cnnv3", seed=seed, accuracy=accuracy)
+    (group,) = select(RunReader(), catalog()).groups
+    sentences = [Candidate(group, run, None, None, (), ()).sentence() for run in group.runs]
+    assert sentences[1] == sentences[0].replace(" that has its model here.", ".")
+    assert sentences[1].startswith(
+        "cnnv3: mean validation accuracy 0.8500 ± 0.0707 over 2 seeds; this is the best of them"
+    )
+
+
+def test_a_download_does_not_replace_the_folder_one_is_in(promoted, tmp_path, monkeypatch):
+    (tmp_path / "empty").mkdir()
+    monkeypatch.chdir(tmp_path / "empty")
+    for folder in (".", str(tmp_path / "empty")):
+        result = invoke("download", "dataset=digits", f"to={folder}")
+        assert result.exit_code == 1
+        assert "the download would replace the folder that you are in: name a new one with to=." in result.stderr
 
 
 def test_a_download_is_whole_and_can_be_repeated(promoted, monkeypatch):

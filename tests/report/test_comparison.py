@@ -52,6 +52,7 @@ def test_a_folder_of_the_same_name_is_not_the_reports_data(store):
     make_run("cnnv2")
     MlflowClient().set_tag(make_run("cnnv3", dataset="/elsewhere/cifar10"), "tp1.dataset", "cifar10")
     assert [(one.dataset, bool(one.published)) for one in groups()] == [("cifar10", True), ("cifar10", False)]
+    assert list(table(groups())["dataset"]) == ["cifar10", "cifar10"]  # by its name, as in the other tables
 
 
 def test_the_largest_seeds_are_seeds(store):
@@ -158,6 +159,7 @@ def test_order_is_the_reports_or_a_columns(store):
     assert [one.label for one in found] == ["cnn-base", "cnnv3", "cnnv3-c1"]
     assert [one.label for one in sort_groups(found, "test_accuracy")] == ["cnn-base", "cnnv3", "cnnv3-c1"]
     assert [one.label for one in sort_groups(found, "epoch_seconds")] == ["cnn-base", "cnnv3", "cnnv3-c1"]
+    assert [one.label for one in sort_groups(found, "measured")] == ["cnn-base", "cnnv3", "cnnv3-c1"]
     with pytest.raises(TP1Error, match="no such column; it has experiment, configuration"):
         sort_groups(found, "beauty")
 

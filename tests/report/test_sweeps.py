@@ -14,7 +14,7 @@ from tp1.report.page import Page, Section
 from tp1.report.page_html import to_html
 from tp1.report.page_markdown import to_markdown
 from tp1.report.selection import select
-from tp1.report.sweep_figures import Axis, Tried, history, importances, parallel_coordinates
+from tp1.report.sweep_figures import Axis, Tried, accuracy_axis, history, importances, parallel_coordinates
 from tp1.report.sweeps import state_of, sweep_blocks, sweeps_table, trials_frame
 from tp1.report.texts import TEXTS
 from tp1.store.reader import RunReader
@@ -143,7 +143,8 @@ def test_figures_show_every_trial(tmp_path):
     bars = importances({"learning_rate": 0.75, "dropout": 0.25}).axes[0].patches
     assert [bar.get_width() for bar in bars] == [0.75, 0.25]
     axis = Axis("dropout", [0, 0.25, 0.5, 1], [(0, "0"), (1, "0.5")])
-    lines = parallel_coordinates([axis], tried).axes[0].collections
+    lines = parallel_coordinates([axis, accuracy_axis(tried)], tried).axes[0].collections
     assert len(lines[0].get_segments()) == 1
     assert lines[1].get_segments()[-1].tolist() == [[0, 0.5], [1, pytest.approx(0.75)]]  # the best finished one on top
-    parallel_coordinates([Axis("dropout", [0.5], [])], [Tried(0, 0.5, False)])  # none finished, one accuracy
+    alone = [Tried(0, 0.5, False)]  # none finished, one accuracy
+    parallel_coordinates([Axis("dropout", [0.5], []), accuracy_axis(alone)], alone)

@@ -137,7 +137,8 @@ def _show_in_card(version: Version, program: str, own: Evaluated) -> str:
         now = find_version(version.name, version.number)
         if now is None:
             return f"No card shows it: {version} was deleted meanwhile."
-        update_card(now, program, own)
+        if not update_card(now, program, own):
+            return f"The card of {version} is too long to show it."
     except MlflowException as error:
         if not (why_not := refused(error)):
             raise

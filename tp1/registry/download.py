@@ -43,6 +43,8 @@ def download(model: StoredModel, known: Mapping[tuple[str, str], Experiment], ta
         raise TP1Error(
             f"of {model} no digests were recorded, so that its files cannot be checked: promote it, or train it anew."
         )
+    if target.resolve() == Path.cwd():
+        raise TP1Error("the download would replace the folder that you are in: name a new one with to=.")
     if target.exists() and not (target / INFO).is_file() and (not target.is_dir() or any(target.iterdir())):
         raise TP1Error(f"{target} is there and is no download: choose another folder with to=.")
     try:

@@ -10,8 +10,8 @@ from tp1.base.names import printable, whole_number
 from tp1.registry.copied import batches, pages
 from tp1.registry.examined_run import EVALUATED_TAG, IMAGES_TAG, MODEL_ID_TAG, PART_TAG, PROGRAM_TAG, RUN_NAME_TAG
 from tp1.registry.predictor import LOGGED_PROGRAM
-from tp1.registry.versions import CHAMPION, Version, describe, find_version, registered_name
-from tp1.report.evaluations import Evaluated, newest_of_each, with_examined
+from tp1.registry.versions import CHAMPION, Version, describe, find_version, fitting, registered_name
+from tp1.report.evaluations import Evaluated, is_examined, newest_of_each, with_examined
 
 PAGE = 500  # experiments in a request
 WANTED = "tags.`tp1.experiment` = 'evaluate' and attributes.status = 'FINISHED'"
@@ -80,8 +80,13 @@ def examined_card(card: str, program: str, on: tuple[str, str, str], own: Evalua
     return with_examined(card, mine[-1], found) if mine else card
 
 
-def update_card(version: Version, program: str, own: Evaluated) -> None:
-    """Show an evaluation on a version's own test images in its card; arguments as for :func:`examined_card`."""
+def update_card(version: Version, program: str, own: Evaluated) -> bool:
+    """Show an evaluation on a version's own test images in its card; arguments as for :func:`examined_card`.
+
+    Returns:
+        Whether the card, which has a greatest length, has room for it.
+    """
     card = examined_card(version.description, program, own.on[:3], own)
     if card != version.description:
         describe(version, card, {})
+    return is_examined(fitting(card))

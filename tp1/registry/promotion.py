@@ -67,6 +67,17 @@ class Candidate:
     among: tuple[TrackedRun, ...]
     passed_over: tuple[str, ...]
 
+    def sentence(self) -> str:
+        """What its seeds have reached, and which of them it is."""
+        accuracies = [run.metrics["best/val_accuracy"] for run in self.group.runs]
+        sd = self.group.sd("best/val_accuracy")
+        is_best = self.run.metrics["best/val_accuracy"] == max(accuracies)
+        return (
+            f"{self.group.label}: mean validation accuracy {self.group.mean('best/val_accuracy'):.4f}"
+            f"{'' if sd is None else f' ± {sd:.4f}'} over {len(accuracies)} seed{'s' * (len(accuracies) != 1)}; "
+            f"this is the best of them{'' if is_best else ' that has its model here'}."
+        )
+
 
 @dataclass(frozen=True)
 class Decision:
@@ -194,7 +205,7 @@ def promote(
             predictor.image_shape,
             (candidate.path / LOGGED_PROGRAM).stat().st_size,
             speed,
-            f"{_seeds(candidate)} By {tags['tp1.decided_by']}, {tags['tp1.decided_at']}. {verdict}",
+            f"{candidate.sentence()} By {tags['tp1.decided_by']}, {tags['tp1.decided_at']}. {verdict}",
         )
         card = examined_card(card, digest(candidate.path / LOGGED_PROGRAM), (data.name, data.digest, data.split_digest))
         describe(version, card, tags | measured.tags(version.tags))
@@ -318,13 +329,3 @@ def _verdict(champion: Version | None, contest: Contest | None, reason: str, for
     if wins:
         return f"{compared} It is the champion now by force: {force}"
     return f"{compared} It stays challenger: p is above {LEVEL}."
-
-
-def _seeds(candidate: Candidate) -> str:
-    group = candidate.group
-    sd = group.sd("best/val_accuracy")
-    spread = f" ± {sd:.4f}" if sd is not None else ""
-    return (
-        f"{group.label}: mean validation accuracy {group.mean('best/val_accuracy'):.4f}{spread} over "
-        f"{len(group.runs)} seed{'s' * (len(group.runs) != 1)}; this is the best of them."
-    )

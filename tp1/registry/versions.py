@@ -112,7 +112,7 @@ def describe(version: Version, description: str, tags: Mapping[str, str]) -> Non
     client = MlflowClient()
     for key, value in tags.items():
         client.set_model_version_tag(version.name, str(version.number), key, value)
-    client.update_model_version(version.name, str(version.number), _fitting(description))
+    client.update_model_version(version.name, str(version.number), fitting(description))
 
 
 def make_champion(version: Version) -> None:
@@ -129,7 +129,7 @@ def make_challenger(version: Version) -> None:
     MlflowClient().set_registered_model_alias(version.name, CHALLENGER, str(version.number))
 
 
-def _fitting(text: str) -> str:
+def fitting(text: str) -> str:
     """Return the description, cut at a line end if it is too long for MLflow's database."""
     if len(text) <= DESCRIPTION_LIMIT:
         return text

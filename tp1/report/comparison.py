@@ -166,7 +166,7 @@ def chosen_groups(entries: Sequence[Experiment | Study | tuple[str, str]], group
 # Columns of the table in which higher is better, and which therefore sort in descending order.
 DESCENDING = (
     *("val_accuracy", "test_accuracy", "test_balanced_accuracy", "test_f1_macro"),
-    *("difference", "published", "n"),
+    *("difference", "published", "measured", "n"),
 )
 
 
@@ -182,8 +182,7 @@ def table(groups: Sequence[Group]) -> pd.DataFrame:
                 "experiment": first.experiment,
                 "configuration": first.configuration,
                 "label": g.label,
-                "dataset": g.dataset,
-                **hyperparameters(first.params),
+                **(hyperparameters(first.params) | {"dataset": g.dataset}),  # its name, however it was given
                 "n": len(g.runs),
                 "seeds": " ".join(str(run.seed) for run in g.runs),
                 "val_accuracy": g.mean("best/val_accuracy"),

@@ -74,7 +74,7 @@ def _dataset_section(place: int, dataset: str, found: Sequence[tuple[Group, Hist
     keys = [f"row-{place}-{row}" for row in range(len(groups))]
     labels = [unique_label(group, groups) for group in groups]
     # The name of a data set is anybody's to choose, and the pictures become files.
-    ending = "" if is_only else f"-{dataset if re.fullmatch('[a-z0-9][a-z0-9_-]{0,60}', dataset) else place}"
+    ending = "" if is_only else f"-{dataset if re.fullmatch('[a-z0-9][a-z0-9_-]{0,60}', dataset) else f'_{place}'}"
     blocks: list[Block] = [
         *_shared(parameters, len(groups)),
         summary_table(

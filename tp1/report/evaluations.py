@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from tp1.data.corruptions import CORRUPTIONS
 from tp1.report.markdown import escape_markdown
@@ -10,8 +11,8 @@ from tp1.report.page import Block, Inline, Number, Paragraph, Section, Table
 from tp1.report.tables import number
 
 MOST_ROWS = 100  # of a table
-HEADING = "## Examined"  # in a model card
-TEXTS = {
+HEADING, THIS_MODEL = "## Examined", "this model"  # in a model card
+TEXTS: dict[str, dict[str, Any]] = {
     "en": {
         "title": "Stored models examined",
         "lead": "The newest evaluation of each model (mlflow run . -e evaluate), with 95 % bootstrap intervals; harder "
@@ -19,6 +20,8 @@ TEXTS = {
         "columns": "model|data set|part|images|accuracy|interval|ECE|Brier|on harder images|hardest",
         "champion": "champion",
         "rest": "{shown} of {of} are shown.",
+        "parts": {},
+        "kinds": {},
     },
     "pt": {
         "title": "Modelos guardados examinados",
@@ -27,6 +30,15 @@ TEXTS = {
         "columns": "modelo|dados|parte|imagens|exatidão|intervalo|ECE|Brier|em imagens mais difíceis|pior",
         "champion": "campeão",
         "rest": "Mostram-se {shown} de {of}.",
+        "parts": {"test": "teste", "val": "validação", "train": "treino", "all": "todas"},
+        "kinds": {
+            "noise": "ruído",
+            "blur": "desfocagem",
+            "brightness": "brilho",
+            "contrast": "contraste",
+            "shift": "deslocação",
+            "rotation": "rotação",
+        },
     },
 }
 
@@ -96,14 +108,14 @@ def evaluations_section(evaluations: Sequence[Evaluated], language: str = "en") 
         [
             f"{one.model} ({texts['champion']})" if one.champion else one.model,
             one.dataset,
-            one.part,
+            texts["parts"].get(one.part, one.part),
             Number(f"{one.images:,}", one.images),
             number(one.metrics["eval/accuracy"]),
             _interval(one.metrics, "accuracy"),
             number(one.metrics["eval/ece"]),
             number(one.metrics["eval/brier"]),
             number(one.robustness),
-            one.hardest or "–",
+            texts["kinds"].get(one.hardest, one.hardest) or "–",
         ]
         for one in evaluations[:MOST_ROWS]
     ]
@@ -116,6 +128,11 @@ def _interval(metrics: Mapping[str, float], name: str) -> str:
     return f"{metrics[f'eval/{name}_low']:.4f}–{metrics[f'eval/{name}_high']:.4f}"
 
 
+def is_examined(card: str) -> bool:
+    """Whether a model card, which may be cut at a line's end, has the model's row of :func:`with_examined`."""
+    return f"\n| {THIS_MODEL} |" in card
+
+
 def with_examined(card: str, own: Evaluated, others: Iterable[Evaluated]) -> str:
     """Return a model card with a section on calibration and harder images, in place of one that it may have.
 
@@ -125,7 +142,7 @@ def with_examined(card: str, own: Evaluated, others: Iterable[Evaluated]) -> str
         others: Of any models; the most accurate other one on the same images stands beside it.
     """
     rivals = [one for one in newest_of_each(others) if one.on == own.on and one.program != own.program]
-    rows = [("this model", own), *((f"best other: {one.model}", one) for one in rivals[:1])]
+    rows = [(THIS_MODEL, own), *((f"best other: {one.model}", one) for one in rivals[:1])]
     lines = [
         HEADING,
         "",

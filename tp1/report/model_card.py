@@ -91,17 +91,19 @@ def model_card(
         f"{', '.join(map(escape_markdown, classes[:CLASSES_LISTED]))}{many}.",
         f"- For images like those of {dataset}: teaching, comparing methods, a baseline.",
         "- Not for other images, or for decisions about people: every image gets one of these classes, whatever it "
-        "shows; it was tested on one data set, by one split, and not against changed light, sensors or attacks.",
+        "shows; it was tested on one data set, by one split, not with other sensors or against attacks, and in other "
+        "light only if that is said below.",
         "",
         "## Measured",
         "",
         *_table(
             ["", "published", "measured"],
             [
-                (
-                    f"validation accuracy ({images.get('validation', 0):,} images)",
-                    config["published"].get("val/accuracy"),
-                    last("best/val_accuracy"),
+                (f"validation accuracy ({images.get('validation', 0):,} images)", None, last("best/val_accuracy")),
+                *(
+                    [("the same after the last epoch", config["published"]["val/accuracy"], last("val/accuracy"))]
+                    if "val/accuracy" in config["published"]
+                    else []
                 ),
                 (f"test accuracy ({len(predictions):,} images)", published.get("accuracy"), last("test/accuracy")),
                 ("test F1, macro", published.get("macro_avg", {}).get("f1"), last("test/f1_macro")),

@@ -80,7 +80,8 @@ def parameter_picture(
         ", ".join(f"{one}={_text(parameters[one][row])}" for one in parameters if parameters[one][row] is not None)
         for row in range(len(accuracies))
     ]
-    drawn = _chart([*axes, accuracy_axis(tried, texts["validation"])], accuracies, labels, values, keys, texts)
+    axes.append(accuracy_axis(tried, texts["validation"]))
+    drawn = _chart(axes, accuracies, labels, values, keys, texts)
     return Picture(name, parallel_coordinates(axes, tried, texts["validation"]), caption, caption, [drawn])
 
 

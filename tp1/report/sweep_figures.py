@@ -86,11 +86,10 @@ def accuracy_axis(tried: Sequence[Tried], name: str = "validation accuracy") -> 
 
 
 def parallel_coordinates(
-    axes_of: Sequence[Axis], tried: Sequence[Tried], label: str = "finished trials: validation accuracy"
+    all_axes: Sequence[Axis], tried: Sequence[Tried], label: str = "finished trials: validation accuracy"
 ) -> Figure:
-    """Each trial as a line across its parameters to its accuracy; finished ones coloured by it, on top."""
+    """Each trial as a line across its parameters to its accuracy, the last axis; finished ones in colour, on top."""
     accuracies = np.array([one.accuracy for one in tried])
-    all_axes = [*axes_of, accuracy_axis(tried)]
     figure = Figure(figsize=(2.2 * len(all_axes) + 1, 4.6), layout="constrained")
     axes = figure.subplots()
     columns = list(range(len(all_axes)))

@@ -288,7 +288,15 @@ TEXTS: dict[str, dict[str, Any]] = {
         "best_trial": "melhor ensaio",
         "trial": "ensaio",
         "state": "estado",
-        "states": {"pruned": "interrompido após a época {epochs}", "finished": "terminado"},
+        "states": {
+            "pruned": "interrompido após a época {epochs}",
+            "finished": "terminado",
+            "incomplete": "incompleto",
+            "failed": "falhou",
+            "killed": "interrompido à força",
+            "running": "em curso",
+            "scheduled": "agendado",
+        },
         "sweep_title": (
             "{name} em {dataset}: {trials} ensaios, {finished} terminados, {pruned} interrompidos cedo; "
             "{saved:.0%} das suas épocas poupadas."

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from tp1.report.figure_files import plain_png
 from tp1.report.markdown import escape_markdown, indented
-from tp1.report.sweep_figures import Axis, Tried, history, importances, parallel_coordinates
+from tp1.report.sweep_figures import Axis, Tried, accuracy_axis, history, importances, parallel_coordinates
 from tp1.report.sweeps import ACCURACY, FINISHED, PRUNED, SweepTrials, number_of, shown_values, state_of, trials_frame
 from tp1.sweeps.space import Dimension, Space, Value
 
@@ -21,7 +21,7 @@ def sweep_files(space: Space, trials: SweepTrials, shares: Mapping[str, float]) 
     if tried:
         axes = [_axis(one, [one.read(run.params[one.name]) for run in shown]) for one in space.dimensions]
         files["history.png"] = plain_png(history(tried))
-        files["parallel_coordinates.png"] = plain_png(parallel_coordinates(axes, tried))
+        files["parallel_coordinates.png"] = plain_png(parallel_coordinates([*axes, accuracy_axis(tried)], tried))
     if shares:
         files["importances.png"] = plain_png(importances(shares))
     return files
