@@ -5,6 +5,7 @@ import json
 import os
 import pickle
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import mlflow
@@ -32,6 +33,16 @@ def test_a_downloaded_model_predicts_the_same_and_needs_no_store(trained, downlo
     assert result.stdout == same.stdout != ""
     predictor = load_predictor("downloaded")
     assert (predictor.dataset, predictor.classes, predictor.image_shape) == ("digits", CLASSES, (32, 32, 3))
+
+
+def test_a_program_gets_fewer_images_at_a_time_the_larger_its_network_takes_them(downloaded, digits):
+    predictor = load_predictor(str(downloaded))
+    assert predictor.network_image_size == 32
+    counts = []
+    predictor.program.register_forward_pre_hook(lambda _, given: counts.append(len(given[0])))
+    for size in (32, 96, 224, 1000, 0):
+        replace(predictor, network_image_size=size).probabilities(digits[0][:80])
+    assert counts == [64, 16, 32, 32, 16, *[8] * 10, *[8] * 10, 64, 16]
 
 
 @pytest.mark.parametrize(("count", "shape"), [(0, (0, 10)), (1, (1, 10)), (64, (64, 10)), (65, (65, 10))])

@@ -42,11 +42,13 @@ class ImageModel(nn.Module):
 
     Attributes:
         classes: Names of the classes, by class number.
+        image_size: Pixels per side that the network inside takes; 0: it takes features.
     """
 
-    def __init__(self, classes: tuple[str, ...]) -> None:
+    def __init__(self, classes: tuple[str, ...], image_size: int = 0) -> None:
         super().__init__()
         self.classes = classes
+        self.image_size = image_size
 
     @property
     def device(self) -> torch.device:
@@ -76,7 +78,7 @@ class Classifier(ImageModel):
     """
 
     def __init__(self, net: nn.Module, classes: tuple[str, ...], preparation: Preparation) -> None:
-        super().__init__(classes)
+        super().__init__(classes, preparation.image_size)
         self.preparation = preparation
         self.net = net
 

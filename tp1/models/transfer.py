@@ -89,7 +89,7 @@ class TransferClassifier(ImageModel):
     """
 
     def __init__(self, trunks: Sequence[Trunk], head: nn.Module, classes: tuple[str, ...], side: int) -> None:
-        super().__init__(classes)
+        super().__init__(classes, max(trunk.preparation.image_size for trunk in trunks))
         self.trunks = nn.ModuleDict({trunk.architecture: trunk for trunk in trunks})
         self.ordered_trunks = tuple(trunks)  # typed; the dictionary above names them in the state
         self.head = head

@@ -70,6 +70,7 @@ def download(model: StoredModel, known: Mapping[tuple[str, str], Experiment], ta
                 "split_digest": origin.split_digest,
                 "reading": origin.reading,
                 "image_shape": metadata["image_shape"],
+                "network_image_size": metadata.get("network_image_size", 0),
                 "classes": classes,
                 "sha256": {file: digest(partial / file) for file in (*FILES, LABELS)},
             }

@@ -38,12 +38,14 @@ class Predictor:
         classes: Names of the classes, by class number.
         image_shape: (H, W, 3) of its input images.
         program: uint8 (N, H, W, 3) -> float32 probabilities (N, classes).
+        network_image_size: Pixels per side that the network inside takes; 0: not known.
     """
 
     dataset: str
     classes: tuple[str, ...]
     image_shape: tuple[int, int, int]
     program: nn.Module = field(repr=False)
+    network_image_size: int = 0
 
     def probabilities(self, images: ImageArray) -> NDArray[np.float32]:
         """Predict: uint8 RGB (N, H, W, 3), any N -> float32 probabilities (N, classes).
@@ -53,12 +55,13 @@ class Predictor:
         """
         import torch
 
-        from tp1.training.inference import EVALUATION_BATCH
+        from tp1.training.inference import evaluation_batch
 
+        size = evaluation_batch(self.network_image_size)
         result = np.empty((len(images), len(self.classes)), np.float32)
         with torch.inference_mode():
-            for start in range(0, len(images), EVALUATION_BATCH):
-                part = slice(start, start + EVALUATION_BATCH)
+            for start in range(0, len(images), size):
+                part = slice(start, start + size)
                 answer = self.program(torch.from_numpy(images[part]))
                 if answer.shape != result[part].shape:  # numpy would broadcast a single column
                     raise ValueError(f"{tuple(answer.shape)} probabilities, not {result[part].shape}")
@@ -162,9 +165,13 @@ def _predictor(facts: Mapping[str, Any] | None, what: str, program: Path) -> Pre
         raise TP1Error(f"{what} is refused: it says that it takes images of {shape[1]}x{shape[0]} pixels.")
     if not program.is_file():
         raise TP1Error(f"{what} was not made by this platform: it has no {PROGRAM}.")
-    height, width, channels = shape
+    inside = facts.get("network_image_size", 0)  # earlier downloads do not say it
     predictor = Predictor(
-        str(facts.get("dataset", "")), tuple(classes), (height, width, channels), _load(program, what)
+        dataset=str(facts.get("dataset", "")),
+        classes=tuple(classes),
+        image_shape=(shape[0], shape[1], shape[2]),
+        program=_load(program, what),
+        network_image_size=inside if type(inside) is int and inside > 0 else 0,
     )
     _try(predictor, what)
     return predictor

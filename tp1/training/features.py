@@ -23,6 +23,7 @@ from tp1.data.dataset import ImageData, Part
 from tp1.data.growing import GrowingFile
 from tp1.data.stored import RowFile, Stored
 from tp1.models.transfer import Trunk, join
+from tp1.training.inference import ACCELERATOR_BATCH, evaluation_batch
 
 FEATURES = "features.bin"  # in an entry
 CHUNK = 512  # images read at a time; their MobileNetV2 features at 224 pixels take 64 MB
@@ -206,11 +207,10 @@ class FeatureEntry:
     def _compute(self, first: int) -> Iterator[NDArray[np.float16]]:
         """Compute the features of the images from ``first`` on, which is where a batch begins."""
         device = self.trunk.preparation.scale.device
-        # On the CPU, a batch whose feature maps fit its cache, and batch norm folded into the convolutions: 8.9 ms per
-        # image of 224 pixels for MobileNetV2, against 25 ms in unfolded batches of 64 (docs/LOG.md, 2026-11-24).
-        batch_size = 16 if device.type == "cpu" else 256
+        size = self.trunk.preparation.image_size
+        batch_size = evaluation_batch(size) if device.type == "cpu" else ACCELERATOR_BATCH
         folded = self.trunk.folded()
-        title = f"{self.trunk.architecture} features at {self.trunk.preparation.image_size} px"
+        title = f"{self.trunk.architecture} features at {size} px"
         pixels = self.data.pixels
         say(f"Computing {title} of {len(pixels):,} images, once: later runs take them from the cache")
         if first:
