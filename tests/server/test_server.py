@@ -299,7 +299,8 @@ def test_a_persons_store_is_moved_to_it(trained, client, tmp_path, monkeypatch):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", mine)
     prepare_store()
     make_store(trained=False)
-    client("ben")  # who may not write to the experiment Default, so his own get a name before theirs
+    client("ben")  # who may not write to the experiments Default and tp1, so his own get a name before theirs
+    monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", "ben")
     assert "does not allow ben to do that (403)" in run_command("migrate", mine, fails=True)
     output = run_command("migrate", mine, "prefix=ben/", fails=True)
     assert "does not allow ben to do that (403)" in output  # for tp1-digits is Ana's

@@ -89,12 +89,15 @@ class _Migration:
         self.unfinished: dict[str, list[Run]] = defaultdict(list)  # copies by the id in the source
         self.unfinished_models: dict[str, list[str]] = defaultdict(list)  # by that of the copied run, or of the source
         self.children: dict[str, list[str]] = defaultdict(list)  # source id of a parent not yet copied -> copies
+        self.seen: list[str] = []  # the target's experiments that the user may see
         self.places: dict[str, str] = {}  # experiments: source id -> target id
 
     def everything(self) -> Iterator[Copied]:
         experiments = list(pages(self.source.search_experiments))
-        self._check_distinct(experiments)
-        self._learn()
+        self.seen = [experiment.experiment_id for experiment in pages(self.target.search_experiments)]
+        if self.seen:
+            self._check_distinct(experiments)
+            self._learn()
         yield from self._all_runs({experiment.experiment_id: experiment for experiment in experiments})
         for experiment in experiments:
             yield from self._models_of_no_run(experiment)
@@ -102,14 +105,15 @@ class _Migration:
 
     def _check_distinct(self, experiments: Sequence[Experiment]) -> None:
         """Refuse a source that is the target under another name: it would get a copy of each of its own runs."""
-        for experiment in experiments:
-            for run in self.source.search_runs([experiment.experiment_id], max_results=1):
-                try:
-                    self.target.get_run(run.info.run_id)
-                except MlflowException as error:
-                    if is_absent(error):
-                        return
-                    raise
+        first = [
+            run.info.run_id
+            for experiment in experiments
+            for run in self.source.search_runs([experiment.experiment_id], max_results=1)
+        ]
+        for start in range(0, len(first), PAGE):
+            # A search answers with what the user may see; to ask for a run that is not there may be forbidden.
+            asked = ", ".join(f"'{run_id}'" for run_id in first[start : start + PAGE])
+            for run in self.target.search_runs(self.seen, f"attributes.run_id IN ({asked})", max_results=1):
                 raise TP1Error(
                     f"the store in use has run {run.info.run_id} of {self.name} itself: they are one store, or one is "
                     "a copy of the other. Set MLFLOW_TRACKING_URI to the one to copy to."
@@ -117,7 +121,7 @@ class _Migration:
 
     def _learn(self) -> None:
         """Find what earlier migrations copied, and what they or other processes have not finished."""
-        ids = [experiment.experiment_id for experiment in pages(self.target.search_experiments)]
+        ids = self.seen
         found = f"tags.`{MIGRATED_TAG}` != ''"
         for run in pages(self.target.search_runs, experiment_ids=ids, filter_string=found):
             tags = run.data.tags
@@ -128,7 +132,8 @@ class _Migration:
             if (parent := tags.get(PARENT_TAG)) is not None:
                 self.children[parent].append(run.info.run_id)
         for parent in self.children.keys() & self.runs.keys():
-            self._adopt(parent)
+            with suppress(MlflowException):  # it may be another's copy, which is not ours to change
+                self._adopt(parent)
         whole = set(self.runs.values())
         for start in range(0, len(ids), PAGE):
             some = ids[start : start + PAGE]
