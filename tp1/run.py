@@ -67,12 +67,14 @@ class Result:
         evaluation: The model on the test images.
         model_uri: URI of the logged model; None if the tracking store is unreachable and the model waits in the outbox.
         seconds: Duration of the call of :func:`run`.
+        run_id: The run's id. While it has a folder on this machine, something waits there to be sent.
     """
 
     best: Epoch
     evaluation: Evaluation
     model_uri: str | None
     seconds: float
+    run_id: str
 
 
 @dataclass(frozen=True)
@@ -175,7 +177,7 @@ def _tracked(
         done = _run(experiment, plan.config, plan.command, writer, give_up, ranks)
     if isinstance(done, Pruned):
         return done
-    return Result(*done, writer.model_uri, time.perf_counter() - began)
+    return Result(*done, writer.model_uri, time.perf_counter() - began, writer.info.run_id)
 
 
 def _run(

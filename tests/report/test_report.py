@@ -211,6 +211,8 @@ def test_report_of_nothing_says_how_to_make_each_part(store):
         (("compare", "against=cnnv9"), "there is no experiment 'cnnv9'"),
         (("compare", "to=blocked/out"), "cannot write to blocked/out: Not a directory. Choose another with to=."),
         (("report", "to=blocked/out"), "cannot write to blocked/out"),
+        (("compare", "tracking_uri=sqlite:///mistyped.db"), "/mistyped.db: check the address."),
+        (("report", "tracking_uri=sqlite:///mistyped.db"), "/mistyped.db: check the address."),
         (("compare", "tracking_uri=http://127.0.0.1:9"), "the tracking server at http://127.0.0.1:9 does not answer"),
         (("report", "language=fr"), "'fr' is not one of 'en', 'pt'"),
     ],

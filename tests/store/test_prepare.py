@@ -105,6 +105,7 @@ class Other(BaseHTTPRequestHandler):
     ("status", "name", "message"),
     [
         (404, None, "answers 404 Not Found: it is no MLflow tracking server"),
+        (429, None, "answers 429 Too Many Requests: try again later."),
         (401, None, r"asks who you are \(401\): set MLFLOW_TRACKING_USERNAME"),
         (401, "ana", r"does not accept the name ana with this password \(401\)"),
         (403, "ana", r"does not allow ana to do that \(403\)"),

@@ -109,6 +109,18 @@ def test_finished_training_runs_are_found(many):
     assert next(run for run in found if run.dataset == "digits").train_images == 1259
 
 
+def test_a_copy_that_is_not_whole_is_none(store):
+    """Its process was killed before it had ended the run."""
+    client, run_id = MlflowClient(), make_run()
+    client.set_tag(run_id, "tp1.reference", "original")
+    assert RunReader().find_copy("original") == run_id
+    for status in ("RUNNING", "KILLED"):
+        client.update_run(run_id, status)
+        assert RunReader().find_copy("original") is None
+    client.set_tag(run_id, "tp1.pruned", "3")
+    assert RunReader().find_copy("original") == run_id
+
+
 def test_a_store_of_another_kind_is_refused():
     with pytest.raises(TP1Error, match="runs cannot be read from databricks"):
         RunReader("databricks")

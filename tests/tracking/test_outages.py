@@ -144,6 +144,25 @@ def test_what_could_not_be_sent_is_delivered_later(server, at_epoch, monkeypatch
 
 
 @pytest.mark.long
+def test_a_mean_over_seeds_waits_for_a_result_that_could_not_be_sent(server, at_epoch, monkeypatch, tmp_path):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", server.address)
+    monkeypatch.setattr(tp1.tracking.training_run, "PATIENCE", 0.5)
+
+    def away():
+        at_epoch.clear()
+        server.stop(signal.SIGKILL)
+        Timer(10, server.start).start()
+
+    at_epoch[EPOCHS] = away
+    result = invoke(*TRAIN, "seeds=0,1")
+    assert result.exit_code == 0, result.output
+    assert "`tp1 sync` sends them when the tracking store is back" in result.stderr
+    parent = next(run for run in all_runs() if run.info.run_name == "cnn-base-seeds")
+    assert parent.data.metrics["n"] == 2
+    assert not list((tmp_path / "state" / "runs").iterdir())
+
+
+@pytest.mark.long
 def test_a_run_that_the_server_refuses_is_trained_to_its_end_and_kept(server, at_epoch, monkeypatch, tmp_path):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", server.address)
     at_epoch[3] = lambda: MlflowClient().delete_run(newest_run().info.run_id)

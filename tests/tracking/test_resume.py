@@ -69,6 +69,15 @@ def test_a_run_goes_on_where_it_stopped(killed, tmp_path, how):
     again = invoke(*given[:1], f"resume={killed.info.run_id}")
     assert again.exit_code == 0
     assert "is finished; there is nothing to go on with" in again.output
+    for arguments, message in (
+        (("cnnv2",), "is one of cnn-base, not of cnnv2: resume it as that."),
+        (("cnn-base", "epochs=9"), "epochs=9 is not the run's 4: a resumed run keeps its parameters."),
+    ):
+        refused = invoke(*arguments, f"resume={killed.info.run_id}")
+        assert refused.exit_code == 1
+        assert message in refused.stderr
+    same = invoke("cnn-base", "learning_rate=1e-3", "epochs=4", f"resume={killed.info.run_id}")
+    assert same.exit_code == 0, same.output
 
 
 def test_figures_that_a_finished_run_lacks_are_drawn(store, image_folder, monkeypatch):
@@ -210,6 +219,18 @@ def test_runs_shows_what_was_left_behind_and_closes_it(killed, tmp_path):
     assert client.get_run(killed.info.run_id).info.status == "KILLED"
     assert "No unfinished runs." in invoke("runs").output
     assert not list((tmp_path / "state" / "runs").iterdir())
+
+
+def test_what_a_deleted_run_has_left_is_shown_and_can_be_freed(killed, tmp_path):
+    MlflowClient().delete_run(killed.info.run_id)
+    shown = invoke("runs").output
+    assert "deleted" in shown
+    assert killed.info.run_id in shown
+    assert "tp1 runs --close RUN_ID" in shown
+    assert "No stale runs." in invoke("runs", "--stale").output
+    assert invoke("runs", "--close", killed.info.run_id).exit_code == 0
+    assert not list((tmp_path / "state" / "runs").iterdir())
+    assert "No unfinished runs." in invoke("runs").output
 
 
 def test_a_run_on_another_machine_is_not_called_stale(store):

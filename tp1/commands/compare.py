@@ -27,7 +27,7 @@ from tp1.report.sweeps import sweeps_table
 from tp1.report.tables import summary_table
 from tp1.report.terminal import print_data, print_table
 from tp1.report.texts import TEXTS
-from tp1.store.prepare import prepare_store
+from tp1.store.prepare import existing_store
 from tp1.store.reader import RunReader
 from tp1.tracking.tool_run import ToolRun
 
@@ -83,7 +83,7 @@ def compare(
     """
     if to is not None:
         check_writable(to)
-    reader = RunReader(prepare_store(tracking_uri))
+    reader = RunReader(existing_store(tracking_uri))
     started = int(since.replace(tzinfo=UTC).timestamp() * 1000) if since else None
     selection = select(reader, catalog, experiments, dataset, started)
     limits = (f" on {dataset}" if dataset else "") + (f" since {since:%Y-%m-%d %H:%M} UTC" if since else "")

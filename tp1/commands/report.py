@@ -27,7 +27,7 @@ from tp1.report.page_markdown import to_markdown
 from tp1.report.report_page import report_page
 from tp1.report.selection import select
 from tp1.store.addresses import address, run_page
-from tp1.store.prepare import prepare_store
+from tp1.store.prepare import existing_store
 from tp1.store.reader import RunReader
 from tp1.store.runs import TrackedRun
 from tp1.tracking.tool_run import ToolRun
@@ -80,7 +80,7 @@ def report(
         TP1Error: The report cannot be written, or incomplete runs were left out of it (raised last).
     """
     check_writable(to)
-    reader = RunReader(prepare_store(tracking_uri))
+    reader = RunReader(existing_store(tracking_uri))
     sections = sections_of(catalog)
     selection = select(reader, catalog)
     details = read_details(chosen_groups(sections, selection.groups), reader)

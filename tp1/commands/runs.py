@@ -17,7 +17,15 @@ from tp1.tracking.delivery import close_run, send_waiting
 from tp1.tracking.outbox import entry_paths
 from tp1.tracking.ownership import is_held
 from tp1.tracking.run_folders import RunFolder, folders, sweep
-from tp1.tracking.unfinished import RUNNING, STALE, UNSENT, find_unfinished_runs, is_resumable, local_folders
+from tp1.tracking.unfinished import (
+    RUNNING,
+    STALE,
+    UNSENT,
+    find_abandoned,
+    find_unfinished_runs,
+    is_resumable,
+    local_folders,
+)
 
 SYNC_PATIENCE = 20.0  # seconds of failing attempts after which to give up
 
@@ -29,33 +37,39 @@ def _runs(stale: bool, close: tuple[str, ...]) -> None:
         click.echo(f"Run {run_id} is closed.")
     if close:
         return
-    found = [entry for entry in find_unfinished_runs() if not stale or entry[2] == STALE]
-    if not found:
+    entries = list(find_unfinished_runs())
+    found = [entry for entry in entries if not stale or entry[2] == STALE]
+    abandoned = [] if stale else find_abandoned({run.run_id for run, _, _ in entries})
+    if not found and not abandoned:
         click.echo("No stale runs." if stale else "No unfinished runs.")
         return
     print_table(
-        Table(("run", "state", "started", "checkpoint", "on disk", "run id"), [_row(*entry) for entry in found])
+        Table(
+            ("run", "state", "started", "checkpoint", "on disk", "run id"),
+            [*(_row(*entry) for entry in found), *map(_abandoned_row, abandoned)],
+        )
     )
     if any(is_resumable(folder, state) for _, folder, state in found):
         click.echo("Go on with one that has a checkpoint or was just begun:  mlflow run . -e NAME -P resume=RUN_ID")
     states = {state for _, _, state in found}
     if UNSENT in states:
         click.echo("Send what is unsent:  tp1 sync")
-    if states - {RUNNING, UNSENT}:
+    if abandoned or states - {RUNNING, UNSENT}:
         click.echo("Give one up, and free its disk space:  tp1 runs --close RUN_ID")
 
 
 def _row(run: TrackedRun, folder: RunFolder | None, state: str) -> list[Inline]:
-    epochs = folder.epochs() if folder else None
-    size = folder.size() if folder else 0
-    return [
-        run.name,
-        state,
-        f"{datetime.fromtimestamp(run.start_time / 1000):%Y-%m-%d %H:%M}",
-        "-" if epochs is None else f"epoch {epochs}",
-        f"{size / 1e6:.1f} MB" if size else "-",
-        run.run_id,
-    ]
+    started = f"{datetime.fromtimestamp(run.start_time / 1000):%Y-%m-%d %H:%M}"
+    return [run.name, state, started, *(_kept(folder) if folder else ("-", "-")), run.run_id]
+
+
+def _abandoned_row(folder: RunFolder) -> list[Inline]:
+    return ["-", "deleted", "-", *_kept(folder), folder.run_id]
+
+
+def _kept(folder: RunFolder) -> tuple[str, str]:
+    epochs, size = folder.epochs(), folder.size()
+    return "-" if epochs is None else f"epoch {epochs}", f"{size / 1e6:.1f} MB" if size else "-"
 
 
 def _sync() -> None:

@@ -10,9 +10,9 @@ from mlflow import MlflowClient
 
 from tp1.base.errors import TP1Error
 from tp1.registry.copied import pages
-from tp1.store.addresses import is_same_store, is_sqlite, local_path, masked, sqlite_path
+from tp1.store.addresses import is_same_store, local_path, masked
 from tp1.store.file_stores import file_store_path, opened_file_store
-from tp1.store.prepare import prepare_store
+from tp1.store.prepare import existing_store
 from tp1.tracking.ownership import held, is_held
 
 
@@ -54,11 +54,9 @@ def opened_source(source_uri: str, target_uri: str) -> Iterator[Source]:
             with _alone(str(store.folder)):
                 yield Source(store.uri, str(store.folder), store.unreadable)
         return
-    if is_sqlite(source_uri) and not sqlite_path(source_uri).is_file():
-        raise TP1Error(f"there is no database {sqlite_path(source_uri)}: check the address.")
     if is_same_store(source_uri, target_uri):
         raise TP1Error(f"{masked(source_uri)} is the store in use: set MLFLOW_TRACKING_URI to the one to copy to.")
-    uri = prepare_store(source_uri)
+    uri = existing_store(source_uri)
     with _alone(masked(uri)):
         yield Source(uri, masked(uri))
 

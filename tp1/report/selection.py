@@ -38,7 +38,8 @@ class Selection:
         named = "; ".join(f"{run.name} ({run.run_id}) lacks {', '.join(run.missing[:3])}" for run in self.broken[:5])
         return (
             f"{len(self.broken)} finished runs were not logged whole and are left out: {named}. "
-            "Delete them in the tracking UI; run their experiments again."
+            "tp1 sync sends what may still wait on the machine where they ran; else delete them in the tracking UI and "
+            "run their experiments again."
         )
 
 

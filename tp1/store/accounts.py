@@ -9,6 +9,7 @@ from mlflow.utils.credentials import get_default_host_creds
 from mlflow.utils.rest_utils import http_request_safe
 
 from tp1.base.errors import TP1Error, why
+from tp1.store.access import refused
 from tp1.store.addresses import is_server, masked
 from tp1.store.prepare import prepare_store
 
@@ -25,7 +26,16 @@ def add_account(name: str) -> str:
         MlflowException: The server refuses: only its administrator may create accounts.
     """
     password = secrets.token_urlsafe(18)
-    _tell(CREATE, f"{name} cannot be added", username=name, password=password)
+    try:
+        # Not sent again: a second request would find the account of the first, whose answer was lost.
+        _tell(CREATE, f"{name} cannot be added", {"username": name, "password": password}, max_retries=0)
+    except mlflow.MlflowException as error:
+        if refused(error):
+            raise
+        raise TP1Error(
+            f"whether the account {name} was made is not known ({why(error)}): look in the server's user page, delete "
+            "it there if it was, and repeat."
+        ) from error
     return password
 
 
@@ -46,7 +56,7 @@ def share(name: str, experiment: str | None = None, model: str | None = None, pe
     if what is None or (experiment is not None and model is not None):
         raise TP1Error("give either experiment=NAME or model=NAME.")
     content = {"username": name, "resource_type": kind, "resource_id": what, "permission": permission}
-    _tell(GRANT, f"nothing can be shared with {name}", **content)
+    _tell(GRANT, f"nothing can be shared with {name}", content)
 
 
 def _server() -> str:
@@ -56,10 +66,10 @@ def _server() -> str:
     return uri
 
 
-def _tell(endpoint: str, failure: str, **content: Any) -> None:
+def _tell(endpoint: str, failure: str, content: dict[str, Any], max_retries: int | None = None) -> None:
     uri = _server()
     try:
-        http_request_safe(get_default_host_creds(uri), endpoint, "POST", json=content)
+        http_request_safe(get_default_host_creds(uri), endpoint, "POST", json=content, max_retries=max_retries)
     except mlflow.MlflowException as error:
         if error.error_code in ("RESOURCE_ALREADY_EXISTS", "RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
             raise TP1Error(f"{failure}: {why(error)}") from error

@@ -36,7 +36,8 @@ def read_artifact(client: MlflowClient, run_id: str, name: str) -> bytes:
             "database (then: tp1 store relocate)."
         ) from failure
     raise TP1Error(
-        f"run {run_id} has no artifact {name}: it was not logged whole; run it again, and delete this one."
+        f"run {run_id} has no artifact {name}: it was not logged whole. tp1 sync sends what may still wait on the "
+        "machine where it ran; else run it again, and delete this one."
     ) from failure
 
 

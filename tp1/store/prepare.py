@@ -65,6 +65,17 @@ def prepare_store(uri: str | None = None) -> str:
     return uri
 
 
+def existing_store(uri: str | None) -> str:
+    """Do the same for a store that is only read: a database that is named is not created, for the name is mistyped.
+
+    Raises:
+        TP1Error: There is no such database, or it cannot be used.
+    """
+    if uri and is_sqlite(uri) and not sqlite_path(absolute(uri)).is_file():
+        raise TP1Error(f"there is no database {sqlite_path(absolute(uri))}: check the address.")
+    return prepare_store(uri)
+
+
 def store_in_use() -> str:
     """Return the URI of the store in use, with the path of a database made absolute, for MLflow and children too."""
     for name in VARIABLES:
@@ -194,6 +205,8 @@ def _check_server(uri: str) -> None:
         said := proxy_fault(uri, f"answers {answer.status_code} {answer.reason}", answer.text)
     ):
         raise TP1Error(said)
+    if answer.status_code in (408, 429):
+        raise TP1Error(f"{masked(uri)} answers {answer.status_code} {answer.reason}: try again later.")
     if answer.status_code >= 500:
         raise TP1Error(
             f"the tracking server at {masked(uri)} answers {answer.status_code} {answer.reason}: look at its log."

@@ -86,14 +86,15 @@ class RunReader:
         return sorted(found.values(), key=lambda run: run.start_time, reverse=True)
 
     def find_copy(self, run_id: str) -> str | None:
-        """Return the id of run ``run_id`` in the store, or of a reference or migrated copy of it; None without any."""
+        """Return the id of run ``run_id`` in the store, or of a whole reference or migrated copy; None without any."""
         for query in (
             RunQuery(run_ids=[run_id]),
             RunQuery(tags={REFERENCE_TAG: run_id}),
             RunQuery(tags={MIGRATED_TAG: run_id}),
         ):
-            if (run := next(self._source.find(query), None)) is not None:
-                return run.run_id
+            for run in self._source.find(query):
+                if query.run_ids or run.status == "FINISHED" or run.pruned is not None:  # else a half-written copy
+                    return run.run_id
         return None
 
     def read_histories(self, run_ids: Sequence[str], metrics: Sequence[str]) -> dict[str, dict[str, list[float]]]:

@@ -17,9 +17,10 @@ from tp1.store.runs import TrackedRun
 from tp1.sweeps.jobs import Job, LostError, Outcome, Steps, only, run_jobs
 from tp1.sweeps.spread import Spread
 from tp1.sweeps.workers import open_workers
+from tp1.tracking.delivery import send_waiting
 from tp1.tracking.lost_runs import end_lost, take_over
-from tp1.tracking.resumption import find_unfinished
-from tp1.tracking.run_folders import Plan
+from tp1.tracking.resumption import PATIENCE, find_unfinished
+from tp1.tracking.run_folders import Plan, run_folder
 from tp1.tracking.tool_run import ToolRun
 
 STORE_PATIENCE = (
@@ -163,4 +164,7 @@ def _train(
     from tp1.run import run  # imported late, because it imports torch
 
     result = run(experiment, config, command, folder, parent=parent)
+    if (waiting := run_folder(result.run_id)).is_there:  # what stands for all the runs must not leave it out
+        wait_for_store(STORE_PATIENCE)
+        send_waiting(waiting, PATIENCE)
     return f"validation {result.best.val_accuracy:.4f}, test {result.evaluation.accuracy:.4f}, {result.seconds:.0f} s"

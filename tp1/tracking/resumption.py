@@ -8,7 +8,7 @@ from mlflow.entities import Run
 
 from tp1.base.errors import TP1Error
 from tp1.base.progress import say
-from tp1.config import TrainConfig
+from tp1.config import TrainConfig, same_value
 from tp1.experiment import Experiment
 from tp1.store.reader import find_run
 from tp1.store.runs import PRUNED_TAG
@@ -45,6 +45,7 @@ def find_resumable(experiment: Experiment, changed: dict[str, Any], resume: str 
         run = find_run(resume)
         _refuse_pruned(run)
         if run.info.status == "FINISHED":
+            _check_finished(run, experiment, changed)
             return run_folder(resume)
         raise TP1Error(
             f"run {resume} is {run.info.status} and has nothing to go on from in {state_dir()}: resume it on "
@@ -52,7 +53,7 @@ def find_resumable(experiment: Experiment, changed: dict[str, Any], resume: str 
         )
     plan = folder.plan()
     if (plan.experiment, plan.configuration) != (experiment.name, experiment.configuration):
-        raise TP1Error(f"run {resume} is one of {plan.label}, not of {experiment.label}: resume it as that.")
+        raise _other(resume, plan.label, experiment)
     _check_unchanged(plan.config, changed)
     _refuse_pruned(send_waiting(folder, PATIENCE))
     return folder
@@ -119,10 +120,27 @@ def _refuse_pruned(run: Run) -> None:
         )
 
 
+def _check_finished(run: Run, experiment: Experiment, changed: Mapping[str, Any]) -> None:
+    name, configuration = (run.data.tags.get(f"tp1.{key}", "") for key in ("experiment", "configuration"))
+    if (name, configuration) != (experiment.name, experiment.configuration):
+        raise _other(run.info.run_id, "-".join(filter(None, (name, configuration))) or "no experiment", experiment)
+    for key, given in changed.items():
+        if (before := run.data.params.get(key)) is not None and not same_value(key, str(given), before):
+            raise _changed(key, given, before)
+
+
+def _other(run_id: str, label: str, experiment: Experiment) -> TP1Error:
+    return TP1Error(f"run {run_id} is one of {label}, not of {experiment.label}: resume it as that.")
+
+
+def _changed(name: str, given: object, before: object) -> TP1Error:
+    return TP1Error(
+        f"{name}={given} is not the run's {before}: a resumed run keeps its parameters. Leave it out, or start a new "
+        "run."
+    )
+
+
 def _check_unchanged(config: TrainConfig, changed: dict[str, Any]) -> None:
     for name, before in resumed_config(config, changed).flat().items():
         if (given := changed.get(name, before)) != before:
-            raise TP1Error(
-                f"{name}={given} is not the run's {before}: a resumed run keeps its parameters. Leave it out, or "
-                "start a new run."
-            )
+            raise _changed(name, given, before)

@@ -1,11 +1,12 @@
 """Unfinished runs: those that have not ended, and those that still have a folder on this machine."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 import mlflow
 
 from tp1.store.reader import RunReader
 from tp1.store.runs import TrackedRun
+from tp1.tracking.delivery import is_there
 from tp1.tracking.outbox import entry_paths
 from tp1.tracking.ownership import is_held, machine
 from tp1.tracking.run_folders import RunFolder, folders
@@ -30,6 +31,22 @@ def find_unfinished_runs() -> Iterator[tuple[TrackedRun, RunFolder | None, str]]
         folder = here.get(run.run_id)
         if (state := _state(run, folder)) is not None:
             yield run, folder, state
+
+
+def find_abandoned(known: Collection[str]) -> list[RunFolder]:
+    """Return the folders on this machine whose runs were deleted in the tracking store in use, newest first.
+
+    Args:
+        known: Ids of runs that are there, and need not be asked for.
+
+    Raises:
+        MlflowException: The store does not answer.
+    """
+    return [
+        folder
+        for folder in local_folders()
+        if folder.store() and folder.run_id not in known and not is_held(folder.run_id) and not is_there(folder.run_id)
+    ]
 
 
 def is_resumable(folder: RunFolder | None, state: str) -> bool:
