@@ -120,4 +120,4 @@ def test_the_report_shows_them(tracked):
     result = invoke("report", "to=here", "language=pt")
     assert result.exit_code == 0, result.output
     text = Path("here/RESULTS.md").read_text(encoding="utf-8")
-    assert text.index("(campeão) | cifar10 | test | 100 | 0.8000") < text.index("## Como isto foi feito")
+    assert text.index("(campeão) | cifar10 | teste | 100 | 0.8000") < text.index("## Como isto foi feito")
