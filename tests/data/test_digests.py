@@ -50,5 +50,5 @@ def test_an_entry_of_the_cache_is_as_earlier_versions_wrote_it(both, name):
     (entry,) = entries(cache_dir())
     assert entry.name == f"{name}-{digest}"
     meta = json.loads((entry.path / "meta.json").read_text(encoding="utf-8"))
-    assert meta["format"] == 2
+    assert meta["format"] == 3
     assert set(meta) == {"format", "shape", "pixels_sha256", "classes", "names", "labels", "is_test", "check"}

@@ -8,6 +8,7 @@ import struct
 import zlib
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given
 from PIL import Image, PngImagePlugin
@@ -185,6 +186,32 @@ def test_any_orientation_is_set_upright_or_left(tmp_path, orientation):
     exif[0x0112] = orientation
     Image.new("RGB", (8, 4)).save(tmp_path / "x.jpg", exif=exif)
     assert read_image(tmp_path / "x.jpg").size == ((4, 8) if orientation in (5, 6, 7, 8) else (8, 4))
+
+
+@pytest.mark.parametrize("orientation", [1, 3, 5, 6, 7, 8])
+@pytest.mark.parametrize("mode", ["L", "RGB", "RGBA", "CMYK"])
+def test_an_uncompressed_tiff_that_lies_on_its_side_is_the_same_picture_as_a_compressed_one(
+    tmp_path, orientation, mode
+):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    values = np.random.default_rng(0).integers(0, 255, (8, 12, len(Image.new(mode, (1, 1)).getbands())), np.uint8)
+    image = Image.fromarray(values.squeeze(), mode=mode) if mode == "CMYK" else Image.fromarray(values.squeeze())
+    for compression in ("raw", "tiff_lzw"):
+        image.save(tmp_path / f"{compression}.tiff", compression=compression, exif=exif)
+    raw, packed = (np.asarray(read_image(tmp_path / f"{name}.tiff")) for name in ("raw", "tiff_lzw"))
+    np.testing.assert_array_equal(raw, packed)
+
+
+def test_a_grey_picture_of_16_bits_is_the_same_in_every_format(tmp_path):
+    image = Image.fromarray(np.arange(64, dtype=np.uint16).reshape(8, 8) * 1000)
+    found = []
+    for name in ("x.png", "x.tiff", "x.pgm"):
+        image.save(tmp_path / name)
+        found.append(np.asarray(read_image(tmp_path / name)))
+    np.testing.assert_array_equal(found[0], found[1])
+    np.testing.assert_array_equal(found[0], found[2])
+    assert found[0].max() == round(63_000 / 257)
 
 
 # Archives

@@ -144,3 +144,44 @@ def with_statistics(net: nn.Module) -> nn.Module:
 
 def count(net: nn.Module) -> int:
     return sum(isinstance(layer, nn.BatchNorm2d) for layer in net.modules())
+
+
+class Standardised(nn.Conv2d):
+    """A convolution whose weights are standardised whenever it computes."""
+
+    def forward(self, maps):
+        return self._conv_forward(maps, self.weight / self.weight.std(), self.bias)
+
+
+class Activated(nn.BatchNorm2d):
+    """Batch norm with its activation."""
+
+    def forward(self, maps):
+        return super().forward(maps).relu()
+
+
+def normalised(convolution: nn.Module, norm: nn.Module) -> nn.Module:
+    """The two, where batch norm has seen images."""
+    net = nn.Sequential(convolution, norm)
+    net(torch.randn(16, 3, 8, 8) * 3 + 1)
+    return net.eval()
+
+
+@pytest.mark.parametrize(
+    ("convolution", "norm", "is_kept"),
+    [
+        (nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), False),
+        (Standardised(3, 4, 3), nn.BatchNorm2d(4), True),
+        (nn.Conv2d(3, 4, 3), Activated(4), True),
+        (nn.utils.parametrizations.spectral_norm(nn.Conv2d(3, 4, 3)), nn.BatchNorm2d(4), True),
+        (nn.utils.parametrizations.weight_norm(nn.Conv2d(3, 4, 3)), nn.BatchNorm2d(4), True),
+        (nn.utils.spectral_norm(nn.Conv2d(3, 4, 3)), nn.BatchNorm2d(4), True),
+    ],
+)
+@torch.no_grad()
+def test_only_what_is_known_is_folded(convolution, norm, is_kept):
+    """A layer of somebody's own may compute anything; of these the answers were wrong, or it failed after training."""
+    net = normalised(convolution, norm)
+    found, seen = fold(net), torch.randn(4, 3, 8, 8)
+    torch.testing.assert_close(found(seen), net(seen))
+    assert any(isinstance(layer, nn.BatchNorm2d) for layer in found.modules()) == is_kept

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from tests.support.made_training import CONFIG, part
+from tp1.base.errors import TP1Error
 from tp1.models.classifier import Classifier, Preparation
 from tp1.models.cnn import CNNV2
 from tp1.recipe import SGD, Adam, Muon
@@ -89,6 +90,12 @@ def test_muon_makes_the_step_of_a_filter_bank_orthogonal(filters, dtype, allowed
     assert singular.min() > 0.4 * singular.max()
     own.zero_grad()
     assert filters.grad is None
+
+
+def test_muon_has_nothing_to_do_where_one_layer_is_trained():
+    """Its parameters would have had no effect, and Adam would have trained in its name."""
+    with pytest.raises(TP1Error, match=r"optimizer=muon: one layer alone is trained.*: give optimizer=adam\."):
+        make_optimizers(Muon(), nn.Sequential(nn.Flatten(), nn.Linear(4, 3)), "fp32")
 
 
 def test_muon_leaves_the_last_layer_to_adam():

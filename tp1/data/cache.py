@@ -22,8 +22,8 @@ from tp1.data.growing import GrowingFile
 from tp1.data.source import Listing, Resizable, Source, check_listing
 from tp1.data.splits import check_classes
 
-FORMAT = 2  # stored in every entry: increase it when decoding or rounding changes
-RESIZED_FORMAT = 4  # that of entries whose images were resized: increase it when resizing changes
+FORMAT = 3  # stored in every entry: increase it when decoding or rounding changes
+RESIZED_FORMAT = 5  # that of entries whose images were resized: increase it when resizing changes
 LARGEST = 1024  # pixels per side: images that are larger need an image_size=
 PIXELS = "pixels.bin"  # in an entry: the images, one after the other
 

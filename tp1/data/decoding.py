@@ -34,7 +34,8 @@ def read_image(path: Path, size: tuple[int, int] | None = None) -> Image.Image:
             device, whose reading might never end. :func:`reason` puts it in words.
     """
     if stat.S_ISREG(path.stat().st_mode):
-        with Image.open(path, formats=FORMATS) as image:
+        # A file, not a path: of a path, Pillow maps an uncompressed TIFF into memory, and swaps its sides if it lies.
+        with path.open("rb") as file, Image.open(file, formats=FORMATS) as image:
             # A smaller one may also be resized after it was decoded, in a data set of one size: to the same pixels.
             if size is not None and image.format == "JPEG" and max(image.size) > LARGE:
                 side = MARGIN * max(size)  # the photograph may lie on its side
@@ -61,11 +62,12 @@ def as_rgb(image: Image.Image) -> Image.Image:
     Raises:
         ValueError: The image's mode has no fixed range of brightness.
     """
-    if image.mode in ("I", "F"):
+    is_deep = image.mode.startswith("I;16") or (image.mode == "I" and image.format == "PPM")  # which scales to 16 bits
+    if image.mode in ("I", "F") and not is_deep:
         raise ValueError(f"mode {image.mode} has no fixed range of brightness")
     image.load()
     ImageOps.exif_transpose(image, in_place=True)  # else it would copy an image that is upright
-    if image.mode.startswith("I;16"):
+    if is_deep:
         image = Image.fromarray(np.round(np.asarray(image) / 257).astype(np.uint8))
     elif image.has_transparency_data:
         white = Image.new("RGBA", image.size, "white")

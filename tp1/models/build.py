@@ -14,7 +14,7 @@ from tp1.experiment import Experiment, Transfer
 from tp1.models.classifier import Classifier, ImageModel, Preparation
 from tp1.models.folded import is_folded, unfold
 from tp1.models.transfer import TransferClassifier, build_transfer
-from tp1.models.weights import Weights, features_digest, load_features
+from tp1.models.weights import Weights, features_digest, is_finite, load_features
 
 SAMPLE = 512  # training images that initial weights are set from
 
@@ -139,6 +139,9 @@ def _load_hidden_layers(model: TransferClassifier, weights: Weights) -> int:
         # The head is a flatten layer followed by the classifier, so its layer numbers are one higher.
         given = weights.state.get(f"classifier.{int(number) - 1}.{name}")
         if int(number) != last and given is not None and given.shape == value.shape:
+            if not is_finite(given):
+                layer = f"classifier.{int(number) - 1}"
+                raise TP1Error(f"weights={weights.source} are damaged: {layer} holds NaN or infinity.")
             value.copy_(given)
             loaded.add(int(number))
     return len(loaded)

@@ -12,6 +12,8 @@ import torch
 from torch import fx, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from tp1.models.convolution import Conv3x3
+
 
 class _Tracer(fx.Tracer):
     """Sees a convolution or batch norm as one step, subclasses too."""
@@ -24,8 +26,8 @@ def fold(net: nn.Module) -> nn.Module:
     """Return a network that computes the same in evaluation mode, up to rounding, with less batch norm to compute.
 
     It shares all other weights with ``net``, and a training cannot start from its state. Where batch norm does not
-    follow a convolution at once it stays; so does all of it in a network that torch.fx cannot trace, such as one with
-    an `if` on its input: ``net`` itself is returned.
+    follow a convolution at once it stays, and where either is of a derived class or has hooks. All of it stays in a
+    network that torch.fx cannot trace, such as one with an `if` on its input: ``net`` itself is returned.
 
     Args:
         net: In evaluation mode, as a whole.
@@ -51,8 +53,8 @@ def fold(net: nn.Module) -> nn.Module:
             continue
         convolution, norm = str(before.target), parts[str(node.target)]
         if (
-            isinstance(parts[convolution], nn.Conv2d)
-            and isinstance(norm, nn.BatchNorm2d)
+            _is_plain(parts[convolution], nn.Conv2d, Conv3x3)
+            and _is_plain(norm, nn.BatchNorm2d)
             and norm.running_mean is not None
             and len(before.users) == times[convolution] == 1
         ):
@@ -60,6 +62,11 @@ def fold(net: nn.Module) -> nn.Module:
             node.replace_all_uses_with(before)
             graph.erase_node(node)
     return fx.GraphModule(parts, graph).eval()
+
+
+def _is_plain(module: nn.Module, *kinds: type) -> bool:
+    """Whether a layer computes what its kind does: not one that is derived from it, or that hooks change."""
+    return type(module) in kinds and not module._forward_hooks and not module._forward_pre_hooks
 
 
 def is_folded(features: nn.Module) -> bool:

@@ -144,7 +144,7 @@ def _from_state(source: str, state: dict[str, torch.Tensor], architecture: str) 
 def _check_preparation(source: str, *buffers: torch.Tensor | None) -> None:
     """Refuse a damaged normalisation: scale and shift must be three finite numbers each, and no scale zero."""
     for buffer in buffers:
-        if buffer is None or not buffer.is_floating_point() or buffer.numel() != 3 or not _is_finite(buffer):
+        if buffer is None or not buffer.is_floating_point() or buffer.numel() != 3 or not is_finite(buffer):
             raise TP1Error(f"weights={source} have a damaged normalisation: it must be three numbers, scale and shift.")
     if buffers[0] is not None and not buffers[0].all():
         raise TP1Error(f"weights={source} have a damaged normalisation: its scale is zero.")
@@ -157,7 +157,8 @@ def _is_plain(value: object) -> bool:
     return value.layout == torch.strided and value.device.type == "cpu" and not value.is_quantized
 
 
-def _is_finite(tensor: torch.Tensor) -> bool:
+def is_finite(tensor: torch.Tensor) -> bool:
+    """Whether no value is NaN or infinite."""
     return bool(torch.isfinite(tensor.float() if tensor.is_floating_point() else tensor).all())
 
 
@@ -205,7 +206,7 @@ def load_features(features: nn.Module, weights: Weights) -> None:
         named = "; ".join(f"features.{difference}" for difference in differences[:MOST_NAMED])
         more = f"; and {len(differences) - MOST_NAMED} more" if len(differences) > MOST_NAMED else ""
         raise TP1Error(f"weights={weights.source} do not fit the network: {named}{more}.")
-    if broken := [key for key, value in found.items() if not _is_finite(value)]:
+    if broken := [key for key, value in found.items() if not is_finite(value)]:
         raise TP1Error(f"weights={weights.source} are damaged: features.{broken[0]} holds NaN or infinity.")
     features.load_state_dict(found)
 

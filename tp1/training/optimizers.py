@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from tp1.base.errors import TP1Error
 from tp1.recipe import SGD, Adam, Optimizer
 
 
@@ -120,6 +121,9 @@ def make_optimizers(optimizer: Optimizer, model: nn.Module, precision: str) -> O
         optimizer: Which, and its step sizes.
         model: What is trained.
         precision: ``fp32`` or ``bf16``: what Muon makes its steps orthogonal in.
+
+    Raises:
+        TP1Error: There is nothing that Muon would train.
     """
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     rate, decay = optimizer.learning_rate, optimizer.weight_decay
@@ -142,7 +146,7 @@ def make_optimizers(optimizer: Optimizer, model: nn.Module, precision: str) -> O
     others = [parameter for parameter in trained if id(parameter) not in chosen]
     adam = torch.optim.Adam(others, lr=optimizer.adam_rate, fused=True)
     if not matrices:
-        return Optimizers(adam)
+        raise TP1Error("optimizer=muon: one layer alone is trained, which Muon leaves to Adam: give optimizer=adam.")
     dtype = torch.bfloat16 if precision == "bf16" else torch.float32
     return Optimizers(FilterMuon(matrices, rate, decay, optimizer.momentum, dtype), adam)
 
