@@ -103,8 +103,8 @@ def test_parents_and_measured_models_are_found_whatever_began_first(store, empty
     training = client.create_experiment("training")  # created first, so listed last
     evaluations = client.create_experiment("evaluations")
 
-    def started(place, start, **tags):
-        return client.create_run(place, start, tags).info.run_id
+    def started(place, start):
+        return client.create_run(place, start).info.run_id
 
     trained = started(training, 1000)
     model = client.create_logged_model(training, "model", source_run_id=trained)

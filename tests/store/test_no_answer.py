@@ -80,6 +80,7 @@ def test_a_server_that_fails_is_not_one_without_accounts(proxy):
     proxy.restart(500, at=1)  # the first request asks whether the server is there
     result = invoke("account", "user-404")
     assert result.exit_code == 1
+    assert "has no accounts" not in result.stderr
     assert "whether the account user-404 was made is not known" in result.stderr
     assert proxy.faults == 1  # it is not asked twice: the second time would find what the first one made
 

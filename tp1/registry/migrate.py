@@ -121,9 +121,8 @@ class _Migration:
 
     def _learn(self) -> None:
         """Find what earlier migrations copied, and what they or other processes have not finished."""
-        ids = self.seen
         found = f"tags.`{MIGRATED_TAG}` != ''"
-        for run in pages(self.target.search_runs, experiment_ids=ids, filter_string=found):
+        for run in pages(self.target.search_runs, experiment_ids=self.seen, filter_string=found):
             tags = run.data.tags
             if run.info.status not in FINAL:
                 self.unfinished[tags[MIGRATED_TAG]].append(run)
@@ -135,8 +134,8 @@ class _Migration:
             with suppress(MlflowException):  # it may be another's copy, which is not ours to change
                 self._adopt(parent)
         whole = set(self.runs.values())
-        for start in range(0, len(ids), PAGE):
-            some = ids[start : start + PAGE]
+        for start in range(0, len(self.seen), PAGE):
+            some = self.seen[start : start + PAGE]
             for model in pages(self.target.search_logged_models, experiment_ids=some, filter_string=found):
                 is_whole = model.source_run_id in whole if model.source_run_id else _is_final(model)
                 if is_whole:
@@ -273,8 +272,9 @@ class _Migration:
         """Copy all of a run into its copy ``run_id``, and end that; ``models`` receives the ids of copied models."""
         for some in batches([Param(key, value) for key, value in run.data.params.items()], PARAMETERS):
             self.target.log_batch(run_id, params=some)
-        if run.inputs and run.inputs.dataset_inputs:
-            self.target.log_inputs(run_id, datasets=run.inputs.dataset_inputs)
+        inputs = self.source.get_run(run.info.run_id).inputs  # a search leaves out the models
+        if inputs and inputs.dataset_inputs:
+            self.target.log_inputs(run_id, datasets=inputs.dataset_inputs)
         for model in logged:
             if model.source_run_id == run.info.run_id:
                 models.append(self._copy_model(model, where, run, run_id))
@@ -286,7 +286,6 @@ class _Migration:
         ]
         if links:
             self.target.log_outputs(run_id, links)
-        inputs = self.source.get_run(run.info.run_id).inputs  # a search leaves out the models
         entries = inputs.model_inputs or [] if inputs else []
         used = [entry.model_id for entry in entries if entry.model_id in self.models]
         if used:

@@ -65,7 +65,7 @@ class FilterMuon(torch.optim.Muon):
         lr: float,
         weight_decay: float,
         momentum: float,
-        dtype: torch.dtype = torch.bfloat16,
+        dtype: torch.dtype,
     ) -> None:
         self.filters = filters
         self.dtype = dtype
@@ -73,7 +73,7 @@ class FilterMuon(torch.optim.Muon):
         super().__init__(matrices, lr=lr, weight_decay=weight_decay, momentum=momentum)
 
     @torch.no_grad()
-    def step(self, closure: Any = None) -> None:  # type: ignore[override]
+    def step(self) -> None:  # type: ignore[override]
         """Change the filters by their gradients."""
         (group,) = self.param_groups
         rate, momentum = group["lr"], group["momentum"]
@@ -142,11 +142,11 @@ def make_optimizers(optimizer: Optimizer, model: nn.Module, precision: str) -> O
         )
     # The last layer's rows are classes: Muon's authors leave it, and what is no matrix, to Adam.
     matrices = [parameter for parameter in trained if parameter.dim() >= 2][:-1]
+    if not matrices:
+        raise TP1Error("optimizer=muon: one layer alone is trained, which Muon leaves to Adam: give optimizer=adam.")
     chosen = set(map(id, matrices))
     others = [parameter for parameter in trained if id(parameter) not in chosen]
     adam = torch.optim.Adam(others, lr=optimizer.adam_rate, fused=True)
-    if not matrices:
-        raise TP1Error("optimizer=muon: one layer alone is trained, which Muon leaves to Adam: give optimizer=adam.")
     dtype = torch.bfloat16 if precision == "bf16" else torch.float32
     return Optimizers(FilterMuon(matrices, rate, decay, optimizer.momentum, dtype), adam)
 
