@@ -6,19 +6,22 @@ import shutil
 
 import pytest
 import torch
+from safetensors.torch import load_file
+from torch import nn
 
 from tests.support.made_training import CONFIG, part
 from tp1.base.errors import TP1Error
 from tp1.config import TrainConfig
 from tp1.models.classifier import Classifier, Preparation
 from tp1.models.cnn import CNNV2
+from tp1.tracking.model_files import save_weights
 from tp1.training.checkpoints import Checkpoints
 from tp1.training.loop import Hooks, TrainingState, start, train
 
 
-def begin(config: TrainConfig, classes: int = 3) -> TrainingState:
+def begin(config: TrainConfig, classes: int = 3, net: nn.Module | None = None) -> TrainingState:
     torch.manual_seed(config.seed)
-    net = CNNV2(classes, 32, config.dropout)
+    net = net or CNNV2(classes, 32, config.dropout)
     classifier = Classifier(net, tuple("abcd"[:classes]), Preparation(32, (0.5,) * 3, (0.25,) * 3))
     return start(classifier, config, torch.device("cpu"))
 
@@ -65,6 +68,36 @@ def test_training_that_stops_and_goes_on_ends_with_the_same_bits(tmp_path, steps
     assert checkpoints.restore(second)
     assert go(second, config, checkpoints)
     assert same(whole, second)
+
+
+class Tied(nn.Module):
+    """Two convolutions with one weight."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = nn.Conv2d(3, 3, 3, padding=1), nn.Conv2d(3, 3, 3, padding=1)
+        self.second.weight = self.first.weight
+        self.head = nn.Linear(3, 3)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return self.head(self.second(self.first(images).relu()).mean((2, 3)))
+
+
+def test_layers_that_share_a_weight_go_on_sharing_it(tmp_path):
+    whole, first, second = begin(CONFIG, net=Tied()), begin(CONFIG, net=Tied()), begin(CONFIG, net=Tied())
+    for state in (first, second):
+        state.classifier.load_state_dict(whole.classifier.state_dict())
+    assert go(whole, CONFIG, Checkpoints(tmp_path / "whole"))
+    checkpoints = Checkpoints(tmp_path / "stopped")
+    assert not go(first, CONFIG, checkpoints, 11)
+    assert checkpoints.restore(second)
+    assert go(second, CONFIG, checkpoints)
+    assert same(whole, second)
+    net = second.classifier.net
+    assert net.first.weight is net.second.weight
+    save_weights(second.classifier, tmp_path / "weights.safetensors")
+    saved = load_file(tmp_path / "weights.safetensors")
+    assert torch.equal(saved["net.first.weight"], saved["net.second.weight"])
 
 
 def test_the_state_of_adam_keeps_its_parameters_layout(tmp_path):

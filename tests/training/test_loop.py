@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from sklearn.utils.class_weight import compute_class_weight
+from torch import nn
 
 from tests.support.made_training import CONFIG, part
 from tp1.base.errors import TP1Error
@@ -17,10 +18,12 @@ from tp1.training.loop import TrainingState, balanced_weights, start, train
 TRAIN = part(40, seed=1)
 
 
-def trained(config: TrainConfig = CONFIG, train_part: Part = TRAIN, **changes) -> TrainingState:
+def trained(
+    config: TrainConfig = CONFIG, train_part: Part = TRAIN, net: nn.Module | None = None, **changes
+) -> TrainingState:
     config = config.changed(**changes)
     torch.manual_seed(config.seed)
-    net = CNNV2(3, 32, config.dropout)
+    net = net or CNNV2(3, 32, config.dropout)
     classifier = Classifier(net, tuple("abc"), Preparation(32, (0.5,) * 3, (0.25,) * 3))
     state = start(classifier, config, torch.device("cpu"))
     train(state, train_part, part(10, seed=2), config)
@@ -86,6 +89,11 @@ def test_weights_that_the_last_step_ruins_are_not_kept(batch_size):
 def test_a_last_batch_of_one_image_is_joined_to_the_one_before():
     state = trained(epochs=1, batch_size=17)  # 120 = 7 * 17 + 1
     assert state.history[0].train_loss > 0
+
+
+def test_a_batch_of_one_image_that_batch_norm_cannot_take_is_refused_in_one_line():
+    with pytest.raises(TP1Error, match=r"batch of one image \(Expected more than 1 value .*batch_size=2 or more"):
+        trained(net=nn.Sequential(nn.AvgPool2d(32), nn.BatchNorm2d(3), nn.Flatten(), nn.Linear(3, 3)), batch_size=1)
 
 
 def test_a_batch_larger_than_the_data_is_all_of_it():

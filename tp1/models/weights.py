@@ -157,6 +157,21 @@ def _is_plain(value: object) -> bool:
     return value.layout == torch.strided and value.device.type == "cpu" and not value.is_quantized
 
 
+def storable(state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """The tensors as a safetensors file takes them: on the CPU, contiguous, none in the memory of another.
+
+    Layers that share a weight have it twice in their state; one of them becomes a copy.
+    """
+    seen: set[int] = set()
+    result = {}
+    for name, value in state.items():
+        tensor = value.detach().cpu().contiguous()
+        memory = tensor.untyped_storage().data_ptr()
+        result[name] = tensor.clone() if memory in seen else tensor
+        seen.add(memory)
+    return result
+
+
 def is_finite(tensor: torch.Tensor) -> bool:
     """Whether no value is NaN or infinite."""
     return bool(torch.isfinite(tensor.float() if tensor.is_floating_point() else tensor).all())

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from tp1.data.image_digests import TRAINED_ON
 from tp1.models.classifier import ImageModel
+from tp1.models.weights import storable
 
 # Packages that loading and serving the model needs; naming them saves MLflow a search of 10 s.
 REQUIREMENTS = ("mlflow", "torch", "numpy")
@@ -132,6 +133,6 @@ def _models_of(client: MlflowClient, run: Run) -> list[LoggedModel]:
 
 def save_weights(classifier: ImageModel, path: Path) -> None:
     """Write the classifier's state (weights, batch-norm statistics, normalisation) and class names to safetensors."""
-    state = {name: value.detach().cpu().contiguous() for name, value in classifier.state_dict().items()}
+    state = storable(classifier.state_dict())
     # Written here, because safetensors' own error for a full disk is not an OSError.
     path.write_bytes(safetensors.torch.save(state, {"classes": json.dumps(classifier.classes)}))

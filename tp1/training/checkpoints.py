@@ -14,6 +14,7 @@ import torch
 
 from tp1.base.errors import TP1Error, why
 from tp1.base.progress import say
+from tp1.models.weights import storable
 from tp1.training.checkpoint_files import checkpoint_name, checkpoint_paths
 from tp1.training.loop import Epoch, EpochUnderWay, TrainingState
 from tp1.training.orders import Blockwise
@@ -123,11 +124,9 @@ def _tensors(state: TrainingState) -> dict[str, torch.Tensor]:
         groups["average"] = state.average.state_dict()
     if (epoch := state.under_way) is not None:
         groups["epoch"] = {"order": epoch.order, "loss": epoch.loss, "correct": epoch.correct}
-    return {
-        f"{group}/{name}": tensor.detach().cpu().contiguous()
-        for group, tensors in groups.items()
-        for name, tensor in tensors.items()
-    }
+    return storable(
+        {f"{group}/{name}": tensor for group, tensors in groups.items() for name, tensor in tensors.items()}
+    )
 
 
 def _facts(state: TrainingState) -> dict[str, Any]:

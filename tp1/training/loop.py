@@ -10,7 +10,7 @@ from functools import partial
 import torch
 import torch.nn.functional as F
 
-from tp1.base.errors import TP1Error
+from tp1.base.errors import TP1Error, why
 from tp1.base.progress import progress_bar
 from tp1.config import TrainConfig
 from tp1.data.augment import draw
@@ -284,7 +284,15 @@ def _train_epoch(
         optimizers.zero_grad()  # first: gradients of a CUDA graph lie in memory that its next forward pass uses
         ranks.seed_dropout(config.seed, number, epoch.step)
         with torch.autocast(device.type, torch.bfloat16, enabled=config.precision == "bf16"):
-            logits = compute(batch)
+            try:
+                logits = compute(batch)
+            except ValueError as error:
+                if len(batch) > 1:
+                    raise
+                raise TP1Error(
+                    f"the network cannot train on a batch of one image ({why(error)}): batch norm takes its variance "
+                    "from all pixels of a batch. Choose batch_size=2 or more, or a larger image_size."
+                ) from error
         if len(target) < len(batch):  # a share that is filled up
             logits = logits[: len(target)]
         loss = F.cross_entropy(logits, target, weights, label_smoothing=config.label_smoothing)
