@@ -8,7 +8,7 @@ import pytest
 from tests.conftest import PROJECT
 from tests.support.made_runs import experiment_of
 from tp1.commands.reference import read_record
-from tp1.report.model_card import Speed, model_card
+from tp1.report.model_card import OTHER_CLASSES, Speed, model_card, shortened
 
 SHAPE = (32, 32, 3)
 
@@ -39,3 +39,19 @@ def test_an_unknown_experiment_has_nothing_published(record):
     assert "published" not in card
     assert "| test accuracy (10,000 images) | 0.8040 |\n" in card
     assert card.endswith("## Promotion\n\nIt is the first champion.\n")
+
+
+@pytest.mark.parametrize("more", ["", f"{OTHER_CLASSES}\n\n"])
+def test_a_long_card_has_fewer_classes_and_all_else(more):
+    head = "# m\n\n### By class\n\n| class | F1 |\n| --- | --- |"
+    rows = [f"| {'a' * 30}{number} | 0.5 |" for number in range(10, 30)]
+    rest = "## Training\n\nLong.\n\n## Promotion\n\nYes.\n"
+    card = "\n".join([head, *rows]) + f"\n\n{more}{rest}"
+    assert shortened(card, len(card)) == card
+    few = shortened(card, 600)
+    kept = sum(row in few for row in rows)
+    assert 0 < kept < 20
+    assert few == "\n".join([head, *rows[:kept]]) + f"\n\n{OTHER_CLASSES}\n\n{rest}"
+    assert len(few) <= 600 < len(few) + len(rows[0]) + 1
+    assert shortened(few, 100) == f"{head}\n\n{OTHER_CLASSES}\n\n{rest}"
+    assert shortened("a line\n" * 100, 100) == "a line\n" * 100

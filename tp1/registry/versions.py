@@ -14,6 +14,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import RESOURCE_ALREADY_EXISTS, ErrorCode
 from mlflow.utils.mlflow_tags import MLFLOW_MODEL_VERSIONS
 
+from tp1.report.model_card import shortened
 from tp1.store.access import is_absent
 from tp1.store.addresses import quoted
 
@@ -130,7 +131,8 @@ def make_challenger(version: Version) -> None:
 
 
 def fitting(text: str) -> str:
-    """Return the description, cut at a line end if it is too long for MLflow's database."""
+    """Return the description as MLflow's database takes it: a long card has fewer classes, the rest is cut."""
+    text = shortened(text, DESCRIPTION_LIMIT)
     if len(text) <= DESCRIPTION_LIMIT:
         return text
     notice = "\n\n(Cut off here: see the run.)\n"

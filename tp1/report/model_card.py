@@ -20,6 +20,8 @@ from tp1.store.records import RunRecord
 from tp1.store.runs import images_of
 
 CLASSES_LISTED = 25  # more would not fit into a registry's description
+BY_CLASS = "### By class"
+OTHER_CLASSES = "The other classes: classification_report.csv of the run."
 
 
 @dataclass(frozen=True)
@@ -112,7 +114,7 @@ def model_card(
             ],
         ),
         "",
-        "### By class",
+        BY_CLASS,
         "",
         *_table(
             ["class", "published F1", "F1", "precision", "recall"],
@@ -125,7 +127,7 @@ def model_card(
                 for name, label in [*zip(classes, label_names(classes), strict=True)][:CLASSES_LISTED]
             ],
         ),
-        *(["", "The other classes: classification_report.csv of the run."] if many else []),
+        *(["", OTHER_CLASSES] if many else []),
         "",
         "## Training",
         "",
@@ -148,6 +150,24 @@ def model_card(
     if promotion:
         text += ["", "## Promotion", "", promotion]
     return "\n".join(text) + "\n"
+
+
+def shortened(card: str, limit: int) -> str:
+    """Return a card without the last rows of its table of classes, which the run has too, as far as ``limit`` asks.
+
+    Args:
+        limit: Characters; the card stays longer if it is so without any class.
+    """
+    before, title, rest = card.partition(f"\n{BY_CLASS}\n\n")
+    table, end, after = rest.partition("\n\n")
+    rows = table.split("\n")
+    if len(card) <= limit or not title or not rows[0].startswith("|"):
+        return card
+    after = f"\n\n{OTHER_CLASSES}{end}{after.removeprefix(OTHER_CLASSES).lstrip()}"
+    room = limit - len(before + title + after)
+    while len(rows) > 2 and len("\n".join(rows)) > room:  # the first two are the table's head
+        rows.pop()
+    return before + title + "\n".join(rows) + after
 
 
 def _published(experiment: Experiment | None, config: Mapping[str, Any]) -> dict[str, Any]:
